@@ -1,0 +1,62 @@
+"""Frozen networks that turn a batch of images into features: one call, whatever the family.
+
+Importing this room costs nothing; torch and transformers are loaded by `load`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomalyvfm.backbones.names import HUB_REPOSITORIES, LITE_PACKAGES
+from anomalyvfm.errors import InputError
+
+if TYPE_CHECKING:
+    from anomalyvfm.backbones.features import Backbone
+
+__all__ = ["NAMES", "load"]
+
+NAMES: tuple[str, ...] = (*LITE_PACKAGES, *HUB_REPOSITORIES)
+
+
+def load(
+    name_or_path: str, *, layers: Sequence[int] | None = None, device: str = "cpu", precision: str = "auto"
+) -> Backbone:
+    """The backbone of that name, or the one in a folder in the model hub's format.
+
+    `name_or_path` is one of `NAMES`, a folder that holds `config.json` and `model.safetensors`, or that
+    `model.safetensors` itself. `layers` are stages 1 to 7 of an EfficientNet-Lite and blocks 1 to depth of a
+    ViT, joined on the channel axis in ascending order; None takes the family's default. `precision` is
+    auto, fp32, bf16 or fp16.
+
+    Raises InputError for an unknown name, weights that cannot be had or read, layers that the network does
+    not have, and a device or precision that this machine does not have.
+    """
+    if name_or_path in LITE_PACKAGES:
+        from anomalyvfm.backbones import efficientnet
+
+        return efficientnet.load(name_or_path, layers=layers, device=device, precision=precision)
+
+    from anomalyvfm.backbones import checkpoint
+
+    if name_or_path in HUB_REPOSITORIES:
+        weights = checkpoint.from_hub(HUB_REPOSITORIES[name_or_path])
+    else:
+        weights = checkpoint.from_folder(_folder(name_or_path))
+
+    from anomalyvfm.backbones import vit
+
+    return vit.load(name_or_path, weights, layers=layers, device=device, precision=precision)
+
+
+def _folder(path_text: str) -> Path:
+    path = Path(path_text).expanduser()
+    if path.name == "model.safetensors" and path.is_file():
+        return path.parent
+    if path.is_dir():
+        return path
+    nearest = difflib.get_close_matches(path.name.lower(), NAMES, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"the names are {', '.join(NAMES)}."
+    raise InputError(f"unknown backbone {path_text!r}, and no folder is there: {hint}")

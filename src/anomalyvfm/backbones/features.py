@@ -1,0 +1,134 @@
+"""The one interface of every backbone: images in, patch features and a summary out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anomalyvfm.errors import InputError
+
+_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """What a backbone sees in B images: a grid of H×W feature vectors each, and one vector for the whole."""
+
+    patches: Tensor  # (B, H, W, C) float32
+    summary: Tensor  # (B, D) float32
+
+
+class Backbone(ABC):
+    """A frozen network. `load(name, layers=layers)` builds the same one again.
+
+    name              as given to `load`
+    source            where the weights were read from: a package, a hub repository or a folder
+    layers            the layers joined on the channel axis, ascending
+    stride            pixels from one cell of the feature grid to the next
+    multiple          what both sides of an image must be a multiple of, in pixels
+    image_size        side in pixels of the square it is best given
+    channels          C of `PatchFeatures.patches`
+    summary_channels  D of `PatchFeatures.summary`
+    weight_hash       sha256 of the weights as published: equal weights give an equal hash, whatever the
+                      layers, the device or the place they came from
+    precision         what the network computes in: fp32, bf16 or fp16; its output is always float32
+    """
+
+    image_size: int
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        source: str,
+        layers: tuple[int, ...],
+        stride: int,
+        multiple: int,
+        channels: int,
+        summary_channels: int,
+        weight_hash: str,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.layers = layers
+        self.stride = stride
+        self.multiple = multiple
+        self.channels = channels
+        self.summary_channels = summary_channels
+        self.weight_hash = weight_hash
+        self.device = device
+        self.precision = precision
+
+    # no_grad and not inference_mode: adapters are trained on these features, and autograd refuses to save a
+    # tensor that was made in inference mode.
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> PatchFeatures:
+        """Features of RGB images (B, H, W, 3) uint8, on the backbone's device.
+
+        Raises InputError where a side is not a multiple of `multiple`, ValueError for any other shape.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3 or images.numel() == 0:
+            raise ValueError(f"images must be (B, H, W, 3) uint8, not {tuple(images.shape)} {images.dtype}")
+        height, width = images.shape[1:3]
+        if height % self.multiple or width % self.multiple:
+            fitting = " × ".join(
+                str(max(1, round(n / self.multiple)) * self.multiple) for n in (height, width)
+            )
+            raise InputError(
+                f"{self.name} takes image sides that are multiples of {self.multiple} pixels, "
+                f"not {height} × {width}: resize to {fitting}."
+            )
+        with self._precision_scope():
+            patches, summary = self._features(images.to(self.device))
+        return PatchFeatures(patches.float(), summary.float())
+
+    @abstractmethod
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Patches (B, H/stride, W/stride, C) and summary (B, D) of (B, H, W, 3) uint8 on the device."""
+
+    def _precision_scope(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_AUTOCAST_TYPES[self.precision])
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device of that name, tried out. Raises InputError where this machine does not have it."""
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    # An unbuilt backend is an AssertionError, an unknown name or absent hardware a RuntimeError.
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device {device!r} is not available on this machine: use cpu.") from None
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16: what was asked, or for auto what is safe and fast on the device.
+
+    bf16 goes before fp16 on a GPU because it has the range of fp32: no activation can overflow.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if precision != "fp32" and precision not in _AUTOCAST_TYPES:
+        raise InputError(f"unknown precision {precision!r}: use auto, fp32, bf16 or fp16.")
+    return precision
+
+
+def resolve_layers(
+    name: str, layers: Sequence[int] | None, default: tuple[int, ...], last: int
+) -> tuple[int, ...]:
+    """The layers asked for, ascending, without repeats. Raises InputError for one outside 1 to `last`."""
+    chosen = default if layers is None else tuple(sorted(set(layers)))
+    if not chosen or chosen[0] < 1 or chosen[-1] > last:
+        raise InputError(f"{name} has layers 1 to {last}, not {list(layers or ())}: choose from these.")
+    return chosen

@@ -1,0 +1,34 @@
+"""A thread an image: how a small network keeps all cores busy.
+
+A layer of EfficientNet-Lite takes well under a millisecond. Splitting each layer over the cores makes them
+wait for one another at the end of every layer, and where anything else runs (decoding the next images, say)
+each wait can cost a slice of the scheduler. Whole images need no waiting at all. Measured on two busy cores,
+16 images of 256 px: 20 to 30 ms an image, against 50 to 100 ms with torch's own threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+@functools.cache
+def image_threads(count: int) -> ThreadPoolExecutor:
+    """`count` threads in each of which torch uses one core. Other threads keep the setting they have."""
+    before = torch.get_num_threads()
+    all_started = threading.Barrier(count)
+
+    def start(_: int) -> None:
+        # The first question makes torch give this thread the common number; asked later, it would undo ours.
+        torch.get_num_threads()
+        torch.set_num_threads(1)  # for this thread, but also for MKL and for threads yet to come
+        all_started.wait()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="image")
+    for _ in pool.map(start, range(count)):
+        pass
+    torch.set_num_threads(before)  # gives those their cores back
+    return pool

@@ -1,0 +1,151 @@
+"""Scores of held-out good images become standard scores, p-values, thresholds and outline levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Logarithmic bins, 1 % wide, from far below any distance of a good cell to far above it.
+_EDGES = np.geomspace(1e-4, 1e6, 2316)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out good images scored, and what follows from it.
+
+    ``map_scores``, ``summary_scores`` and ``peaks`` (n,) hold an image's raw map score, summary distance
+    and largest cell, all > 0; ``cells`` counts the cells' distances in logarithmic bins. Everything adds
+    up: :meth:`merge` of two machines' calibrations is the calibration of all their images.
+    """
+
+    map_scores: Array
+    summary_scores: Array
+    peaks: Array
+    cells: Array
+    summary_weight: float
+    false_alarm_rate: float
+    pixel_rate: float
+
+    def merge(self, other: Calibration) -> Calibration:
+        return Calibration(
+            np.concatenate([self.map_scores, other.map_scores]),
+            np.concatenate([self.summary_scores, other.summary_scores]),
+            np.concatenate([self.peaks, other.peaks]),
+            self.cells + other.cells,
+            self.summary_weight,
+            self.false_alarm_rate,
+            self.pixel_rate,
+        )
+
+    @property
+    def count(self) -> int:
+        return len(self.map_scores)
+
+    @property
+    def images_needed(self) -> int:
+        """Good images from which on the rate is a promise that holds for any distribution of scores."""
+        return math.ceil(1 / self.false_alarm_rate - 1e-9) - 1
+
+    @property
+    def promised(self) -> bool:
+        """Whether the threshold is conformal; else it is extrapolated from the spread of too few scores."""
+        return self.count >= self.images_needed
+
+    def score(self, map_scores: Array, summary_scores: Array) -> Array:
+        """Standard scores: 0 is the average good image, 1 a standard deviation of good images above it."""
+        center, spread = _location(self._fused)
+        return (self._fuse(map_scores, summary_scores) - center) / spread
+
+    def p_value(self, score: float) -> float:
+        """Share of good images at least as anomalous: conformal, (1 + rank) / (1 + n).
+
+        Vovk, Gammerman & Shafer (2005), "Algorithmic Learning in a Random World", ch. 2: for a good image
+        exchangeable with the held-out ones, P(p ≤ a) ≤ a.
+        """
+        above = self.count - np.searchsorted(self._sorted, score, side="left")
+        return float((1 + above) / (1 + self.count))
+
+    @cached_property
+    def threshold(self) -> float:
+        """Images scoring above are anomalous; a good image does with probability ≤ ``false_alarm_rate``."""
+        return _upper_bound(self._sorted, self.false_alarm_rate)
+
+    @cached_property
+    def map_location(self) -> tuple[float, float]:
+        """Mean and standard deviation of the distances of good cells: the zero and the unit of maps."""
+        centers = np.sqrt(_EDGES[:-1] * _EDGES[1:])
+        weights = self.cells / self.cells.sum()
+        mean = float(weights @ centers)
+        variance = float(weights @ (centers - mean) ** 2)
+        return mean, math.sqrt(variance) or 1.0
+
+    @cached_property
+    def outline_level(self) -> float:
+        """Map value that only ``pixel_rate`` of all good pixels exceed: how far a region reaches."""
+        share_below = np.cumsum(self.cells) / self.cells.sum()
+        edge = _EDGES[1 + int(np.searchsorted(share_below, 1 - self.pixel_rate))]
+        mean, spread = self.map_location
+        return (float(edge) - mean) / spread
+
+    @cached_property
+    def region_level(self) -> float:
+        """Map value a region must reach somewhere to count: few good images reach it anywhere."""
+        mean, spread = self.map_location
+        logs = np.sort(np.log(self.peaks))
+        peak = math.exp(_upper_bound(logs, self.false_alarm_rate))
+        return max((peak - mean) / spread, self.outline_level)
+
+    @cached_property
+    def _fused(self) -> Array:
+        return self._fuse(self.map_scores, self.summary_scores)
+
+    @cached_property
+    def _sorted(self) -> Array:
+        return np.sort(self.score(self.map_scores, self.summary_scores))
+
+    def _fuse(self, map_scores: Array, summary_scores: Array) -> Array:
+        # Logarithms: distances are positive and skewed, their logarithms close to normal.
+        opinions = (
+            (map_scores, self.map_scores, 1.0),
+            (summary_scores, self.summary_scores, self.summary_weight),
+        )
+        fused = np.zeros(len(map_scores))
+        for values, good, weight in opinions:
+            center, spread = _location(np.log(good))
+            fused += weight * (np.log(values) - center) / spread
+        return fused
+
+
+def count_cells(distances: Array) -> Array:
+    """Histogram of distances, any shape, in the bins calibrations add up."""
+    inside = np.clip(distances.ravel(), _EDGES[0], _EDGES[-1])
+    return np.histogram(inside, _EDGES)[0].astype(np.float64)
+
+
+def _location(values: Array) -> tuple[float, float]:
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return float(values.mean()), spread if spread > 1e-9 else 1.0
+
+
+def _upper_bound(ordered: Array, rate: float) -> float:
+    """Value that a new draw exceeds with probability ≤ rate, from n ordered draws.
+
+    With n ≥ 1/rate − 1 draws it is their ⌈(n + 1)(1 − rate)⌉-th smallest, whatever the distribution.
+    With fewer there is no such bound: then the one-sided Student prediction limit, exact for normal
+    values, but never below the largest draw.
+    """
+    n = len(ordered)
+    rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
+    if rank <= n:
+        return float(ordered[rank - 1])
+    from scipy.stats import t
+
+    center, spread = _location(ordered)
+    limit = center + spread * math.sqrt(1 + 1 / n) * float(t.ppf(1 - rate, max(n - 1, 1)))
+    return max(float(ordered[-1]), limit)

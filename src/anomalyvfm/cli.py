@@ -1,0 +1,388 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anomalyvfm import __version__
+from anomalyvfm.errors import InputError
+
+if TYPE_CHECKING:
+    from anomalyvfm.detector import Detector
+
+_PATH = click.Path(path_type=Path)
+
+
+class _OneLineErrors(click.Group):
+    """Exit status 2 and one line on stderr when the input is wrong, 130 after Ctrl-C; else it is a bug."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            return super().main(*args, **kwargs)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "anomalyvfm"
+            message = " ".join(error.format_message().split())
+            _fail(f"{command}: {message} See `{command} --help`.", 2)
+        except (InputError, click.ClickException) as error:
+            _fail(str(error), 2)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("stopped; nothing half-written is left", 130)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(status)
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every command takes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
+        click.option("--seed", default=0, show_default=True, help="Seed of every random choice."),
+    ):
+        command = option(command)
+    return command
+
+
+def _out(default: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Where results go, and whether they may replace what is there."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        overwrite = click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
+        return click.option(
+            "--out", type=_PATH, default=default, required=default is None, help="A new folder."
+        )(overwrite(command))
+
+    return decorate
+
+
+def _report(as_json: bool, data: dict[str, Any], text: Callable[[], None]) -> None:
+    if as_json:
+        click.echo(json.dumps(data, indent=2, allow_nan=False))
+    else:
+        text()
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="anomalyvfm")
+def main() -> None:
+    """Learn good parts from good images alone; find and outline defects never seen."""
+
+
+def _overrides(backbone: str | None, image_size: int | None, settings: tuple[str, ...]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting}: write it as key=value, e.g. --set image.size=256")
+        overrides[key.strip()] = value.strip()
+    if backbone is not None:
+        overrides["backbone"] = backbone
+    if image_size is not None:
+        overrides["image.size"] = image_size
+    return overrides
+
+
+@main.command()
+@click.argument("data", type=_PATH)
+@_out()
+@click.option("--preset", default="v2", show_default=True, help="Which pipeline.")
+@click.option("--backbone", help="Name, or folder in the model hub's format.  [default: the preset's]")
+@click.option("--category", help="Which category of a data set's root.")
+@click.option(
+    "--image-size", type=int, help="Side in pixels images are resized to.  [default: the backbone's]"
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; `info` lists them."
+)
+@_common
+def fit(
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    preset: str,
+    backbone: str | None,
+    category: str | None,
+    image_size: int | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Learn from the good images in DATA: a folder, a category, or a data set's root with --category."""
+    from anomalyvfm.data import open_dataset
+    from anomalyvfm.model_file import check_new
+    from anomalyvfm.presets import preset as named_preset
+
+    chosen = named_preset(preset).override(_overrides(backbone, image_size, settings))
+    check_new(out, overwrite)
+    images = open_dataset(data, category, seed)
+    # Only now torch: whatever is wrong above is said at once.
+    from anomalyvfm.detector import Detector
+    from anomalyvfm.progress import bar
+
+    detector = Detector(chosen, device=device, seed=seed).fit(images, track=bar)
+    detector.save(out, overwrite=overwrite)
+    _warn_about_fit(detector)
+    _report(
+        as_json, {"model": str(out), **detector.describe()}, lambda: _print_model(out, detector.describe())
+    )
+
+
+@main.command()
+@click.argument("model", type=_PATH)
+@click.argument("images", nargs=-1, required=True, type=_PATH)
+@_out()
+@click.option("--backbone", help="Where the backbone's weights are now, if they have moved since the fit.")
+@_common
+def predict(
+    model: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    overwrite: bool,
+    backbone: str | None,
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Judge IMAGES (files and folders) with MODEL; write predictions.jsonl and maps/ to --out."""
+    from anomalyvfm.model_file import check_new
+    from anomalyvfm.predictions import find_images, write_predictions
+
+    check_new(out, overwrite)
+    paths = find_images(images)
+    from anomalyvfm.detector import Detector
+    from anomalyvfm.progress import bar
+
+    tally = write_predictions(Detector.load(model, backbone=backbone, device=device), paths, out, track=bar)
+    if tally.errors == tally.images:
+        raise InputError(
+            f"none of the {tally.images} images could be judged; {out / 'predictions.jsonl'} says why"
+        )
+    _report(
+        as_json,
+        {"out": str(out), **asdict(tally)},
+        lambda: click.echo(
+            f"{tally.anomalous} of {tally.images} images anomalous, {tally.errors} unreadable → {out}"
+        ),
+    )
+
+
+@main.command()
+@click.argument("model", type=_PATH)
+@click.argument("data", type=_PATH)
+@_out()
+@click.option("--category", help="Which category of a data set's root.  [default: the one MODEL learned]")
+@click.option("--backbone", help="Where the backbone's weights are now, if they have moved since the fit.")
+@_common
+def evaluate(
+    model: Path,
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    category: str | None,
+    backbone: str | None,
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Measure MODEL on the labelled images of DATA; write metrics.json and the figures to --out."""
+    from anomalyvfm.data import list_categories, open_dataset
+    from anomalyvfm.model_file import check_new, read_description
+
+    check_new(out, overwrite)
+    learned = read_description(model)["fitted_on"]["category"]
+    if category is None and learned in list_categories(data):
+        category = learned
+    images = open_dataset(data, category, seed)
+    from anomalyvfm.detector import Detector
+    from anomalyvfm.evaluation import evaluate as measure
+    from anomalyvfm.progress import bar
+
+    report = measure(Detector.load(model, backbone=backbone, device=device), images, track=bar)
+    report.save(out, overwrite)
+    _report(as_json, report.metrics, lambda: _print_metrics(report.metrics, out))
+
+
+@main.command()
+@_out()
+@click.option("--categories", help="Comma-separated; all eight by default.")
+@click.option(
+    "--images", default=60, show_default=True, type=click.IntRange(2), help="Good images to train on."
+)
+@click.option("--size", default=256, show_default=True, type=click.IntRange(32, 4096), help="Side in pixels.")
+@_common
+def generate(
+    out: Path,
+    overwrite: bool,
+    categories: str | None,
+    images: int,
+    size: int,
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Draw a data set in the layout of MVTec AD 2: eight products, five lightings, exact masks."""
+    from anomalyvfm.data.generated import CATEGORIES
+    from anomalyvfm.data.generated import generate as draw
+    from anomalyvfm.model_file import new_folder
+
+    chosen = categories.split(",") if categories else CATEGORIES
+    with new_folder(out, overwrite) as folder:
+        written = draw(folder, chosen, images, size, seed, lambda text: click.echo(text, err=True))
+    _report(
+        as_json,
+        {"out": str(out), "files": written},
+        lambda: click.echo("\n".join(f"{name}: {count} files" for name, count in written.items())),
+    )
+
+
+@main.command()
+@click.argument("model", type=_PATH)
+@_common
+def info(model: Path, as_json: bool, device: str, seed: int) -> None:
+    """Say what MODEL is: backbone, settings, calibration, what it learned."""
+    from anomalyvfm.model_file import read_description
+
+    description = read_description(model)
+    _report(as_json, description, lambda: _print_model(model, description, settings=True))
+
+
+@main.command()
+@_common
+def doctor(as_json: bool, device: str, seed: int) -> None:
+    """Check this machine: versions, devices, weights, and the whole chain on drawn images."""
+    from anomalyvfm.doctor import examine
+
+    findings = examine(device)
+    ready = all(finding.ok or not finding.needed for finding in findings)
+    _report(
+        as_json,
+        {"ok": ready, "findings": [asdict(finding) for finding in findings]},
+        lambda: click.echo("\n".join(f"{_MARKS[f.ok, f.needed]} {f.what}: {f.found}" for f in findings)),
+    )
+    if not ready:
+        sys.exit(2)
+
+
+@main.command()
+@_out("anomalyvfm-demo")
+@_common
+def demo(out: Path, overwrite: bool, as_json: bool, device: str, seed: int) -> None:
+    """Learn real solar cells from good ones, judge the rest, and show the worst."""
+    from anomalyvfm.model_file import check_new
+
+    check_new(out, overwrite)
+    from anomalyvfm.demo import run_demo
+    from anomalyvfm.progress import bar
+
+    result = run_demo(out, overwrite, device, seed, bar)
+    _report(as_json, result, lambda: _print_demo(result))
+
+
+_MARKS = {(True, True): "ok", (True, False): "ok", (False, True): "NO", (False, False): "--"}
+
+
+def _warn_about_fit(detector: Detector) -> None:
+    for message in detector.skipped_[:5]:
+        click.echo(f"skipped: {message}", err=True)
+    if detector.skipped_:
+        click.echo(f"skipped {len(detector.skipped_)} images that could not be read", err=True)
+    calibration = detector.calibration_
+    if not calibration.promised:
+        click.echo(
+            f"warning: {calibration.count} images to calibrate with; a false-alarm promise of"
+            f" {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is"
+            " extrapolated from their spread",
+            err=True,
+        )
+
+
+def _print_model(folder: Path, description: dict[str, Any], settings: bool = False) -> None:
+    fitted, calibration = description["fitted_on"], description["calibration"]
+    canvas, grid, backbone = description["canvas"], description["grid"], description["backbone"]
+    kept = "conformal" if calibration["promised"] else "extrapolated from too few images"
+    rows = [
+        ("model", str(folder)),
+        ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
+        ("skipped", f"{fitted['skipped']} unreadable"),
+        (
+            "backbone",
+            f"{backbone['name']}, layers {backbone['layers']}, weights {backbone['weight_hash'][:12]}",
+        ),
+        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        ("grid", f"{grid['height']}×{grid['width']} × {grid['dimensions']} of {grid['channels']} channels"),
+        (
+            "threshold",
+            f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"
+            f" above ({kept}; {calibration['images']} held out)",
+        ),
+    ]
+    if settings:
+        from anomalyvfm.presets import flat
+
+        rows += [("setting", f"{key}={value}") for key, value in flat(description["settings"])]
+    click.echo("\n".join(f"{name:<10} {value}" for name, value in rows))
+
+
+def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{metrics['category']}: {metrics['n_good']} good, {metrics['n_bad']} defective",
+        title_justify="left",
+    )
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval, or why there is no value")
+    for name in _SHOWN_METRICS:
+        value, interval = metrics.get(name), metrics["intervals"].get(name)
+        note = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else metrics["reasons"].get(name, "")
+        table.add_row(name, "null" if value is None else f"{value:.4f}", note)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{metrics['images_per_s']:.1f} images/s with metrics, peak {metrics['peak_mb']:.0f} MB → {out}"
+    )
+
+
+_SHOWN_METRICS = (
+    "image_auroc",
+    "image_ap",
+    "image_f1",
+    "class_f1",
+    "false_alarm_rate",
+    "pixel_auroc",
+    "pixel_ap",
+    "aupro_0.30",
+    "aupro_0.05",
+    "seg_f1",
+)
+
+
+def _print_demo(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Solar cells the detector had not seen", title_justify="left")
+    table.add_column("cell is")
+    for column in ("judged good", "judged anomalous"):
+        table.add_column(column, justify="right")
+    for truth, counts in result["table"].items():
+        table.add_row(truth, *(str(counts[column]) for column in ("judged good", "judged anomalous")))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"image AUROC {result['metrics']['image_auroc']:.3f};"
+        f" the worst twenty → {result['out']}/contact_sheet.png"
+    )

@@ -1,0 +1,59 @@
+"""The layouts of MVTec AD and MVTec AD 2: good images under train/, judged ones under test*/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anomalyvfm.data.datasets.listing import (
+    TRUTH,
+    condition,
+    defect_samples,
+    good_samples,
+    list_folders,
+    list_images,
+)
+from anomalyvfm.data.datasets.sample import Category, Sample
+
+_PRIVATE = ("test_private", "test_private_mixed")
+_ONLY_IN_AD2 = ("validation", "test_public", *_PRIVATE)
+
+
+def is_category(folder: Path) -> bool:
+    return (folder / "train" / "good").is_dir()
+
+
+def read_category(folder: Path, name: str) -> Category:
+    """Read either layout; AD 2 is told by the splits that only it has."""
+    if any((folder / split).is_dir() for split in _ONLY_IN_AD2):
+        return _read_ad2(folder, name)
+    return Category(
+        name,
+        "mvtec_ad",
+        train=good_samples(folder / "train" / "good"),
+        test=_labelled(folder / "test", folder / TRUTH),
+    )
+
+
+def _read_ad2(folder: Path, name: str) -> Category:
+    public = folder / "test_public"
+    return Category(
+        name,
+        "mvtec_ad2",
+        train=good_samples(folder / "train" / "good"),
+        validation=good_samples(folder / "validation" / "good"),
+        test=_labelled(public, public / TRUTH),
+        private={split: _unlabelled(folder / split) for split in _PRIVATE if (folder / split).is_dir()},
+    )
+
+
+def _labelled(folder: Path, truth: Path) -> tuple[Sample, ...]:
+    """Good images first, then those of each other folder as one kind of defect."""
+    kinds = [kind for kind in list_folders(folder) if kind.name not in ("good", TRUTH)]
+    defects = (defect_samples(kind, [truth / kind.name]) for kind in kinds)
+    return good_samples(folder / "good") + tuple(sample for samples in defects for sample in samples)
+
+
+def _unlabelled(folder: Path) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(path, None, condition=condition(path), kind="unknown") for path in list_images(folder)
+    )

@@ -1,0 +1,23 @@
+"""Random places that keep their distance from each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def scattered(
+    rng: np.random.Generator, tries: int, gap: float, margin: float = -0.05
+) -> npt.NDArray[np.float64]:
+    """Places and directions (n, 3) as x, y, angle in [0, 2 pi): of `tries` random ones, in order, those
+    that lie at least `gap` from every one kept before."""
+    points = rng.uniform([margin, margin, 0], [1 - margin, 1 - margin, 2 * np.pi], (tries, 3))
+    x, y = points[:, 0], points[:, 1]
+    close = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < gap * gap
+    blocked = np.zeros(tries, bool)
+    kept = []
+    for i in range(tries):
+        if not blocked[i]:
+            kept.append(i)
+            blocked |= close[i]
+    return points[kept]

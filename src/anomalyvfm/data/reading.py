@@ -1,0 +1,249 @@
+"""Files to arrays: every image the product sees is read here, as 8-bit RGB, or refused in one line.
+
+PNG, JPEG, BMP, TIFF and WebP. Files from production lines are sometimes broken and uploads are sometimes
+hostile, so the size is checked from the header, before any pixel is decoded, and whatever the decoder
+raises on a damaged file becomes an `ImageError`.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL.ImageFile import ImageFile
+
+from anomalyvfm.errors import InputError
+
+MAX_PIXELS: Final = 178_000_000
+"""Default limit on width × height: about 0.7 GB when decoded."""
+
+MIN_SIDE: Final = 8
+"""An image with a shorter side, in pixels, shows nothing that could be inspected."""
+
+SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+_FORMATS: Final = "PNG, JPEG, BMP, TIFF or WebP"
+_WHITE_16_BIT: Final = 65535
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Source = Path | str | bytes
+
+
+class ImageError(InputError):
+    """One image cannot be used: which, why, and what to do, in one line."""
+
+
+def read_image(
+    source: Source,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    white_level: int = _WHITE_16_BIT,
+    min_side: int = MIN_SIDE,
+) -> NDArray[np.uint8]:
+    """Read an image file, or a file's bytes, as (H, W, 3) uint8 RGB, upright as its EXIF data says.
+
+    Alpha is dropped, not composited: what the camera recorded is judged, not what a viewer would show.
+    16-bit grey is scaled so that `white_level` becomes 255 (4095 for a 12-bit camera); 16-bit colour keeps
+    its high bytes; float TIFF holds 0 to 1. Of an animation or a multi-page file the first frame is read.
+
+    Raises ImageError where the file is missing, empty, damaged, of another format, larger than
+    `max_pixels`, or has a side under `min_side`.
+    """
+    with _blaming(source), _opened(source, max_pixels) as image:
+        if min(image.size) < min_side:
+            width, height = image.size
+            raise ImageError(
+                f"{_name(source)}: {width}×{height} pixels is too small to inspect; "
+                f"both sides must be at least {min_side}"
+            )
+        # The decoder forgets its raw mode once it has run, and only that tells 16-bit colour from 8-bit.
+        deep_colour = image.mode in ("RGB", "RGBA", "LA") and ";16" in str(image.tile)
+        if deep_colour and white_level != _WHITE_16_BIT:
+            raise ImageError(
+                f"{_name(source)}: 16-bit colour has no white level; save it as 16-bit grey or 8-bit colour"
+            )
+        upright = _upright(image)
+        if upright.mode == "F":
+            return as_rgb(np.asarray(upright))
+        if upright.mode.startswith("I"):
+            return as_rgb(_as_16_bit(np.asarray(upright)), white_level=white_level)
+        return np.array(upright.convert("RGB"))
+
+
+def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
+    """Read a defect mask as (H, W) bool: true wherever any colour channel is not zero.
+
+    A palette counts by the colours shown, alpha is ignored. JPEG smears the edges of a mask over whole
+    blocks, so there a pixel counts from half of white on. Raises ImageError as `read_image` does.
+    """
+    with _blaming(source), _opened(source, max_pixels) as image:
+        lossy = image.format == "JPEG"
+        upright = _upright(image)
+        deep = upright.mode == "F" or upright.mode.startswith("I")
+        channels = np.atleast_3d(np.asarray(upright if deep else upright.convert("RGB")))
+        marked: NDArray[np.bool_] = np.any(channels > 127 if lossy else channels != 0, axis=2)
+        return marked
+
+
+def read_size(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """The (height, width) that `read_image` would give, from the header alone."""
+    with _blaming(source), _opened(source, max_pixels) as image:
+        width, height = image.size
+        # Pillow turns the size of a TIFF itself, and looks behind the pixels of a PNG for EXIF data.
+        if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+            return height, width
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def as_rgb(array: NDArray[np.generic], *, white_level: int = _WHITE_16_BIT) -> NDArray[np.uint8]:
+    """An image given as an array, as (H, W, 3) uint8; 8-bit RGB comes back as it is, not copied.
+
+    Takes (H, W) and (H, W, 1|3|4) of bool, uint8, uint16 (scaled by `white_level`) or float in [0, 1].
+    A fourth channel is alpha and dropped. Raises InputError for anything else.
+    """
+    array = np.asarray(array)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise InputError(f"an array of shape {array.shape} is no image; give (H, W), (H, W, 3) or (H, W, 4)")
+    if 0 in array.shape:
+        raise InputError(
+            f"an array of shape {array.shape} has no pixels; give at least {MIN_SIDE}×{MIN_SIDE}"
+        )
+    grey_or_rgb = _as_8_bit(array[:, :, :3], white_level)
+    return grey_or_rgb if grey_or_rgb.shape[2] == 3 else np.repeat(grey_or_rgb, 3, axis=2)
+
+
+def _as_8_bit(array: NDArray[np.generic], white_level: int) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        return _levels(white_level)[array.astype(np.uint16, copy=False)]
+    if array.dtype.kind == "f":
+        values = array.astype(np.float32, copy=False)
+        # Written so that NaN fails it as well.
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise InputError("float pixel values must lie between 0 and 1; scale them, or give 8 or 16 bit")
+        return (values * 255 + 0.5).astype(np.uint8)
+    raise InputError(f"pixels of type {array.dtype} are not understood; give uint8, uint16, bool or float")
+
+
+def _as_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint16]:
+    # Pillow hands 16-bit files out as 16- or 32-bit integers, depending on format and version.
+    if values.dtype.kind == "i" and (values.min() < 0 or values.max() > _WHITE_16_BIT):
+        raise InputError("32-bit integer pixels beyond 0 to 65535; save it with 8 or 16 bit")
+    return values.astype(np.uint16)
+
+
+@lru_cache(maxsize=4)
+def _levels(white_level: int) -> NDArray[np.uint8]:
+    """The 8-bit value of each of the 65536 16-bit values; a table is an order faster than arithmetic."""
+    if not 0 < white_level <= _WHITE_16_BIT:
+        raise InputError(f"white level {white_level}: must be between 1 and {_WHITE_16_BIT}")
+    values = np.minimum(np.arange(_WHITE_16_BIT + 1), white_level)
+    return (values * 255 / white_level + 0.5).astype(np.uint8)
+
+
+@contextmanager
+def _opened(source: Source, max_pixels: int) -> Iterator[ImageFile]:
+    """The parsed header: format and size known and checked, nothing decoded yet."""
+    with _stream(source) as stream:
+        image = _driver(source, stream)(stream)
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{_name(source)}: {width}×{height} pixels is over the limit of {max_pixels}; "
+                "shrink it or raise max_pixels"
+            )
+        yield image
+
+
+@contextmanager
+def _stream(source: Source) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield BytesIO(source)
+        return
+    path = Path(source)
+    # Opening a named pipe would wait forever; a folder gives a clearer line here than from open().
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ImageError(f"{_name(source)}: not a file; give an image file")
+    with path.open("rb") as stream:
+        yield stream
+
+
+def _driver(source: Source, stream: BinaryIO) -> Callable[[BinaryIO], ImageFile]:
+    # Pillow's own Image.open applies a limit that only a process-wide setting can raise, so its format
+    # classes are called directly, and only those of the five formats.
+    head = stream.read(12)
+    stream.seek(0)
+    if not head:
+        raise ImageError(f"{_name(source)}: the file is empty; copy it again or leave it out")
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile
+    if head.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile
+    if head.startswith(b"BM"):
+        return BmpImagePlugin.BmpImageFile
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return TiffImagePlugin.TiffImageFile
+    if head.startswith(b"RIFF") and head[8:] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    raise ImageError(f"{_name(source)}: not a {_FORMATS} image; convert it or leave it out")
+
+
+def _upright(image: ImageFile) -> Image.Image:
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: ImageFile) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block raises nearly anything, and does not spoil the pixels
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+@contextmanager
+def _blaming(source: Source) -> Iterator[None]:
+    """Turn whatever goes wrong with this image into one line that names it."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except InputError as error:
+        raise ImageError(f"{_name(source)}: {error}") from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{_name(source)}: no such file; check the path") from error
+    except PermissionError as error:
+        raise ImageError(f"{_name(source)}: may not be read; check its permissions") from error
+    except Exception as error:  # Pillow raises nearly every type on a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(
+            f"{_name(source)}: damaged or not decodable ({reason}); save it again or leave it out"
+        ) from error
+
+
+def _name(source: Source) -> str:
+    # A line break in a file name must not break the one line of the message.
+    return "image data" if isinstance(source, bytes) else " ".join(str(source).splitlines())

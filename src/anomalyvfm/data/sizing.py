@@ -1,0 +1,103 @@
+"""Images to a model's canvas and maps back: the one place where pixels change size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalyvfm.errors import InputError
+
+Aspect = Literal["stretch", "keep"]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The size in pixels into which a fitted model puts every image.
+
+    `stretch` fills the canvas whatever the image's shape; `keep` fits the image inside and repeats its
+    border outwards, which gives the backbone no edge to see that the image does not have.
+    """
+
+    height: int
+    width: int
+    aspect: Aspect = "stretch"
+
+    def __post_init__(self) -> None:
+        _check_aspect(self.aspect)
+        if self.height < 1 or self.width < 1:
+            raise InputError(f"canvas of {self.height}×{self.width} pixels; both sides must be positive")
+
+    def place(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 → (height, width, 3) uint8, anti-aliased where it shrinks."""
+        top, left, height, width = self._window((image.shape[0], image.shape[1]))
+        if image.shape[:2] == (height, width):
+            resized = image
+        else:
+            # Pillow widens the bilinear kernel by the shrinkage, so fine texture is averaged, not aliased.
+            source = Image.fromarray(np.ascontiguousarray(image))
+            resized = np.array(source.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
+        if (height, width) == (self.height, self.width):
+            return resized
+        rows = (top, self.height - height - top)
+        columns = (left, self.width - width - left)
+        return np.pad(resized, (rows, columns, (0, 0)), mode="edge")
+
+    def restore(self, map_: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """(h, w) over the canvas, at any resolution → (H, W) float32 over the image that was placed.
+
+        Bilinear between cell centres, at half-pixel positions; what lies over the border is cut off.
+        `size` is the image's (H, W).
+        """
+        top, left, height, width = self._window(size)
+        down, across = map_.shape[0] / self.height, map_.shape[1] / self.width
+        grid = Image.fromarray(np.ascontiguousarray(map_, dtype=np.float32))
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        full = grid.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+        return np.array(full, dtype=np.float32)
+
+    def _window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Where an image of (H, W) lies on the canvas: top, left, height, width."""
+        if self.aspect == "stretch":
+            return 0, 0, self.height, self.width
+        scale = min(self.height / size[0], self.width / size[1])
+        height = min(self.height, max(1, round(size[0] * scale)))
+        width = min(self.width, max(1, round(size[1] * scale)))
+        return (self.height - height) // 2, (self.width - width) // 2, height, width
+
+
+def choose_canvas(
+    sizes: Iterable[tuple[int, int]], image_size: int, multiple: int, aspect: Aspect = "stretch"
+) -> Canvas:
+    """The canvas for images of the given (height, width) and a backbone whose inputs are multiples.
+
+    `stretch` is a square of `image_size`; `keep` has the images' median aspect ratio and about as many
+    pixels as that square. Both sides are rounded to `multiple`. `sizes` is looked at for `keep` only.
+    """
+    _check_aspect(aspect)
+    if image_size < 1:
+        raise InputError(f"image size {image_size}: must be a positive number of pixels")
+    ratio = 1.0
+    if aspect == "keep":
+        # In logarithms, so that 2:1 and 1:2 are equally far from a square.
+        ratios = [math.log(height / width) for height, width in sizes]
+        if not ratios:
+            raise InputError("no image sizes to choose a canvas from; give at least one image")
+        ratio = math.exp(float(np.median(ratios)))
+    height = _to_multiple(image_size * math.sqrt(ratio), multiple)
+    width = _to_multiple(image_size / math.sqrt(ratio), multiple)
+    return Canvas(height, width, aspect)
+
+
+def _to_multiple(length: float, multiple: int) -> int:
+    return max(1, round(length / multiple)) * multiple
+
+
+def _check_aspect(aspect: str) -> None:
+    if aspect not in get_args(Aspect):
+        raise InputError(f"aspect '{aspect}' is unknown; use stretch or keep")

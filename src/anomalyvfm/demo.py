@@ -1,0 +1,69 @@
+"""The three-minute tour: learn good solar cells, judge the others, look at the worst."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from anomalyvfm.data import open_dataset, read_image
+from anomalyvfm.detector import Detector, Tracker
+from anomalyvfm.evaluation import Report, evaluate
+from anomalyvfm.model_file import new_folder
+from anomalyvfm.overlay import draw
+from anomalyvfm.predictions import save_picture
+
+_SHOWN = 20
+_THUMBNAIL = 224
+
+
+def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker) -> dict[str, Any]:
+    """Fit on functional monocrystalline cells of elpv-dataset, evaluate, and draw the worst twenty."""
+    cells = open_dataset(Path("elpv-mono"), seed=seed)
+    detector = Detector("v2", {"backbone": "efficientnet-lite0"}, device=device, seed=seed)
+    detector.fit(cells, track=track)
+    report = evaluate(detector, cells, track)
+    worst = sorted(report.images, key=lambda image: -image.score)[:_SHOWN]
+    with new_folder(out, overwrite) as folder:
+        detector.save(folder / "model")
+        (folder / "metrics.json").write_text(json.dumps(report.metrics, indent=2) + "\n", encoding="utf-8")
+        (folder / "worst").mkdir()
+        pictures = []
+        for rank, (image, verdict) in enumerate(
+            zip(worst, detector.predict([image.sample.path for image in worst]), strict=True), start=1
+        ):
+            picture = draw(read_image(image.sample.path), verdict)
+            save_picture(picture, folder / "worst" / f"{rank:02d}_{image.sample.path.stem}.png")
+            truth = "defective" if image.sample.label else "good"
+            pictures.append((picture, f"{rank}. score {image.score:.1f}  ({truth})"))
+        save_picture(contact_sheet(pictures), folder / "contact_sheet.png")
+    return {"out": str(out), "table": _table(report), "metrics": report.metrics}
+
+
+def contact_sheet(pictures: list[tuple[NDArray[np.uint8], str]], columns: int = 5) -> NDArray[np.uint8]:
+    """Pictures (H, W, 3) with a caption each, on one sheet."""
+    caption, gap = 22, 8
+    rows = -(-len(pictures) // columns)
+    cell = (_THUMBNAIL + gap, _THUMBNAIL + caption + gap)
+    sheet = Image.new("RGB", (columns * cell[0] + gap, rows * cell[1] + gap), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (picture, text) in enumerate(pictures):
+        left, top = gap + index % columns * cell[0], gap + index // columns * cell[1]
+        thumbnail = Image.fromarray(picture)
+        thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        sheet.paste(thumbnail, (left, top + caption))
+        pen.text((left, top + 2), text, fill="black", font_size=14)
+    return np.asarray(sheet)
+
+
+def _table(report: Report) -> dict[str, dict[str, int]]:
+    """How many good and defective cells were let pass and rejected."""
+    table = {truth: {"judged good": 0, "judged anomalous": 0} for truth in ("good", "defective")}
+    for image in report.images:
+        truth = "defective" if image.sample.label else "good"
+        table[truth]["judged anomalous" if image.anomalous else "judged good"] += 1
+    return table

@@ -1,0 +1,413 @@
+"""The parts in a row: learn from good images, judge new ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anomalyvfm import __version__, backbones
+from anomalyvfm.backbones.features import Backbone
+from anomalyvfm.calibration import Calibration, count_cells
+from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, open_dataset
+from anomalyvfm.errors import InputError
+from anomalyvfm.extraction import Extracted, Extractor, ImageSource, describe, readable_sizes
+from anomalyvfm.model_file import read_description, read_tensors, write_model
+from anomalyvfm.presets import Preset, preset
+from anomalyvfm.scoring.grid import Grid
+from anomalyvfm.scoring.patches import PatchScorer
+from anomalyvfm.scoring.statistics import Statistics
+from anomalyvfm.scoring.summary import SummaryScorer
+from anomalyvfm.verdict import Verdict
+
+T = TypeVar("T")
+
+# Enough headers to know the usual shape of the images; reading all would take a second pass over them.
+_SIZES_LOOKED_AT = 256
+
+_CALIBRATION_ARRAYS = ("map_scores", "summary_scores", "peaks", "cells")
+
+
+class Tracker(Protocol):
+    """Wraps batches to show progress: ``track(iterable, total, description)``."""
+
+    def __call__(self, items: Iterable[T], total: int, description: str) -> Iterable[T]: ...
+
+
+def untracked(items: Iterable[T], total: int, description: str) -> Iterable[T]:
+    return items
+
+
+class Detector:
+    """Visual anomaly detector: ``fit`` on good images, then ``predict``.
+
+    Settings come with the constructor and are not changed by ``fit``; what is learned ends in an
+    underscore: ``category_``, ``canvas_``, ``patches_``, ``summary_``, ``calibration_``, ``learned_``
+    (how often each canvas was learned), ``skipped_`` (messages about images that could not be read) and
+    ``fit_seconds_``.
+
+    Parameters
+    ----------
+    settings : name of a preset, or a Preset
+    overrides : dotted settings, e.g. ``{"backbone": "efficientnet-lite0", "image.size": 256}``
+    device : "auto", "cpu", "cuda", "mps"
+    seed : which good images are held out for calibration
+    """
+
+    category_: str | None
+    canvas_: Canvas
+    patches_: PatchScorer
+    summary_: SummaryScorer
+    calibration_: Calibration
+    learned_: Counter[int]
+    skipped_: list[str]
+    fit_seconds_: float
+
+    def __init__(
+        self,
+        settings: str | Preset = "v2",
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        chosen = preset(settings) if isinstance(settings, str) else settings
+        self.settings = chosen.override(overrides or {})
+        self.device = default_device() if device == "auto" else device
+        self.seed = seed
+        self._backbone: Backbone | None = None
+        self._extractor: Extractor | None = None
+
+    # ── learning ────────────────────────────────────────────────────────────────────────────────────
+
+    def fit(
+        self,
+        images: str | Path | Category | Sequence[ImageSource],
+        validation: Sequence[ImageSource] = (),
+        track: Tracker = untracked,
+    ) -> Detector:
+        """Learn from good images: a folder, a data set's category, or a sequence of files or arrays.
+
+        Good images in ``validation`` (or in the category's own split of that name) calibrate; without any,
+        ``calibration.holdout`` of ``images`` is held out. Unreadable images are left out and named in
+        ``skipped_``. Raises InputError for fewer than two usable images.
+        """
+        if isinstance(images, str | Path):
+            images = open_dataset(Path(images), seed=self.seed)
+        self.category_ = images.name if isinstance(images, Category) else None
+        if isinstance(images, Category):
+            validation = validation or [sample.path for sample in images.validation]
+            images = [sample.path for sample in images.train]
+        started = time.perf_counter()
+        learned, held_out = (list(images), list(validation)) if validation else self._split(images)
+        if len(learned) + len(held_out) < 2:
+            raise InputError(
+                f"{len(learned)} good image{'s' * (len(learned) != 1)} to learn from; at least 2 are needed,"
+                " 100 or more for a false-alarm promise of 1 %"
+            )
+        self.skipped_ = []
+        backbone = self._load_backbone()
+        self.canvas_ = choose_canvas(
+            readable_sizes(learned[:_SIZES_LOOKED_AT], self.settings.image),
+            self.settings.image.size or backbone.image_size,
+            backbone.multiple,
+            self.settings.image.aspect,
+        )
+        self._begin(backbone)
+        self._learn(learned, 1, track, "learning")
+        if not self.learned_:
+            raise InputError(
+                f"none of the {len(learned)} images could be read; the first: {self.skipped_[0]}"
+            )
+        self.calibrate(held_out, track)
+        self.fit_seconds_ = time.perf_counter() - started
+        return self
+
+    def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+        """Set scores, p-values and thresholds from good images the model has not learned."""
+        map_scores: list[float] = []
+        summary_scores: list[float] = []
+        peaks: list[float] = []
+        cells = count_cells(np.empty(0))
+        for batch in self._batches(images, track, "calibrating"):
+            self._note_broken(batch)
+            if batch.features is None:
+                continue
+            distances = self.patches_.distances(batch.features.patches)
+            map_scores += self.patches_.image_scores(distances).tolist()
+            summary_scores += self.summary_.image_scores(batch.features.summary).tolist()
+            peaks += distances.flatten(1).amax(1).tolist()
+            cells += count_cells(distances.double().cpu().numpy())
+        if not map_scores:
+            raise InputError(f"none of the {len(images)} images kept for calibration could be read")
+        self.calibration_ = self._calibration(
+            np.array(map_scores), np.array(summary_scores), np.array(peaks), cells
+        )
+        return self
+
+    def update(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+        """Learn more good images; the model is then the one fitted on all of them.
+
+        The calibration stays as it is: good images score lower, on average, the more of them are learned,
+        so it errs on the side of fewer alarms. :meth:`calibrate` renews it.
+        """
+        self._learn(images, 1, track, "learning")
+        return self
+
+    def forget(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+        """Take back images that should not have been learned; the model is then as if they never were.
+
+        Raises InputError, and changes nothing, where an image was not learned or none would remain.
+        """
+        leaving: Counter[int] = Counter()
+        for source, key in self._require_extractor().keys(images):
+            leaving[key] += 1
+            if leaving[key] > self.learned_[key]:
+                raise InputError(
+                    f"{describe(source)}: not among the images this model learned; nothing was forgotten"
+                )
+        if leaving.total() >= self.learned_.total():
+            raise InputError("a model cannot forget every image it learned; fit a new one")
+        self._learn(images, -1, track, "forgetting")
+        return self
+
+    def merge(self, other: Detector) -> Detector:
+        """Add what another detector with the same settings has learned; the calibrations are joined too.
+
+        Raises InputError, and changes nothing, where settings, backbone or canvas differ.
+        """
+        mine, theirs = self._identity(), other._identity()
+        differing = [key for key in mine if mine[key] != theirs[key]]
+        if differing:
+            raise InputError(
+                f"models do not merge: their {', '.join(differing)} differ; fit both with the same settings"
+            )
+        self.patches_.merge(other.patches_)
+        self.summary_.merge(other.summary_)
+        self.calibration_ = self.calibration_.merge(other.calibration_)
+        self.learned_ = self.learned_ + other.learned_
+        return self
+
+    # ── judging ─────────────────────────────────────────────────────────────────────────────────────
+
+    def predict(self, images: Sequence[ImageSource]) -> list[Verdict]:
+        """A verdict for every image. Raises ImageError at the first that cannot be read."""
+        verdicts = []
+        for _, verdict in self.judge(images):
+            if isinstance(verdict, ImageError):
+                raise verdict
+            verdicts.append(verdict)
+        return verdicts
+
+    def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:
+        """Verdicts as they come, in order, in constant memory; an unreadable image gives its error."""
+        for batch in self._require_extractor().extract(images):
+            verdicts = iter(self._verdicts(batch))
+            for position, source in enumerate(batch.sources):
+                yield source, batch.broken.get(position) or next(verdicts)
+
+    def _verdicts(self, batch: Extracted) -> list[Verdict]:
+        if batch.features is None:
+            return []
+        started = time.perf_counter()
+        calibration = self.calibration_
+        distances = self.patches_.distances(batch.features.patches)
+        scores = calibration.score(
+            _float64(self.patches_.image_scores(distances)),
+            _float64(self.summary_.image_scores(batch.features.summary)),
+        )
+        center, spread = calibration.map_location
+        grids = ((distances - center) / spread).cpu().numpy()
+        seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
+        return [
+            Verdict(
+                score=float(score),
+                p_value=calibration.p_value(float(score)),
+                anomalous=bool(score > calibration.threshold),
+                threshold=calibration.threshold,
+                grid=grid,
+                size=image.size,
+                canvas=self.canvas_,
+                outline_level=calibration.outline_level,
+                region_level=calibration.region_level,
+                seconds=seconds,
+            )
+            for image, score, grid in zip(batch.images, scores, grids, strict=True)
+        ]
+
+    # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
+
+    def describe(self) -> dict[str, Any]:
+        """What ``model.json`` says of the model, as plain data."""
+        calibration = self.calibration_
+        return {
+            "anomalyvfm_version": __version__,
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+            **self._identity(),
+            "calibration": {
+                "images": calibration.count,
+                "false_alarm_rate": calibration.false_alarm_rate,
+                "threshold": calibration.threshold,
+                "promised": calibration.promised,
+            },
+            "fitted_on": {
+                "category": self.category_,
+                "images": self.learned_.total(),
+                "skipped": len(self.skipped_),
+                "seconds": self.fit_seconds_,
+            },
+        }
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write ``model.json`` and ``model.safetensors`` to a new folder, whole or not at all."""
+        tensors = {
+            **{f"patches.{name}": tensor for name, tensor in self.patches_.statistics.to_tensors().items()},
+            **{f"summary.{name}": tensor for name, tensor in self.summary_.statistics.to_tensors().items()},
+            "learned": torch.tensor(sorted(self.learned_.elements()), dtype=torch.int64),
+            **{
+                f"calibration.{name}": torch.from_numpy(getattr(self.calibration_, name))
+                for name in _CALIBRATION_ARRAYS
+            },
+        }
+        write_model(Path(folder), self.describe(), tensors, overwrite)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, backbone: str | None = None, device: str = "auto") -> Detector:
+        """The detector kept in a folder; its next verdicts equal those it gave before.
+
+        ``backbone`` says where the weights are when they have moved since. Raises InputError where the
+        folder is no whole model, or the weights are not those it was fitted with.
+        """
+        folder = Path(folder)
+        description = read_description(folder)
+        fitted_with = description["backbone"]
+        settings = Preset.model_validate(description["settings"])
+        if backbone:
+            settings = settings.override({"backbone": backbone})
+        self = cls(settings, device=device, seed=description["seed"])
+        loaded = self._load_backbone(tuple(fitted_with["layers"]))
+        if loaded.weight_hash != fitted_with["weight_hash"]:
+            raise InputError(
+                f"{folder}: fitted with other weights of {fitted_with['name']}"
+                f" ({fitted_with['weight_hash'][:12]}, here {loaded.weight_hash[:12]});"
+                " name the ones it was fitted with by --backbone, or fit anew"
+            )
+        tensors = read_tensors(folder, description)
+        self.canvas_ = Canvas(**description["canvas"])
+        self._begin(loaded, tensors)
+        self.learned_ = Counter(tensors["learned"].tolist())
+        self.calibration_ = self._calibration(
+            **{name: tensors[f"calibration.{name}"].numpy() for name in _CALIBRATION_ARRAYS}
+        )
+        self.skipped_ = []
+        self.fit_seconds_ = description["fitted_on"]["seconds"]
+        self.category_ = description["fitted_on"]["category"]
+        return self
+
+    # ── parts ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _load_backbone(self, layers: tuple[int, ...] | None = None) -> Backbone:
+        if self._backbone is None:
+            wanted = layers or self.settings.features.layers
+            self._backbone = backbones.load(self.settings.backbone, layers=wanted, device=self.device)
+        return self._backbone
+
+    def _begin(self, backbone: Backbone, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Scorers for the canvas: empty ones, or with the sums of a stored model."""
+        self._extractor = Extractor(backbone, self.canvas_, self.settings.image, self.settings.batch)
+        gaussian = self.settings.gaussian
+        grid = Grid.within(*self._extractor.grid, backbone.channels, gaussian.max_mb, gaussian.dimensions)
+        patches, summary = (
+            None if tensors is None else Statistics.from_tensors(_under(tensors, prefix), backbone.device)
+            for prefix in ("patches", "summary")
+        )
+        self.patches_ = PatchScorer(grid, gaussian, backbone.device, patches)
+        self.summary_ = SummaryScorer(backbone.summary_channels, backbone.device, summary)
+        self.learned_ = Counter()
+
+    def _calibration(
+        self,
+        map_scores: NDArray[np.float64],
+        summary_scores: NDArray[np.float64],
+        peaks: NDArray[np.float64],
+        cells: NDArray[np.float64],
+    ) -> Calibration:
+        rates = self.settings.calibration
+        weight = self.settings.gaussian.summary_weight
+        return Calibration(
+            map_scores, summary_scores, peaks, cells, weight, rates.false_alarm_rate, rates.pixel_rate
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """What two models must have in common for their sums to add up."""
+        backbone = self._require_extractor().backbone
+        grid, canvas = self.patches_.grid, self.canvas_
+        return {
+            "backbone": {
+                "name": backbone.name,
+                "layers": list(backbone.layers),
+                "weight_hash": backbone.weight_hash,
+            },
+            "canvas": asdict(canvas),
+            "grid": asdict(grid),
+            "image": self.settings.image.model_dump(mode="json"),
+        }
+
+    def _require_extractor(self) -> Extractor:
+        if self._extractor is None:
+            raise InputError("this detector has learned nothing yet; call fit, or load a model")
+        return self._extractor
+
+    def _split(self, images: Sequence[ImageSource]) -> tuple[list[ImageSource], list[ImageSource]]:
+        """Images to learn from and images to calibrate with, chosen by the seed, each in its first order."""
+        held_out = min(max(1, round(self.settings.calibration.holdout * len(images))), len(images) - 1)
+        chosen = set(np.random.default_rng(self.seed).permutation(len(images))[: max(held_out, 0)].tolist())
+        return (
+            [image for i, image in enumerate(images) if i not in chosen],
+            [image for i, image in enumerate(images) if i in chosen],
+        )
+
+    def _learn(self, images: Sequence[ImageSource], sign: int, track: Tracker, description: str) -> None:
+        for batch in self._batches(images, track, description):
+            self._note_broken(batch)
+            if batch.features is None:
+                continue
+            self.patches_.learn(batch.features.patches, sign)
+            self.summary_.learn(batch.features.summary, sign)
+            for image in batch.images:
+                self.learned_[image.key] += sign
+
+    def _batches(
+        self, images: Sequence[ImageSource], track: Tracker, description: str
+    ) -> Iterable[Extracted]:
+        extractor = self._require_extractor()
+        return track(extractor.extract(images), math.ceil(len(images) / extractor.batch), description)
+
+    def _note_broken(self, batch: Extracted) -> None:
+        self.skipped_ += [str(error) for error in batch.broken.values()]
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(f"{prefix}."): value
+        for key, value in tensors.items()
+        if key.startswith(f"{prefix}.")
+    }
+
+
+def _float64(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

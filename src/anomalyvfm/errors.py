@@ -1,0 +1,9 @@
+"""The one kind of error that is the user's to mend."""
+
+
+class InputError(ValueError):
+    """Something given from outside is wrong.
+
+    The message is one line: what is wrong, where, and what to do about it. The command line prints it
+    as it stands and exits with status 2; any other exception is a bug of ours.
+    """

@@ -1,0 +1,129 @@
+"""From image files to features: read → place on the canvas → tile → backbone → stitch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalyvfm.backbones.features import Backbone, PatchFeatures
+from anomalyvfm.data import Canvas, ImageError, Tiling, as_rgb, read_image, read_many, read_size
+from anomalyvfm.errors import InputError
+from anomalyvfm.presets import ImageSettings
+
+ImageSource: TypeAlias = str | Path | bytes | NDArray[Any]
+"""An image file, a file's bytes, or an array (H, W), (H, W, 1|3|4)."""
+
+
+@dataclass(frozen=True)
+class PlacedImage:
+    """An image on the model's canvas, with the size it had; ``key`` tells equal canvases."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    key: int
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The features of a batch of images, and what could not be read along the way.
+
+    ``broken`` holds (position in ``sources``, error) of sources that gave no image; the others are, in
+    order, ``images`` and the rows of ``features`` (None when every source of the batch is broken).
+    """
+
+    sources: list[ImageSource]
+    broken: dict[int, ImageError]
+    images: list[PlacedImage]
+    features: PatchFeatures | None
+    seconds: float
+
+
+class Extractor:
+    """The path from files to features, the same for learning and judging."""
+
+    def __init__(self, backbone: Backbone, canvas: Canvas, settings: ImageSettings, batch: int) -> None:
+        self.backbone = backbone
+        self.canvas = canvas
+        self.settings = settings
+        self.batch = batch
+        self.tiling = Tiling(
+            canvas.height,
+            canvas.width,
+            settings.tile,
+            int(settings.overlap * settings.tile),
+            backbone.multiple,
+        )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the feature grid."""
+        return self.canvas.height // self.backbone.stride, self.canvas.width // self.backbone.stride
+
+    def extract(self, sources: Iterable[ImageSource]) -> Iterator[Extracted]:
+        """Features of all sources in order, batch by batch; reading runs ahead of the backbone."""
+        placed = read_many(sources, self._place, ahead=2 * self.batch)
+        while True:
+            started = time.perf_counter()
+            part = list(islice(placed, self.batch))
+            if not part:
+                return
+            broken = {i: image for i, (_, image) in enumerate(part) if isinstance(image, ImageError)}
+            images = [image for _, image in part if isinstance(image, PlacedImage)]
+            features = self._features(images) if images else None
+            yield Extracted([s for s, _ in part], broken, images, features, time.perf_counter() - started)
+
+    def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
+        """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
+        for source, image in read_many(sources, self._place, ahead=2 * self.batch):
+            if isinstance(image, ImageError):
+                raise image
+            yield source, image.key
+
+    def _place(self, source: ImageSource) -> PlacedImage:
+        image = read_source(source, self.settings)
+        pixels = self.canvas.place(image)
+        key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
+        return PlacedImage(pixels, (image.shape[0], image.shape[1]), key)
+
+    def _features(self, images: list[PlacedImage]) -> PatchFeatures:
+        tiles = self.tiling.cut(torch.from_numpy(np.stack([image.pixels for image in images])))
+        # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
+        parts = [self.backbone(tiles[i : i + self.batch]) for i in range(0, len(tiles), self.batch)]
+        patches = torch.cat([part.patches for part in parts])
+        summary = torch.cat([part.summary for part in parts])
+        return PatchFeatures(self.tiling.stitch(patches), self.tiling.pool(summary))
+
+
+def read_source(source: ImageSource, settings: ImageSettings) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB. Raises ImageError for what is no image."""
+    if isinstance(source, np.ndarray):
+        try:
+            return as_rgb(source, white_level=settings.white_level)
+        except InputError as error:
+            raise ImageError(str(error)) from None
+    return read_image(source, max_pixels=settings.max_pixels, white_level=settings.white_level)
+
+
+def readable_sizes(sources: Iterable[ImageSource], settings: ImageSettings) -> Iterator[tuple[int, int]]:
+    """(height, width) of every image that has a readable header."""
+    for source in sources:
+        if isinstance(source, np.ndarray):
+            yield source.shape[0], source.shape[1]
+            continue
+        with suppress(ImageError):
+            yield read_size(source, max_pixels=settings.max_pixels)
+
+
+def describe(source: ImageSource) -> str:
+    """How messages name a source."""
+    return str(source) if isinstance(source, str | Path) else f"an image of {type(source).__name__}"

@@ -1,0 +1,1 @@
+"""What a score is worth: numpy in, numbers out."""

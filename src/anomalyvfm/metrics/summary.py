@@ -1,0 +1,101 @@
+"""All metrics of a test set as the plain data that metrics.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from anomalyvfm.metrics.image import best_f1, image_metrics
+from anomalyvfm.metrics.metric import Metric, undefined
+from anomalyvfm.metrics.pixel import PixelMetrics
+
+AUPRO_LIMITS = (0.30, 0.05)  # what papers report, and what MVTec AD 2 ranks by
+
+
+def summarise(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    decisions: ArrayLike,
+    *,
+    conditions: Sequence[str | None] | None = None,
+    kinds: Sequence[str | None] | None = None,
+    pixels: PixelMetrics | None = None,
+    pixel_threshold: float | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Image and pixel metrics of a test set of N images, ready for JSON.
+
+    Args:
+        scores: (N,) image scores, higher is more anomalous.
+        labels: (N,) True for defective images.
+        decisions: (N,) True where the image was called anomalous at the calibrated threshold.
+        conditions: (N,) under which condition each image was taken; None where unknown.
+        kinds: (N,) kind of defect; None where unknown and for good images.
+        pixels: what collected the score maps; None where there are none.
+        pixel_threshold: calibrated; a pixel is called a defect where `score >= pixel_threshold`.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Metrics by name, each a number or None; and by the same names `intervals` (95 %, [low, high], image
+        metrics), `bounds` (largest possible error, pixel metrics) and `reasons` (why a metric is None, or a
+        remark on its value). `by_condition` and `by_kind` hold the image metrics of each group in the same
+        form: a condition's good and defective images, and a kind's defects against all good images.
+    """
+    values, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
+    found = np.asarray(decisions, bool)
+    for name, group in (("conditions", conditions), ("kinds", kinds)):
+        if group is not None and len(group) != len(truth):
+            raise ValueError(f"{len(group)} {name} for {len(truth)} images")
+
+    def of(members: NDArray[np.bool_]) -> dict[str, Any]:
+        metrics = image_metrics(
+            values[members], truth[members], found[members], resamples=resamples, seed=seed
+        )
+        counts = {"n_good": int((members & ~truth).sum()), "n_bad": int((members & truth).sum())}
+        return _plain(metrics) | counts
+
+    everything = of(np.ones(len(truth), bool))
+    pixel = _pixel_metrics(pixels, pixel_threshold)
+    plain = _plain(pixel)
+    best_segmentation = pixels.best_f1()[1] if pixels else None
+    return {
+        **everything,
+        **plain,
+        "intervals": everything["intervals"],
+        "bounds": {name: metric.bound for name, metric in pixel.items() if metric.value is not None},
+        "reasons": everything["reasons"] | plain["reasons"],
+        "image_f1_threshold": best_f1(values, truth)[1],
+        "seg_f1_best_threshold": best_segmentation,
+        "by_condition": {name: of(members) for name, members in _groups(conditions)},
+        "by_kind": {name: of((members & truth) | ~truth) for name, members in _groups(kinds)},
+    }
+
+
+def _pixel_metrics(pixels: PixelMetrics | None, threshold: float | None) -> dict[str, Metric]:
+    names = ["pixel_auroc", "pixel_ap", *(f"aupro_{limit:.2f}" for limit in AUPRO_LIMITS)]
+    if pixels is None:
+        return dict.fromkeys([*names, "seg_f1", "seg_f1_best"], undefined("no score maps"))
+    seg_f1 = undefined("no pixel threshold") if threshold is None else pixels.f1_at(threshold)
+    values = [pixels.auroc(), pixels.average_precision(), *(pixels.aupro(limit) for limit in AUPRO_LIMITS)]
+    return dict(zip(names, values, strict=True)) | {"seg_f1": seg_f1, "seg_f1_best": pixels.best_f1()[0]}
+
+
+def _plain(metrics: dict[str, Metric]) -> dict[str, Any]:
+    return {
+        **{name: metric.value for name, metric in metrics.items()},
+        "intervals": {name: list(metric.interval) for name, metric in metrics.items() if metric.interval},
+        "reasons": {name: metric.reason for name, metric in metrics.items() if metric.reason},
+    }
+
+
+def _groups(names: Sequence[str | None] | None) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Each name in alphabetical order with its members (N,); images without a name are in no group."""
+    if names is None:
+        return []
+    distinct = sorted({name for name in names if name is not None})
+    return [(name, np.array([n == name for n in names])) for name in distinct]

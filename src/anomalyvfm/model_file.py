@@ -1,0 +1,129 @@
+"""A fitted model on disk: ``model.json`` says what it is, ``model.safetensors`` holds what it learned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalyvfm.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA_VERSION = 1
+_JSON, _TENSORS = "model.json", "model.safetensors"
+
+
+def write_model(
+    folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor], overwrite: bool = False
+) -> None:
+    """Write a model folder, whole or not at all. Raises InputError where ``folder`` cannot be new."""
+    from safetensors.torch import save_file
+
+    with new_folder(folder, overwrite) as partial:
+        save_file(dict(tensors), partial / _TENSORS)
+        body = {
+            "schema_version": SCHEMA_VERSION,
+            **description,
+            "tensors_sha256": _digest(partial / _TENSORS),
+        }
+        body["sha256"] = _seal(body)
+        (partial / _JSON).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The contents of ``model.json``. Raises InputError where it is missing, newer, broken or changed."""
+    path = folder / _JSON
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder}: no model here ({_JSON} is missing); `anomalyvfm fit` makes one"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    except ValueError:
+        raise InputError(f"{path}: not readable as JSON; copy the model again or fit it anew") from None
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{path}: not a model of AnomalyVFM (no schema_version)")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written by a newer AnomalyVFM (schema {version}, known up to {SCHEMA_VERSION});"
+            " upgrade to read it"
+        )
+    if body.get("sha256") != _seal(body):
+        raise InputError(f"{path}: changed since it was written; copy the model again or fit it anew")
+    return dict(body)
+
+
+def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a model. Raises InputError where the file is missing, truncated or changed."""
+    from safetensors.torch import load_file
+
+    path = folder / _TENSORS
+    try:
+        intact = _digest(path) == description["tensors_sha256"]
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); copy the model again or fit it anew"
+        ) from None
+    if not intact:
+        raise InputError(
+            f"{path}: truncated or changed since it was written; copy the model again or fit it anew"
+        )
+    return load_file(path)
+
+
+@contextmanager
+def new_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to fill, renamed to ``folder`` when all is written and removed when anything goes wrong.
+
+    Raises InputError where ``folder`` exists and is not empty (unless ``overwrite``) or cannot be made.
+    """
+    check_new(folder, overwrite)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.is_dir() and overwrite:
+            shutil.rmtree(folder)
+        partial.replace(folder)  # an empty folder of that name gives way
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out or free the disk"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_new(folder: Path, overwrite: bool = False) -> None:
+    """Raise InputError, before any work is done, where a result folder could not be written."""
+    parent = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose another --out")
+    if folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise InputError(f"{folder}: exists already; choose another --out or add --overwrite")
+    if not parent.is_dir():
+        raise InputError(f"{folder}: cannot be written ({parent} is a file); choose another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written (no permission in {parent}); choose another --out")
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    text = json.dumps({k: v for k, v in body.items() if k != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

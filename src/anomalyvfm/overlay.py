@@ -1,0 +1,49 @@
+"""A verdict as a picture: the image, the heat over it, the outline of what is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalyvfm.verdict import Verdict
+
+# Enough to judge by eye; full-size copies of 5-megapixel images would fill disks and take seconds each.
+_LONGEST_SIDE = 1024
+# Dark to light, so that the order of values survives a greyscale print and colour blindness.
+_HEAT = np.array([(59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)], float)
+_OUTLINE = np.array((0, 255, 255), np.uint8)
+
+
+def draw(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
+    """(h, w, 3) picture of an image (H, W, 3), no side over 1024 pixels.
+
+    Heat starts where good pixels seldom reach and is full at twice the level of a defect: its scale is the
+    model's, not the image's, so a good image stays clean and pictures can be compared.
+    """
+    height, width = verdict.size
+    scale = min(1.0, _LONGEST_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), dtype=float)
+    map_ = verdict.canvas.restore(verdict.grid, size).astype(float)
+    low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
+    heat = np.clip((map_ - low) / (high - low), 0, 1)
+    alpha = 0.6 * np.sqrt(heat)[..., None]
+    picture: NDArray[np.uint8] = ((1 - alpha) * base + alpha * _colour(heat)).astype(np.uint8)
+    if verdict.mask.any():
+        mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
+        picture[_border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = _OUTLINE
+    return picture
+
+
+def _colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
+    stops = np.linspace(0, 1, len(_HEAT))
+    return np.stack([np.interp(heat, stops, _HEAT[:, channel]) for channel in range(3)], axis=-1)
+
+
+def _border(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
+    """Pixels just outside the mask, so that the outline hides nothing of the defect."""
+    from scipy import ndimage
+
+    cross = ndimage.generate_binary_structure(2, 1)
+    return np.asarray(ndimage.binary_dilation(mask, cross, iterations=thickness)) & ~mask

@@ -1,0 +1,109 @@
+"""Judge many images and write down what was found: ``predictions.jsonl`` and ``maps/``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalyvfm.data import ImageError, read_many
+from anomalyvfm.data.datasets.listing import list_images
+from anomalyvfm.data.reading import SUFFIXES
+from anomalyvfm.detector import Detector, Tracker, untracked
+from anomalyvfm.errors import InputError
+from anomalyvfm.extraction import read_source
+from anomalyvfm.overlay import draw
+from anomalyvfm.verdict import Verdict
+
+
+@dataclass
+class Tally:
+    """What a run found."""
+
+    images: int = 0
+    anomalous: int = 0
+    errors: int = 0
+
+
+def find_images(places: Sequence[Path]) -> list[Path]:
+    """Files as named and the images in folders, in the order given. Raises InputError where there are none.
+
+    A file that is missing or no image stays in the list: it gets its line among the predictions.
+    """
+    found = []
+    for place in places:
+        found += list_images(place) if place.is_dir() else [place]
+    if not found:
+        raise InputError(f"{', '.join(map(str, places))}: no images there ({' '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def write_predictions(
+    detector: Detector, images: Sequence[Path], out: Path, track: Tracker = untracked
+) -> Tally:
+    """Judge ``images`` in order; write a line each to ``predictions.jsonl`` and a picture each to ``maps/``.
+
+    The lines grow under the name ``predictions.jsonl.partial``, which becomes ``predictions.jsonl`` when
+    complete: a killed run leaves every finished line, and cannot be mistaken for a whole one.
+    """
+    maps = out / "maps"
+    maps.mkdir(parents=True, exist_ok=True)
+    names = _MapNames()
+    tally = Tally()
+
+    def finish(judged: tuple[Path, Verdict | ImageError, str]) -> dict[str, Any]:
+        path, verdict, name = judged
+        if isinstance(verdict, ImageError):
+            return {"path": str(path), "error": str(verdict)}
+        try:
+            image = read_source(path, detector.settings.image)
+        except ImageError as error:  # gone or changed since it was judged
+            return {"path": str(path), "error": str(error)}
+        save_picture(draw(image, verdict), maps / name)
+        return {"path": str(path), **verdict.as_dict(), "map": f"maps/{name}"}
+
+    judged = (
+        (path, verdict, names.unused(path.stem))
+        for path, (_, verdict) in zip(images, detector.judge(images), strict=True)
+    )
+    partial = out / "predictions.jsonl.partial"
+    with partial.open("w", encoding="utf-8") as stream:
+        # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
+        finished = read_many(judged, finish)
+        for _, line in track(finished, len(images), "judging"):
+            assert isinstance(line, dict)
+            stream.write(json.dumps(line, allow_nan=False) + "\n")
+            tally.images += 1
+            tally.errors += "error" in line
+            tally.anomalous += line.get("anomalous", False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(out / "predictions.jsonl")
+    return tally
+
+
+def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write a PNG under a temporary name, then rename it."""
+    partial = path.with_name(f".{path.name}.partial")
+    Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
+    partial.replace(path)
+
+
+class _MapNames:
+    """File names for pictures: the image's stem, numbered where several images share it."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def unused(self, stem: str) -> str:
+        self._seen[stem.lower()] += 1  # file systems that ignore case exist
+        count = self._seen[stem.lower()]
+        return f"{stem}.png" if count == 1 else f"{stem}-{count}.png"

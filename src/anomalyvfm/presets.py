@@ -1,0 +1,150 @@
+"""Pipelines as data: every setting of a preset, its meaning, its bounds, and how to override it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from anomalyvfm.errors import InputError
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageSettings(_Settings):
+    """From file to backbone input."""
+
+    size: int | None = Field(
+        None,
+        ge=32,
+        le=8192,
+        description="side of the square (or equal area) an image is resized to, px; none: the backbone's own",
+    )
+    aspect: Literal["stretch", "keep"] = Field(
+        "stretch", description="stretch to the canvas, or keep the shape and pad"
+    )
+    tile: int = Field(
+        0, ge=0, le=8192, description="side of the tiles the backbone sees, px; 0: the whole canvas at once"
+    )
+    overlap: float = Field(0.25, ge=0, lt=1, description="share of a tile that its neighbour sees too")
+    white_level: int = Field(65535, ge=1, le=65535, description="16-bit grey value that counts as white")
+    max_pixels: int = Field(178_000_000, ge=1, description="larger images are refused before decoding")
+
+
+class FeatureSettings(_Settings):
+    """What is taken from the backbone."""
+
+    layers: tuple[int, ...] | None = Field(
+        None, description="backbone layers to join; none: the backbone's own choice"
+    )
+
+
+class GaussianSettings(_Settings):
+    """The per-position Gaussian."""
+
+    dimensions: int | None = Field(
+        None, ge=1, description="feature dimensions kept by a random projection; none: as many as fit max_mb"
+    )
+    max_mb: float = Field(125.0, gt=0, description="bound on the size of the stored sums, MB")
+    prior_images: float = Field(20.0, gt=0, description="weight of the pooled covariance, counted in images")
+    blur: float = Field(
+        1.0, ge=0, le=100, description="Gaussian smoothing of the distance map, cells of the feature grid"
+    )
+    top: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="share of the map's cells, the largest, whose mean is the image's map score",
+    )
+    summary_weight: float = Field(
+        0.0, ge=0, description="weight of the summary token's distance beside the map score"
+    )
+
+
+class CalibrationSettings(_Settings):
+    """From scores of good images to decisions."""
+
+    false_alarm_rate: float = Field(0.01, gt=0, lt=1, description="share of good images that may be rejected")
+    pixel_rate: float = Field(0.01, gt=0, lt=1, description="share of good pixels above the outline's level")
+    holdout: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the good images kept for calibration when there is no validation folder",
+    )
+
+
+class Preset(_Settings):
+    """All settings of a pipeline. Immutable; :meth:`override` returns a changed copy."""
+
+    name: str = "v2"
+    backbone: str = Field("dinov2-base", description="name, or folder in the model hub's format")
+    batch: int = Field(8, ge=1, le=4096, description="images per backbone call")
+    image: ImageSettings = ImageSettings()
+    features: FeatureSettings = FeatureSettings()
+    gaussian: GaussianSettings = GaussianSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+
+    def override(self, settings: Mapping[str, Any]) -> Preset:
+        """A copy with dotted settings replaced, e.g. ``{"image.size": 256}``; text values are parsed.
+
+        Raises InputError for a setting that does not exist (naming the nearest) or a value out of bounds.
+        """
+        data = self.model_dump()
+        known = dict(flat(data))
+        for key, value in settings.items():
+            if key not in known:
+                raise InputError(
+                    f"unknown setting {key!r}{nearest(key, known)}; `--set` takes one of: {', '.join(known)}"
+                )
+            *path, leaf = key.split(".")
+            room = data
+            for part in path:
+                room = room[part]
+            room[leaf] = _parsed(value)
+        try:
+            return Preset.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"setting {where}={first['input']!r}: {first['msg']}") from None
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested settings, as `--set` takes them."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        elif prefix or key != "name":
+            yield f"{prefix}{key}", value
+
+
+def _parsed(value: Any) -> Any:
+    """Command-line text to the value it spells; lists are comma-separated."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("none", "null"):
+        return None
+    if "," in value:
+        return [part for part in value.split(",") if part]
+    return value
+
+
+def nearest(word: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
+    """', did you mean …?' for a word close to a known one, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+PRESETS: dict[str, Preset] = {"v2": Preset()}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; InputError names the nearest for an unknown one."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}{nearest(name, PRESETS)}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

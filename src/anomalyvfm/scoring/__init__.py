@@ -1,0 +1,1 @@
+"""Distances of features from what good images have shown."""

@@ -1,0 +1,78 @@
+"""From a feature grid (B, H, W, C) to the cells and dimensions the statistics are kept in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Below this many dimensions a finer grid costs more accuracy than it brings.
+_FEWEST_DIMENSIONS = 96
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which cell a feature belongs to, and in how many dimensions it is kept.
+
+    ``height`` × ``width`` features of ``channels``; ``step`` × ``step`` neighbouring features share one
+    cell; ``dimensions`` ≤ ``channels`` are kept by ``projection`` (channels, dimensions), a random
+    orthonormal one: it needs no data, so sums made on different machines can be added, and it keeps the
+    directions of small variance that a principal component analysis would drop first, which are the
+    ones the Mahalanobis distance is most sensitive to.
+    """
+
+    height: int
+    width: int
+    channels: int
+    step: int
+    dimensions: int
+
+    @classmethod
+    def within(cls, height: int, width: int, channels: int, max_mb: float, dimensions: int | None) -> Grid:
+        """The finest grid, then the most dimensions, whose stored float64 sums stay under ``max_mb``."""
+        wanted = min(channels, dimensions or channels)
+        step = 1
+        while True:
+            cells = math.ceil(height / step) * math.ceil(width / step)
+            entries = max_mb * 1e6 / 8 / cells  # d(d+1)/2 outer products and d sums a cell
+            affordable = int((math.sqrt(9 + 8 * entries) - 3) / 2)
+            if affordable >= min(wanted, _FEWEST_DIMENSIONS) or cells == 1:
+                return cls(height, width, channels, step, max(1, min(wanted, affordable)))
+            step += 1
+
+    @property
+    def cells(self) -> int:
+        return math.ceil(self.height / self.step) * math.ceil(self.width / self.step)
+
+    def projection(self) -> Tensor | None:
+        """Orthonormal columns (channels, dimensions), the same on every machine; None to keep all."""
+        if self.dimensions == self.channels:
+            return None
+        # Signs from the generator's raw bits: unlike normal draws, these never change between versions.
+        bits = np.random.PCG64(0).random_raw(self.channels * self.dimensions) >> np.uint64(63)
+        signs = 1 - 2 * bits.astype(np.float64).reshape(self.channels, self.dimensions)
+        return torch.from_numpy(np.linalg.qr(signs).Q).float()
+
+    def to_cells(self, patches: Tensor) -> Tensor:
+        """(B, H, W, D) features to (P, B·step², D); a border that does not fill a cell is repeated."""
+        b, h, w, d = patches.shape
+        s = self.step
+        below, right = -h % s, -w % s
+        if below or right:
+            patches = F.pad(patches.permute(0, 3, 1, 2), (0, right, 0, below), mode="replicate").permute(
+                0, 2, 3, 1
+            )
+        rows, columns = (h + below) // s, (w + right) // s
+        blocks = patches.reshape(b, rows, s, columns, s, d).permute(1, 3, 0, 2, 4, 5)
+        return blocks.reshape(rows * columns, b * s * s, d)
+
+    def to_map(self, values: Tensor, images: int) -> Tensor:
+        """(P, B·step²) values of the cells back to (B, H, W)."""
+        s = self.step
+        rows, columns = math.ceil(self.height / s), math.ceil(self.width / s)
+        blocks = values.reshape(rows, columns, images, s, s).permute(2, 0, 3, 1, 4)
+        return blocks.reshape(images, rows * s, columns * s)[:, : self.height, : self.width]

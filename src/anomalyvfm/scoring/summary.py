@@ -1,0 +1,40 @@
+"""The image as a whole: Mahalanobis distance of its summary token."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from anomalyvfm.scoring.gaussian import Gaussian
+from anomalyvfm.scoring.statistics import Statistics
+
+
+class SummaryScorer:
+    """One Gaussian over the summary tokens of good images, learned as sums like a single cell."""
+
+    def __init__(self, channels: int, device: torch.device, statistics: Statistics | None = None) -> None:
+        self.statistics = statistics or Statistics(1, channels, device)
+
+    def learn(self, summary: Tensor, sign: int = 1) -> None:
+        """Add (B, D) summaries of good images to the sums, or with ``sign=-1`` take them back."""
+        self.statistics.add(summary[None], sign)
+        self.forget_derived()
+
+    def merge(self, other: SummaryScorer) -> None:
+        """Add what another has learned."""
+        self.statistics.merge(other.statistics)
+        self.forget_derived()
+
+    def image_scores(self, summary: Tensor) -> Tensor:
+        """Squared Mahalanobis distances (B,) of (B, D) summaries, divided by D."""
+        return self._gaussian.distance(summary[None])[0]
+
+    def forget_derived(self) -> None:
+        self.__dict__.pop("_gaussian", None)
+
+    @cached_property
+    def _gaussian(self) -> Gaussian:
+        # There are no other cells to pool over: the prior is the covariance's own diagonal.
+        return Gaussian(self.statistics, prior_images=1.0)

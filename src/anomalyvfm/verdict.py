@@ -1,0 +1,102 @@
+"""What is said about one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data import Canvas
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the image that does not look like any good one, in pixels of the image."""
+
+    bbox: tuple[int, int, int, int]
+    """x0, y0, x1, y1; x1 and y1 lie one past the region."""
+    area: int
+    peak: float
+    """Largest map value inside, in standard deviations of good pixels."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"bbox": list(self.bbox), "area": self.area, "peak": round(self.peak, 4)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Score, p-value, decision, and where; map, mask and regions are computed when first asked for."""
+
+    score: float
+    """Standard deviations of good images above the average good image."""
+    p_value: float
+    """Conformal: the share of good images that look at least as odd."""
+    anomalous: bool
+    threshold: float
+    """The score above which an image is anomalous."""
+    grid: NDArray[np.float32] = field(repr=False)
+    """(h, w) map at the resolution of the feature grid."""
+    size: tuple[int, int]
+    """Height and width of the image."""
+    canvas: Canvas = field(repr=False)
+    outline_level: float
+    region_level: float
+    seconds: float
+    """Its share of the time from file to verdict."""
+
+    @cached_property
+    def map(self) -> NDArray[np.float32]:
+        """(H, W) at the image's own resolution, in standard deviations of good pixels."""
+        return self.canvas.restore(self.grid, self.size)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) true where an anomalous image is defective; all false for a good one."""
+        return self._outlined[0]
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The mask's 8-connected parts, the oddest first."""
+        return self._outlined[1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in a line of ``predictions.jsonl``; ``ms`` is the image's share of its batch's time."""
+        return {
+            "score": round(self.score, 5),
+            "p_value": round(self.p_value, 6),
+            "anomalous": self.anomalous,
+            "regions": [region.as_dict() for region in self.regions],
+            "ms": round(1000 * self.seconds, 2),
+        }
+
+    @cached_property
+    def _outlined(self) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
+        # Two levels: a region must hold a value that good images hardly ever reach, and then extends as
+        # far as values that few good pixels reach. One level would either miss its border or see specks.
+        from scipy import ndimage
+
+        if not self.anomalous or float(self.grid.max()) <= self.outline_level:
+            return np.zeros(self.size, np.bool_), ()
+        map_ = self.map
+        labels, count = ndimage.label(map_ > self.outline_level, structure=np.ones((3, 3)))
+        if not count:
+            return np.zeros(self.size, np.bool_), ()
+        boxes = ndimage.find_objects(labels)
+        peaks = np.asarray(ndimage.maximum(map_, labels, np.arange(1, count + 1)))
+        kept = peaks > self.region_level
+        if not kept.any():
+            kept[peaks.argmax()] = True  # an anomalous image points at its oddest place
+        mask = np.concatenate([[False], kept])[labels]
+        regions = [
+            Region(
+                bbox=(columns.start, rows.start, columns.stop, rows.stop),
+                area=int((labels[rows, columns] == index + 1).sum()),
+                peak=float(peaks[index]),
+            )
+            for index, (rows, columns) in enumerate(boxes)
+            if kept[index]
+        ]
+        return mask, tuple(sorted(regions, key=lambda region: -region.peak))

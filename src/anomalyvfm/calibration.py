@@ -14,6 +14,14 @@ Array = NDArray[np.float64]
 # Logarithmic bins, 1 % wide, from far below any distance of a good cell to far above it.
 _EDGES = np.geomspace(1e-4, 1e6, 2316)
 
+# What is known of spreads before any image: logarithms of good images' distances vary by about this much
+# (0.1 to 0.4 on real data), a knowledge worth this many observations. It keeps scores and thresholds
+# sensible with a handful of images, and is outweighed by a few dozen.
+_USUAL_SPREAD = 0.25
+_PRIOR_FREEDOM = 3
+# Distances are about 1 on good cells; a spread below this is that of a constant image.
+_LEAST_MAP_SPREAD = 0.01
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -59,7 +67,7 @@ class Calibration:
 
     def score(self, map_scores: Array, summary_scores: Array) -> Array:
         """Standard scores: 0 is the average good image, 1 a standard deviation of good images above it."""
-        center, spread = _location(self._fused)
+        center, spread = _location(self._fused, 1.0)
         return (self._fuse(map_scores, summary_scores) - center) / spread
 
     def p_value(self, score: float) -> float:
@@ -74,7 +82,7 @@ class Calibration:
     @cached_property
     def threshold(self) -> float:
         """Images scoring above are anomalous; a good image does with probability ≤ ``false_alarm_rate``."""
-        return _upper_bound(self._sorted, self.false_alarm_rate)
+        return _upper_bound(self._sorted, self.false_alarm_rate, 1.0)
 
     @cached_property
     def map_location(self) -> tuple[float, float]:
@@ -83,7 +91,7 @@ class Calibration:
         weights = self.cells / self.cells.sum()
         mean = float(weights @ centers)
         variance = float(weights @ (centers - mean) ** 2)
-        return mean, math.sqrt(variance) or 1.0
+        return mean, max(math.sqrt(variance), _LEAST_MAP_SPREAD)
 
     @cached_property
     def outline_level(self) -> float:
@@ -97,8 +105,7 @@ class Calibration:
     def region_level(self) -> float:
         """Map value a region must reach somewhere to count: few good images reach it anywhere."""
         mean, spread = self.map_location
-        logs = np.sort(np.log(self.peaks))
-        peak = math.exp(_upper_bound(logs, self.false_alarm_rate))
+        peak = math.exp(_upper_bound(np.sort(_log(self.peaks)), self.false_alarm_rate, _USUAL_SPREAD))
         return max((peak - mean) / spread, self.outline_level)
 
     @cached_property
@@ -117,8 +124,8 @@ class Calibration:
         )
         fused = np.zeros(len(map_scores))
         for values, good, weight in opinions:
-            center, spread = _location(np.log(good))
-            fused += weight * (np.log(values) - center) / spread
+            center, spread = _location(_log(good), _USUAL_SPREAD)
+            fused += weight * (_log(values) - center) / spread
         return fused
 
 
@@ -128,16 +135,22 @@ def count_cells(distances: Array) -> Array:
     return np.histogram(inside, _EDGES)[0].astype(np.float64)
 
 
-def _location(values: Array) -> tuple[float, float]:
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return float(values.mean()), spread if spread > 1e-9 else 1.0
+def _log(distances: Array) -> Array:
+    return np.log(np.maximum(distances, 1e-12))
 
 
-def _upper_bound(ordered: Array, rate: float) -> float:
+def _location(values: Array, usual_spread: float) -> tuple[float, float]:
+    """Mean and standard deviation, the latter the posterior's under a scaled inverse chi-square prior."""
+    mean = float(values.mean())
+    squares = float(((values - mean) ** 2).sum()) + _PRIOR_FREEDOM * usual_spread**2
+    return mean, math.sqrt(squares / (len(values) - 1 + _PRIOR_FREEDOM))
+
+
+def _upper_bound(ordered: Array, rate: float, usual_spread: float) -> float:
     """Value that a new draw exceeds with probability ≤ rate, from n ordered draws.
 
     With n ≥ 1/rate − 1 draws it is their ⌈(n + 1)(1 − rate)⌉-th smallest, whatever the distribution.
-    With fewer there is no such bound: then the one-sided Student prediction limit, exact for normal
+    With fewer there is no such bound: then the limit of the posterior predictive (Student's t) for normal
     values, but never below the largest draw.
     """
     n = len(ordered)
@@ -146,6 +159,6 @@ def _upper_bound(ordered: Array, rate: float) -> float:
         return float(ordered[rank - 1])
     from scipy.stats import t
 
-    center, spread = _location(ordered)
-    limit = center + spread * math.sqrt(1 + 1 / n) * float(t.ppf(1 - rate, max(n - 1, 1)))
-    return max(float(ordered[-1]), limit)
+    center, spread = _location(ordered, usual_spread)
+    quantile = float(t.ppf(1 - rate, n - 1 + _PRIOR_FREEDOM))
+    return max(float(ordered[-1]), center + spread * math.sqrt(1 + 1 / n) * quantile)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.data.parallel import read_many
@@ -18,6 +18,7 @@ def counted(limit: int, drawn: list[int]) -> Iterator[int]:
         yield number
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 40), workers=st.integers(1, 6), ahead=st.integers(1, 20))
 def test_results_come_in_order_whatever_the_threads(count: int, workers: int, ahead: int) -> None:
     results = list(read_many(range(count), lambda number: number * number, workers, ahead))

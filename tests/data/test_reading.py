@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
@@ -197,6 +197,7 @@ def test_a_truncated_file_is_refused_in_one_line(format_: str, share: float, tmp
 
 
 @pytest.mark.parametrize("format_", FORMATS)
+@settings(deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(2, 120), st.integers(0, 255)), min_size=1, max_size=8))
 @quiet
 def test_any_damage_to_the_header_gives_an_image_or_an_image_error(
@@ -364,6 +365,7 @@ class TestArrays:
     def test_eight_bit_rgb_is_not_copied(self) -> None:
         assert np.shares_memory(as_rgb(gradient_ := gradient()), gradient_)
 
+    @settings(deadline=None)
     @given(value=st.integers(0, 65535), white=st.integers(1, 65535))
     def test_16_bit_scaling_is_rounded_and_clipped(self, value: int, white: int) -> None:
         scaled = as_rgb(np.full((1, 1), value, dtype=np.uint16), white_level=white)[0, 0, 0]

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ def centroid(map_: NDArray[np.floating]) -> tuple[float, float]:
     return float((rows * map_).sum() / map_.sum()), float((columns * map_).sum() / map_.sum())
 
 
+@settings(deadline=None)
 @given(size=sizes, canvas=sizes, aspect=st.sampled_from(ASPECTS))
 @example(size=(8, 3000), canvas=(14, 14), aspect="keep")
 def test_place_fills_the_canvas_with_the_images_own_colours(
@@ -71,6 +72,7 @@ def test_keep_does_not_distort_a_circle() -> None:
     assert abs(int(height) - int(width)) <= 1
 
 
+@settings(deadline=None)
 @given(size=sizes, canvas=sizes, aspect=st.sampled_from(ASPECTS), level=st.floats(-1e3, 1e3))
 def test_restoring_a_constant_map_gives_that_constant_at_the_images_size(
     size: tuple[int, int], canvas: tuple[int, int], aspect: Aspect, level: float
@@ -81,6 +83,7 @@ def test_restoring_a_constant_map_gives_that_constant_at_the_images_size(
     np.testing.assert_allclose(restored, np.float32(level), rtol=1e-5, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(grid=st.tuples(st.integers(2, 20), st.integers(2, 20)), factor=st.integers(1, 9))
 def test_upsampling_equals_torchs_bilinear_with_half_pixel_centres(
     grid: tuple[int, int], factor: int
@@ -93,6 +96,7 @@ def test_upsampling_equals_torchs_bilinear_with_half_pixel_centres(
     np.testing.assert_allclose(Canvas(64, 64).restore(map_, size), expected.numpy(), atol=1e-5)
 
 
+@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(60, 200), st.integers(60, 200)),
     canvas=st.tuples(st.integers(60, 160), st.integers(60, 160)),
@@ -121,6 +125,7 @@ def test_a_coarse_grid_lands_on_the_right_place(aspect: Aspect, size: tuple[int,
     np.testing.assert_allclose(centroid(canvas.restore(grid, size)), (45, 60), atol=1)
 
 
+@settings(deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 4000), st.integers(1, 4000)), min_size=1, max_size=9),
     image_size=st.integers(1, 1500),

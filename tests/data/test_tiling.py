@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.data.tiling import Tiling
@@ -27,6 +27,7 @@ def average_pool(tiles: torch.Tensor, stride: int) -> torch.Tensor:
     return pooled.permute(0, 2, 3, 1)
 
 
+@settings(deadline=None)
 @given(tiling=tilings(), finer=st.booleans())
 def test_stitching_what_was_cut_equals_the_whole_canvas(tiling: Tiling, finer: bool) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -37,6 +38,7 @@ def test_stitching_what_was_cut_equals_the_whole_canvas(tiling: Tiling, finer: b
     torch.testing.assert_close(stitched, average_pool(batch, step), rtol=0, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(tiling=tilings(), level=st.floats(-100, 100, width=32))
 def test_a_constant_field_stays_constant(tiling: Tiling, level: float) -> None:
     height, width = (side // tiling.stride for side in tiling.tile_size)
@@ -46,6 +48,7 @@ def test_a_constant_field_stays_constant(tiling: Tiling, level: float) -> None:
     torch.testing.assert_close(stitched, torch.full_like(stitched, level), rtol=1e-6, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(tiling=tilings())
 def test_tiles_cover_the_canvas_on_the_stride_with_the_overlap_asked(tiling: Tiling) -> None:
     tile_height, tile_width = tiling.tile_size

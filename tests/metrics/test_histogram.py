@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.metrics.histogram import ScoreHistogram, all_finite, keys_of, scores_of
@@ -12,6 +12,7 @@ from anomalyvfm.metrics.histogram import ScoreHistogram, all_finite, keys_of, sc
 floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(floats, min_size=2, max_size=20))
 def test_keys_order_as_scores_and_turn_back_into_them(values: list[float]) -> None:
     scores = np.array(values, np.float32)
@@ -37,6 +38,7 @@ def test_keys_leave_the_scores_as_they_were() -> None:
     assert scores.tolist() == [-1, 2]
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(-40, 40), max_size=30), max_size=6), st.sampled_from([7, 1000]))
 def test_counts_are_exact_while_the_distinct_scores_fit(batches: list[list[int]], buffer: int) -> None:
     histogram = ScoreHistogram(weighted=True, buffer=buffer)
@@ -52,6 +54,7 @@ def test_counts_are_exact_while_the_distinct_scores_fit(batches: list[list[int]]
     assert histogram.dropped_bits == 0
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=200), st.integers(1, 60), st.randoms())
 def test_bins_depend_on_the_scores_and_not_on_their_order_or_split(
     keys: list[int], buffer: int, random: np.random.RandomState
@@ -75,9 +78,26 @@ def test_bins_depend_on_the_scores_and_not_on_their_order_or_split(
     assert bits == 0 or len({key >> (bits - 1) for key in keys}) > 16
 
 
-def test_coarser_bins_on_request_leave_the_histogram_alone() -> None:
+def test_coarsening_unites_neighbours_and_holds_for_what_comes_after() -> None:
     histogram = ScoreHistogram()
-    histogram.add(np.array([0, 1, 2, 3, 8], np.int32))
-    assert histogram.bins(2).keys.tolist() == [0, 2]
-    assert histogram.bins(2).counts.tolist() == [4, 5]
-    assert histogram.bins().keys.tolist() == [0, 1, 2, 3, 8]
+    histogram.add(np.array([-1, 0, 1, 2, 3, 8], np.int32))
+    histogram.coarsen(2)
+    histogram.add(np.array([9], np.int32))
+    assert histogram.bins().keys.tolist() == [-1, 0, 2]
+    assert histogram.bins().counts.tolist() == [1, 5, 7]
+
+
+def test_counting_and_sorting_give_the_same_bins() -> None:
+    keys = np.random.default_rng(0).integers(0, 3000, 2000).astype(np.int32)
+    weights = np.sqrt(keys.astype(float))
+    in_one, in_parts = ScoreHistogram(weighted=True), ScoreHistogram(weighted=True, buffer=100)
+    for histogram in (in_one, in_parts):  # their range exceeds their number: sorted
+        histogram.add(keys, weights)
+    narrow = ScoreHistogram(weighted=True)  # 4000 keys in a range of 3000: counted
+    narrow.add(np.tile(keys, 2), np.tile(weights, 2))
+    assert in_one.bins().keys.tolist() == in_parts.bins().keys.tolist() == narrow.bins().keys.tolist()
+    assert (in_one.bins().counts == in_parts.bins().counts).all()
+    assert (2 * in_one.bins().counts == narrow.bins().counts).all()
+    sums = (in_one.bins().weights, in_parts.bins().weights, narrow.bins().weights)
+    assert sums[0] is not None and sums[1] is not None and sums[2] is not None
+    assert np.allclose(sums[0], sums[1]) and np.allclose(2 * sums[0], sums[2])

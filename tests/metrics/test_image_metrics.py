@@ -22,6 +22,7 @@ def scored(draw: st.DrawFn) -> tuple[list[float], list[bool]]:
     return draw(st.lists(values, min_size=len(labels), max_size=len(labels))), labels
 
 
+@settings(max_examples=50, deadline=None)
 @given(scored())
 def test_ranking_metrics_equal_scikit_learn(data: tuple[list[float], list[bool]]) -> None:
     scores, labels = data
@@ -36,6 +37,7 @@ def test_ranking_metrics_equal_scikit_learn(data: tuple[list[float], list[bool]]
     assert f1_score(labels, np.array(scores) >= threshold) == pytest.approx(metric.value)
 
 
+@settings(max_examples=50, deadline=None)
 @given(scored())
 def test_a_strictly_monotone_transform_leaves_auroc_unchanged(data: tuple[list[float], list[bool]]) -> None:
     scores, labels = data
@@ -43,6 +45,7 @@ def test_a_strictly_monotone_transform_leaves_auroc_unchanged(data: tuple[list[f
     assert auroc(ranks**3, labels) == auroc(scores, labels)
 
 
+@settings(max_examples=50, deadline=None)
 @given(scored())
 def test_decision_metrics_equal_their_definitions(data: tuple[list[float], list[bool]]) -> None:
     scores, labels = data
@@ -53,7 +56,7 @@ def test_decision_metrics_equal_their_definitions(data: tuple[list[float], list[
     assert metrics["detection_rate"].value == pytest.approx(found[truth].mean())
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(scored(), st.integers(0, 1000))
 def test_a_resample_counts_each_image_as_often_as_it_was_drawn(
     data: tuple[list[float], list[bool]], seed: int
@@ -106,14 +109,13 @@ def test_intervals_repeat_with_the_seed_and_grow_with_the_level() -> None:
         assert wider != narrow
 
 
-def test_chunked_resampling_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resampling_in_chunks_draws_from_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.arange(40) < 20
     scores = np.sin(np.arange(40)) + labels
     expected = image_metrics(scores, labels, scores > 0.5)
     monkeypatch.setattr("anomalyvfm.metrics.image._CHUNK", 4000)
     chunked = image_metrics(scores, labels, scores > 0.5)
     for name, metric in expected.items():
-        # Other draws of the same distribution: near, and never more than all resamples together.
         assert chunked[name].interval == pytest.approx(metric.interval, abs=0.03)
 
 

@@ -146,8 +146,8 @@ def test_f1_at_a_threshold_counts_scores_at_or_above_it(images: list[Image], thr
     ("threshold", "expected"), [(1e300, 0.0), (np.inf, 0.0), (-1e300, 1.0), (-np.inf, 1.0)]
 )
 def test_f1_at_a_threshold_beyond_float32_takes_none_or_all(threshold: float, expected: float) -> None:
-    images = [
-        (np.ones((3, 3), np.float32), np.ones((3, 3), bool)),
+    images: list[Image] = [
+        (np.ones((3, 3)), np.ones((3, 3), bool)),
         (np.zeros((1, 1)), np.zeros((1, 1), bool)),
     ]
     value = collected(images).f1_at(threshold).value
@@ -203,6 +203,13 @@ def test_order_and_merging_do_not_matter(max_bins: int) -> None:
         assert other.best_f1() == one.best_f1()
         assert other.aupro(0.05).value == pytest.approx(one.aupro(0.05).value, abs=1e-12)
         assert other.aupro(0.05).bound == pytest.approx(one.aupro(0.05).bound, abs=1e-12)
+
+
+def test_merging_carries_every_fault_along() -> None:
+    faulty = PixelMetrics()
+    faulty.add(MAP, None, anomalous=True)
+    merged = PixelMetrics().merge(collected([(MAP, DEFECT)])).merge(faulty)
+    assert merged.auroc().reason == "1 of 2 defective images have no mask"
 
 
 def test_images_may_be_added_after_metrics_were_read() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from anomalyvfm.metrics.regions import region_weights
@@ -20,6 +20,7 @@ def test_no_defect_is_no_region() -> None:
     assert (len(weights), count) == (0, 0)
 
 
+@settings(max_examples=60, deadline=None)
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
 def test_weights_cover_the_mask_and_sum_to_the_regions(mask: np.ndarray) -> None:
     weights, count = region_weights(mask)

@@ -19,10 +19,12 @@ CONDITIONS = ["regular", "shift_1", "regular", "regular", "shift_1", None]
 KINDS = [None, None, None, "crack", "hole", "crack"]
 
 
-def pixels() -> PixelMetrics:
+def pixels(condition: str | None = "all") -> PixelMetrics:
     collected = PixelMetrics()
     rng = np.random.default_rng(0)
-    for label in LABELS:
+    for label, taken in zip(LABELS, CONDITIONS, strict=True):
+        if condition not in ("all", taken):
+            continue
         mask = np.zeros((16, 16), bool)
         mask[:5, :5] = label
         collected.add(rng.random((16, 16)) + mask, mask, anomalous=bool(label))
@@ -60,6 +62,13 @@ def test_a_condition_holds_its_own_good_and_defective_images() -> None:
     assert (groups["regular"]["n_good"], groups["regular"]["n_bad"]) == (2, 1)
     assert groups["regular"]["image_auroc"] == 1
     assert groups["shift_1"]["image_auroc"] == 0
+
+
+def test_a_condition_with_maps_of_its_own_has_pixel_metrics_too() -> None:
+    groups = summary(condition_pixels={"regular": pixels("regular")})["by_condition"]
+    assert groups["regular"]["aupro_0.05"] == pixels("regular").aupro(0.05).value
+    assert set(groups["regular"]["bounds"]) == PIXEL
+    assert not PIXEL & set(groups["shift_1"])
 
 
 def test_a_kind_is_measured_against_all_good_images() -> None:

@@ -19,7 +19,7 @@ from anomalyvfm.errors import InputError
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"  # lists the files of weights that are too large for one
-_HUB_PATIENCE_S = 5.0  # how long the hub may take to answer at all; a download may take as long as it needs
+_HUB_PATIENCE_S = 5.0  # for its first answer; a download may take as long as it needs
 
 
 @dataclass(frozen=True)
@@ -47,45 +47,46 @@ def from_hub(repository: str) -> Checkpoint:
 
     Raises InputError, within seconds, where there is neither, and where the hub refuses.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    other_way = "or give --backbone FOLDER with its config.json and model.safetensors"
-
-    def snapshot(*, cached: bool) -> Path:
-        patterns = ["config.json", _WEIGHTS, "model-*.safetensors", _INDEX]
-        return Path(
-            snapshot_download(
-                repository, allow_patterns=patterns, local_files_only=cached, etag_timeout=_HUB_PATIENCE_S
-            )
-        )
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        folder = snapshot(cached=True)
-        complete = (folder / "config.json").exists() and all(file.exists() for file in _weight_files(folder))
+        return from_folder(_snapshot(repository, cached=True), source=repository)
     except (LocalEntryNotFoundError, InputError):
-        complete = False
-    if not complete:
-        try:
-            with quiet():
-                folder = snapshot(cached=False)
-        except (GatedRepoError, RepositoryNotFoundError):
-            raise InputError(
-                f"the hub does not hand out {repository} to you: accept its terms at "
-                f"https://huggingface.co/{repository} and run `hf auth login`, {other_way}."
-            ) from None
-        # Everything the network can do wrong arrives as an OSError or, from the client, as an HTTP error.
-        except (OSError, HfHubHTTPError):
-            raise InputError(
-                f"{repository} is not in the hub's cache and the hub cannot be reached: connect once so that "
-                f"it is downloaded, {other_way}."
-            ) from None
+        pass  # nothing in the cache, or the remains of a download that was cut off
+
+    other_way = "or give --backbone FOLDER with its config.json and model.safetensors"
+    try:
+        with quiet():
+            _knock()
+            folder = _snapshot(repository, cached=False)
+    except (GatedRepoError, RepositoryNotFoundError):
+        raise InputError(
+            f"the hub does not hand out {repository} to you: accept its terms at "
+            f"https://huggingface.co/{repository} and run `hf auth login`, {other_way}."
+        ) from None
+    # The hub's client lets through the errors of whichever HTTP library its version is built on.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            f"{repository} is not in the hub's cache and cannot be downloaded ({reason}): connect once to "
+            f"fetch it, {other_way}."
+        ) from None
     return from_folder(folder, source=repository)
+
+
+def _snapshot(repository: str, *, cached: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["config.json", _WEIGHTS, "model-*.safetensors", _INDEX]
+    return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=cached))
+
+
+def _knock() -> None:
+    """Any answer of the hub will do. Its client itself waits without limit, and retries, where none comes."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # exported, but lazily
+
+    get_session().head(constants.ENDPOINT, timeout=_HUB_PATIENCE_S)
 
 
 def _json(path: Path) -> dict[str, object]:

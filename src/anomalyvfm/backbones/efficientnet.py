@@ -51,8 +51,14 @@ def load(
     path = _weights_file(name)
     weights = torch.load(path, map_location="cpu", weights_only=True)
     return EfficientNetLite(
-        name, str(path), weights, chosen, device=target, precision=resolve_precision(precision, target)
+        name, str(path), weights, chosen, device=target, precision=_precision(precision, target)
     )
+
+
+def _precision(precision: str, device: torch.device) -> str:
+    # Measured on photographs: bf16 moves these features by 9 % of their norm. The network is small enough
+    # to stay in fp32 on any device unless the user insists.
+    return resolve_precision("fp32" if precision == "auto" else precision, device)
 
 
 class EfficientNetLite(Backbone):
@@ -87,13 +93,13 @@ class EfficientNetLite(Backbone):
         self.stages = stages.eval().requires_grad_(False).to(device)
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        if self.device.type == "cpu" and len(images) > 1 and torch.get_num_threads() > 1:
-            pool = image_threads(torch.get_num_threads())
-            # One by one, an image also gets the very same features whatever it is batched with.
-            per_image = list(pool.map(self._in_thread, images.unsqueeze(1)))
-            patches, summaries = zip(*per_image, strict=True)
-            return torch.cat(patches), torch.cat(summaries)
-        return self._joined(images)
+        if self.device.type != "cpu":
+            return self._joined(images)
+        # One by one even where there is one: an image's features are then the same to the last bit, whatever
+        # it is batched with.
+        per_image = list(image_threads(torch.get_num_threads()).map(self._in_thread, images.unsqueeze(1)))
+        patches, summaries = zip(*per_image, strict=True)
+        return torch.cat(patches), torch.cat(summaries)
 
     def _in_thread(self, image: Tensor) -> tuple[Tensor, Tensor]:
         # Both are settings of a thread, so the caller's do not reach here.
@@ -172,7 +178,10 @@ def _convolution(
         kernel = functional.pad(kernel, (1, 0, 1, 0))
     outputs, inputs, size, _ = kernel.shape
     groups = outputs if depthwise else 1
-    layer = nn.Conv2d(inputs * groups, outputs, size, stride=step, padding=(size - 1) // 2, groups=groups)
+    # On the meta device nothing is initialised, which takes time and draws from the caller's random numbers.
+    layer = nn.Conv2d(
+        inputs * groups, outputs, size, step, padding=(size - 1) // 2, groups=groups, device="meta"
+    )
     layer.weight = nn.Parameter(kernel.contiguous(memory_format=torch.channels_last))
     layer.bias = nn.Parameter(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale)
     return layer

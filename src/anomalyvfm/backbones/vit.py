@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 
 from anomalyvfm.backbones.checkpoint import Checkpoint
@@ -27,7 +28,7 @@ _CLASSES = {
     "dinov3_vit": ("DINOv3ViTConfig", "DINOv3ViTModel"),
 }
 # What a config or weights that do not fit one another make transformers raise.
-_MISFITS = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+_MISFITS = (AttributeError, KeyError, OSError, RuntimeError, StrictDataclassError, TypeError, ValueError)
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -62,7 +62,7 @@ class ScoreHistogram:
     at most `max_bins` bins (20 where weighted), and a few times as much for a moment while sorting in.
     """
 
-    def __init__(self, *, weighted: bool = False, max_bins: int = 1 << 22, buffer: int = 1 << 24) -> None:
+    def __init__(self, *, weighted: bool = False, max_bins: int = 1 << 20, buffer: int = 1 << 23) -> None:
         self.weighted = weighted
         self.max_bins = max_bins
         self.buffer = buffer
@@ -99,20 +99,32 @@ class ScoreHistogram:
         self.total += other.total
         self._join(other._bins, other.dropped_bits)
 
-    def bins(self, dropped_bits: int = 0) -> Bins:
-        """All bins, made coarser where more bits are to be dropped than already were."""
+    def bins(self) -> Bins:
+        """All that was counted."""
         self._sort_in()
-        return _coarser(self._bins, dropped_bits - self.dropped_bits)
+        return self._bins
+
+    def coarsen(self, dropped_bits: int) -> None:
+        """Drop the lowest bits of every key until at least this many are gone."""
+        self._bins = _coarser(self._bins, dropped_bits - self.dropped_bits)
+        self.dropped_bits = max(self.dropped_bits, dropped_bits)
 
     def _sort_in(self) -> None:
         keys = self._waiting[: self._n_waiting]
         self._n_waiting = 0
         if not len(keys):
             return
-        weights = None
-        if self.weighted:
+        weights = self._waiting_weights[: len(keys)] if self.weighted else None
+        lowest, highest = int(keys.min()) >> self.dropped_bits, int(keys.max()) >> self.dropped_bits
+        if highest - lowest < len(keys):
+            # Scores this dense are quicker counted than sorted; the bins are the same.
+            keys >>= self.dropped_bits
+            keys -= np.int32(lowest)
+            self._join(_counted(keys, weights, lowest), self.dropped_bits)
+            return
+        if weights is not None:
             order = np.argsort(keys)
-            keys, weights = keys[order], np.cumsum(self._waiting_weights[order])
+            keys, weights = keys[order], np.cumsum(weights[order])
         else:
             keys.sort()
         bits = _bits_to_drop(keys, self.dropped_bits, self.max_bins)
@@ -133,6 +145,14 @@ class ScoreHistogram:
         more = _bits_to_drop(both.keys, 0, self.max_bins)
         ends = _run_ends(both.keys, more)
         self._bins, self.dropped_bits = _kept(both, ends, more), bits + more
+
+
+def _counted(offsets: Keys, weights: FloatArray | None, lowest: int) -> Bins:
+    """Bins of unsorted keys (N,), given by how far each is above the lowest."""
+    counts = np.bincount(offsets)
+    present = np.flatnonzero(counts)
+    sums = None if weights is None else np.cumsum(np.bincount(offsets, weights)[present].astype(np.float64))
+    return Bins((present + lowest).astype(np.int32), np.cumsum(counts[present]), sums)
 
 
 def _united(first: NDArray[_Number], second: NDArray[_Number], order: NDArray[np.intp]) -> NDArray[_Number]:

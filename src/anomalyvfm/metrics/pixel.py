@@ -43,9 +43,9 @@ class PixelMetrics:
     every pixel metric is None with that reason, since leaving the image out would flatter the result.
     """
 
-    def __init__(self, *, max_bins: int = 1 << 22) -> None:
+    def __init__(self, *, max_bins: int = 1 << 20) -> None:
         self._normal = ScoreHistogram(max_bins=max_bins)
-        self._defect = ScoreHistogram(weighted=True, max_bins=max_bins, buffer=1 << 22)
+        self._defect = ScoreHistogram(weighted=True, max_bins=max_bins)
         self._regions = 0
         self._images: Counter[str] = Counter()
         self._ready: _Pixels | None = None
@@ -163,8 +163,8 @@ class PixelMetrics:
         key = _key_at_least(threshold)
         bin_ = key >> bits
         positives = self._defect.total
-        tp_more, tp_less = (_count_from(self._defect, bits, k) for k in (bin_, bin_ + 1))
-        fp_more, fp_less = (_count_from(self._normal, bits, k) for k in (bin_, bin_ + 1))
+        tp_more, tp_less = (_count_from(self._defect, k) for k in (bin_, bin_ + 1))
+        fp_more, fp_less = (_count_from(self._normal, k) for k in (bin_, bin_ + 1))
         value = f1_score(tp_more, fp_more, positives)
         if key == bin_ << bits:  # the threshold is the bin's own edge
             return Metric(float(value))
@@ -210,18 +210,20 @@ class PixelMetrics:
     def _pixels(self) -> _Pixels:
         if self._ready is not None:
             return self._ready
-        self._normal.bins()  # sorting in may drop bits, and both must have lost the same
-        self._defect.bins()
-        bits = max(self._normal.dropped_bits, self._defect.dropped_bits)
-        normal, defect = self._normal.bins(bits), self._defect.bins(bits)
+        self._normal.bins()  # counts what waits, which may drop bits: both must have lost the same
+        self._defect.coarsen(self._normal.dropped_bits)
+        defect = self._defect.bins()
+        bits = self._defect.dropped_bits
+        self._normal.coarsen(bits)
+        normal = self._normal.bins()
         assert defect.weights is not None
-        keys = defect.keys[::-1]
+        at = np.searchsorted(normal.keys, defect.keys)
+        tied = normal.keys[np.minimum(at, len(normal.keys) - 1)] == defect.keys
         below = np.concatenate([[0], normal.counts])  # anomaly-free pixels below the n-th bin
-        edges = keys << bits
-        fp = np.empty(2 * len(keys) + 1, np.int64)
-        fp[0:-1:2] = below[-1] - below[np.searchsorted(normal.keys, keys, side="right")]
-        fp[1:-1:2] = below[-1] - below[np.searchsorted(normal.keys, keys, side="left")]
-        fp[-1] = below[-1]
+        fp = np.full(2 * len(at) + 1, below[-1])
+        fp[0:-1:2] -= below[at + tied][::-1]
+        fp[1:-1:2] -= below[at][::-1]
+        edges = defect.keys[::-1] << bits
         pro = _before_and_after(_from_above(defect.weights) / self._regions)
         thresholds = np.empty(len(fp))
         thresholds[0:-1:2] = scores_of(edges + np.int32(1 << bits))
@@ -259,9 +261,9 @@ def _key_at_least(threshold: float) -> int:
     return int(keys_of(score)[0])
 
 
-def _count_from(histogram: ScoreHistogram, bits: int, key: int) -> int:
+def _count_from(histogram: ScoreHistogram, key: int) -> int:
     """How many scores lie in the bins from `key` up."""
-    bins = histogram.bins(bits)
+    bins = histogram.bins()
     below = int(np.searchsorted(bins.keys, key))
     return histogram.total - (int(bins.counts[below - 1]) if below else 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ def summarise(
     conditions: Sequence[str | None] | None = None,
     kinds: Sequence[str | None] | None = None,
     pixels: PixelMetrics | None = None,
+    condition_pixels: Mapping[str, PixelMetrics] | None = None,
     pixel_threshold: float | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -35,7 +36,9 @@ def summarise(
         decisions: (N,) True where the image was called anomalous at the calibrated threshold.
         conditions: (N,) under which condition each image was taken; None where unknown.
         kinds: (N,) kind of defect; None where unknown and for good images.
-        pixels: what collected the score maps; None where there are none.
+        pixels: what collected all score maps; None where there are none.
+        condition_pixels: what collected the maps of each condition, where pixel metrics of them are wanted
+            too; `pixels` is then these merged, with the maps of images without a condition.
         pixel_threshold: calibrated; a pixel is called a defect where `score >= pixel_threshold`.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -43,8 +46,8 @@ def summarise(
     Returns:
         Metrics by name, each a number or None; and by the same names `intervals` (95 %, [low, high], image
         metrics), `bounds` (largest possible error, pixel metrics) and `reasons` (why a metric is None, or a
-        remark on its value). `by_condition` and `by_kind` hold the image metrics of each group in the same
-        form: a condition's good and defective images, and a kind's defects against all good images.
+        remark on its value). `by_condition` and `by_kind` hold the metrics of each group in the same form:
+        a condition's good and defective images, and a kind's defects against all good images.
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
     found = np.asarray(decisions, bool)
@@ -52,50 +55,46 @@ def summarise(
         if group is not None and len(group) != len(truth):
             raise ValueError(f"{len(group)} {name} for {len(truth)} images")
 
-    def of(members: NDArray[np.bool_]) -> dict[str, Any]:
-        metrics = image_metrics(
-            values[members], truth[members], found[members], resamples=resamples, seed=seed
-        )
-        counts = {"n_good": int((members & ~truth).sum()), "n_bad": int((members & truth).sum())}
-        return _plain(metrics) | counts
+    def of(members: NDArray[np.bool_], pixel: dict[str, Metric]) -> dict[str, Any]:
+        image = image_metrics(values[members], truth[members], found[members], resamples=resamples, seed=seed)
+        return {
+            **{name: metric.value for name, metric in (image | pixel).items()},
+            "n_good": int((members & ~truth).sum()),
+            "n_bad": int((members & truth).sum()),
+            "intervals": {name: list(metric.interval) for name, metric in image.items() if metric.interval},
+            "bounds": {name: metric.bound for name, metric in pixel.items() if metric.value is not None},
+            "reasons": {name: metric.reason for name, metric in (image | pixel).items() if metric.reason},
+        }
 
-    everything = of(np.ones(len(truth), bool))
-    pixel = _pixel_metrics(pixels, pixel_threshold)
-    plain = _plain(pixel)
-    best_segmentation = pixels.best_f1()[1] if pixels else None
+    maps = condition_pixels or {}
+    by_condition = {
+        name: of(members, _pixel_metrics(maps[name], pixel_threshold) if name in maps else {})
+        for name, members in _groups(conditions)
+    }
     return {
-        **everything,
-        **plain,
-        "intervals": everything["intervals"],
-        "bounds": {name: metric.bound for name, metric in pixel.items() if metric.value is not None},
-        "reasons": everything["reasons"] | plain["reasons"],
+        **of(np.ones(len(truth), bool), _pixel_metrics(pixels, pixel_threshold)),
         "image_f1_threshold": best_f1(values, truth)[1],
-        "seg_f1_best_threshold": best_segmentation,
-        "by_condition": {name: of(members) for name, members in _groups(conditions)},
-        "by_kind": {name: of((members & truth) | ~truth) for name, members in _groups(kinds)},
+        "seg_f1_best_threshold": pixels.best_f1()[1] if pixels else None,
+        "by_condition": by_condition,
+        "by_kind": {name: of((members & truth) | ~truth, {}) for name, members in _groups(kinds)},
     }
 
 
 def _pixel_metrics(pixels: PixelMetrics | None, threshold: float | None) -> dict[str, Metric]:
-    names = ["pixel_auroc", "pixel_ap", *(f"aupro_{limit:.2f}" for limit in AUPRO_LIMITS)]
+    aupro = [f"aupro_{limit:.2f}" for limit in AUPRO_LIMITS]
     if pixels is None:
-        return dict.fromkeys([*names, "seg_f1", "seg_f1_best"], undefined("no score maps"))
-    seg_f1 = undefined("no pixel threshold") if threshold is None else pixels.f1_at(threshold)
-    values = [pixels.auroc(), pixels.average_precision(), *(pixels.aupro(limit) for limit in AUPRO_LIMITS)]
-    return dict(zip(names, values, strict=True)) | {"seg_f1": seg_f1, "seg_f1_best": pixels.best_f1()[0]}
-
-
-def _plain(metrics: dict[str, Metric]) -> dict[str, Any]:
+        names = ["pixel_auroc", "pixel_ap", *aupro, "seg_f1", "seg_f1_best"]
+        return dict.fromkeys(names, undefined("no score maps"))
     return {
-        **{name: metric.value for name, metric in metrics.items()},
-        "intervals": {name: list(metric.interval) for name, metric in metrics.items() if metric.interval},
-        "reasons": {name: metric.reason for name, metric in metrics.items() if metric.reason},
+        "pixel_auroc": pixels.auroc(),
+        "pixel_ap": pixels.average_precision(),
+        **{name: pixels.aupro(limit) for name, limit in zip(aupro, AUPRO_LIMITS, strict=True)},
+        "seg_f1": undefined("no pixel threshold") if threshold is None else pixels.f1_at(threshold),
+        "seg_f1_best": pixels.best_f1()[0],
     }
 
 
 def _groups(names: Sequence[str | None] | None) -> list[tuple[str, NDArray[np.bool_]]]:
     """Each name in alphabetical order with its members (N,); images without a name are in no group."""
-    if names is None:
-        return []
-    distinct = sorted({name for name in names if name is not None})
-    return [(name, np.array([n == name for n in names])) for name in distinct]
+    distinct = sorted({name for name in names or [] if name is not None})
+    return [(name, np.array([n == name for n in names or []])) for name in distinct]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.data.datasets.listing import condition, list_folders, list_images, natural_key, split_by_name
@@ -51,6 +51,7 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert list_images(tmp_path / "gone") == []
 
 
+@settings(deadline=None)
 @given(some=st.lists(names, unique=True))
 def test_natural_order_is_total_and_ignores_the_order_given(some: list[str]) -> None:
     assert sorted(some, key=natural_key) == sorted(reversed(some), key=natural_key)
@@ -76,6 +77,7 @@ def test_the_condition_is_read_from_names_of_mvtec_ad_2s_form(name: str, expecte
     assert condition(Path(name)) == expected
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 60), seed=st.integers(0, 5), share=st.floats(0, 1))
 def test_a_split_keeps_order_loses_nothing_and_has_the_share_asked(
     count: int, seed: int, share: float

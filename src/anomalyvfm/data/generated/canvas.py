@@ -1,8 +1,9 @@
 """A picture that remembers where it was painted on.
 
-Lengths and places are in units of the image side, x to the right and y down, so that a scene looks the
-same at every size. Goods and defects are painted with the same brush; after `start_recording`, `touched`
-holds how much of each pixel was painted since, and that is the defect's mask.
+Lengths and places are in units of the image side, unless a scene asks for others, x to the right and y
+down, so that a scene looks the same at every size. Goods and defects are painted with the same brush;
+after `start_recording`, `touched` holds how much of each pixel was painted since, and that is the
+defect's mask.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ class Window:
 
 
 class Canvas:
-    """RGB (S, S, 3) in display values 0 to 1, before light, lens and sensor."""
+    """RGB (S, S, 3) in display values 0 to 1, before light, lens and sensor.
 
-    def __init__(self, rgb: Array) -> None:
+    `side` is how long the image's side is in the scene's units: less than 1 shows the scene larger.
+    """
+
+    def __init__(self, rgb: Array, side: float = 1.0) -> None:
         self.rgb = rgb
         self.size = rgb.shape[0]
-        self._places: Array = ((np.arange(self.size) + 0.5) / self.size).astype(np.float32)
+        self.side = side
+        self._places: Array = ((np.arange(self.size) + 0.5) * self.pixel).astype(np.float32)
         self._before = rgb
         self.touched: Array = np.zeros(rgb.shape[:2], np.float32)
 
@@ -55,8 +60,8 @@ class Canvas:
 
     @property
     def pixel(self) -> float:
-        """Side of a pixel in units of the image side."""
-        return 1.0 / float(self.size)
+        """Side of a pixel in the scene's units."""
+        return self.side / float(self.size)
 
     def near(self, x: float, y: float, reach: float) -> Window:
         """The window of half side `reach` around a place, cut at the image's border."""
@@ -66,12 +71,12 @@ class Canvas:
         )
 
     def _span(self, centre: float, reach: float) -> slice:
-        low = min(max(int((centre - reach) * self.size), 0), self.size)
-        return slice(low, max(low, min(int((centre + reach) * self.size) + 1, self.size)))
+        low = min(max(int((centre - reach) / self.pixel), 0), self.size)
+        return slice(low, max(low, min(int((centre + reach) / self.pixel) + 1, self.size)))
 
     def everywhere(self) -> Window:
         """The whole image, offsets counted from its centre."""
-        return self.near(0.5, 0.5, 1.0)
+        return self.near(self.side / 2, self.side / 2, self.side)
 
     def cover(self, distance: Array, softness: float = 0.0) -> Array:
         """Share of each pixel inside a shape, from the signed distance to its outline (negative inside)."""

@@ -13,13 +13,14 @@ from anomalyvfm.data.generated.canvas import Array, Canvas, box, circle, length
 from anomalyvfm.data.generated.noise import value_noise
 from anomalyvfm.data.generated.scene import Defects, Scene
 
+SIDE = 0.68  # of the image, in the units of the lengths below
 SOLDER = np.array([0.74, 0.75, 0.76], np.float32)
 VOCABULARY = {  # half sizes along and across, with pads; how many a board holds
-    "chip": (0.105, 0.068, 3),
-    "electrolytic": (0.052, 0.052, 3),
-    "diode": (0.052, 0.024, 4),
-    "capacitor": (0.036, 0.02, 9),
-    "resistor": (0.034, 0.018, 12),
+    "chip": (0.105, 0.068, 2),
+    "electrolytic": (0.052, 0.052, 2),
+    "diode": (0.052, 0.024, 3),
+    "capacitor": (0.036, 0.02, 5),
+    "resistor": (0.034, 0.018, 6),
 }
 
 
@@ -41,7 +42,7 @@ class CircuitBoard(Scene):
         mask = np.array([0.075, 0.30, 0.19], np.float32) * float(rng.normal(1, 0.015))
         copper, vias = _traces(rng, size)
         surface = mask + copper[..., None] * np.array([0.06, 0.125, 0.05], np.float32)
-        self.canvas = Canvas(surface * (1 + 2 * weave[..., None]))
+        self.canvas = Canvas(surface * (1 + 2 * weave[..., None]), SIDE)
         for x, y in vias:
             self._via(x, y)
         self.bare: Array = self.canvas.rgb.copy()
@@ -135,8 +136,14 @@ class CircuitBoard(Scene):
 
     def _pick(self, rng: np.random.Generator, *kinds: str) -> Component:
         """A component of one of the kinds that lies wholly in view."""
-        choice = [p for p in self.components if p.kind in kinds and max(abs(p.x - 0.5), abs(p.y - 0.5)) < 0.4]
-        return choice[int(rng.integers(len(choice)))] if choice else Component(kinds[0], 0.5, 0.5, 0.0)
+        choice = [
+            p
+            for p in self.components
+            if p.kind in kinds and max(abs(p.x - SIDE / 2), abs(p.y - SIDE / 2)) < 0.4 * SIDE
+        ]
+        return (
+            choice[int(rng.integers(len(choice)))] if choice else Component(kinds[0], SIDE / 2, SIDE / 2, 0.0)
+        )
 
     def _remove(self, part: Component) -> None:
         half_x, half_y, _ = VOCABULARY[part.kind]
@@ -182,7 +189,13 @@ class CircuitBoard(Scene):
         length, width = float(rng.uniform(0.1, 0.28)), float(rng.uniform(0.003, 0.006))
         opacity = float(rng.uniform(0.45, 0.8))
         marks.scratch(
-            self.canvas, rng, marks.spot(rng), length, (0.62, 0.52, 0.36), width=width, opacity=opacity
+            self.canvas,
+            rng,
+            marks.spot(rng, 0.1, SIDE),
+            length,
+            (0.62, 0.52, 0.36),
+            width=width,
+            opacity=opacity,
         )
 
     defects: ClassVar[Defects] = {
@@ -208,8 +221,8 @@ def _place(rng: np.random.Generator, tilt: float) -> list[Component]:
     placed: list[tuple[Component, float, float]] = []
     for kind, (half_x, half_y, count) in VOCABULARY.items():
         number = 0
-        margin = 0.17 if kind == "chip" else 0.02
-        for x, y, quarter in rng.uniform([margin, margin, 0], [1 - margin, 1 - margin, 4], (60, 3)):
+        margin = 0.12 if kind == "chip" else 0.02
+        for x, y, quarter in rng.uniform([margin, margin, 0], [SIDE - margin, SIDE - margin, 4], (60, 3)):
             upright = int(quarter) % 2 == 1
             a, b = (half_y, half_x) if upright else (half_x, half_y)
             if number == count:
@@ -223,13 +236,14 @@ def _place(rng: np.random.Generator, tilt: float) -> list[Component]:
 def _traces(rng: np.random.Generator, size: int) -> tuple[Array, list[tuple[float, float]]]:
     """Copper (size, size) under the mask, 0 to 1, and the vias where traces end."""
     fine = 2 * size
+    dots = fine / SIDE  # per unit
     picture = Image.new("L", (fine, fine))
     pen = ImageDraw.Draw(picture)
     vias: list[tuple[float, float]] = []
-    for _ in range(26):
-        place = rng.uniform(0, 1, 2)
+    for _ in range(15):
+        place = rng.uniform(0, SIDE, 2)
         quarter = int(rng.integers(4))
-        wide = max(1, round(fine * (0.016 if rng.random() < 0.2 else 0.007)))
+        wide = max(1, round(dots * (0.016 if rng.random() < 0.2 else 0.007)))
         corners = [place]
         for leg in range(3):
             # straight, diagonal, straight: traces never turn sharper than 45 degrees
@@ -237,7 +251,7 @@ def _traces(rng: np.random.Generator, size: int) -> tuple[Array, list[tuple[floa
             length = rng.uniform(0.04, 0.12) if leg == 1 else rng.uniform(0.08, 0.3)
             corners.append(corners[-1] + length * np.array([np.cos(heading), np.sin(heading)]))
         pen.line(
-            [(float(p[0] * fine), float(p[1] * fine)) for p in corners], fill=255, width=wide, joint="curve"
+            [(float(p[0] * dots), float(p[1] * dots)) for p in corners], fill=255, width=wide, joint="curve"
         )
         vias += [(float(p[0]), float(p[1])) for p in (corners[0], corners[-1])]
     copper = np.asarray(picture.resize((size, size), Image.Resampling.BOX), np.float32) / np.float32(255)

@@ -1,4 +1,4 @@
-"""Woven cloth with a print: motifs from a fixed set may lie anywhere, turned any way."""
+"""Woven cloth with a print: motifs from a fixed set may lie anywhere, turned one of four ways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anomalyvfm.data.generated.noise import value_noise
 from anomalyvfm.data.generated.scatter import scattered
 from anomalyvfm.data.generated.scene import Defects, Scene
 
-YARNS = 44  # across the image
+YARNS = 32  # across the image
 INKS = np.array([[0.30, 0.42, 0.66], [0.74, 0.34, 0.30], [0.36, 0.55, 0.42]], np.float32)
 MOTIFS = ("flower", "leaf", "ring")
 
@@ -37,19 +37,20 @@ def motif_distance(kind: str, x: Array, y: Array, radius: float) -> Array:
 
 class Fabric(Scene):
     def __init__(self, size: int, rng: np.random.Generator) -> None:
-        self.angle = float(rng.normal(0, 0.02))
+        self.angle = float(rng.normal(0, 0.01))
         self.phase = rng.random(2)
-        self.warp_tone = rng.normal(1, 0.035, 3 * YARNS).astype(np.float32)
-        self.weft_tone = rng.normal(1, 0.035, 3 * YARNS).astype(np.float32)
+        self.warp_tone = rng.normal(1, 0.025, 3 * YARNS).astype(np.float32)
+        self.weft_tone = rng.normal(1, 0.025, 3 * YARNS).astype(np.float32)
         self.wobble = (
-            value_noise(rng, size, 4) * np.float32(0.22),
-            value_noise(rng, size, 4) * np.float32(0.22),
+            value_noise(rng, size, 4) * np.float32(0.14),
+            value_noise(rng, size, 4) * np.float32(0.14),
         )
         fibre = value_noise(rng, size, 170) * np.float32(0.025)
         shade = 1 + value_noise(rng, size, 2) * np.float32(0.015)
         self.canvas = Canvas((self._weave(size) + fibre[..., None]) * shade[..., None])
-        self.radius = float(rng.normal(0.052, 0.0007))
-        self.motifs = scattered(rng, 160, gap=2.5 * self.radius, margin=-0.04)
+        self.radius = float(rng.normal(0.075, 0.001))
+        self.motifs = scattered(rng, 100, gap=2.5 * self.radius, margin=-0.04)
+        self.motifs[:, 2] = np.floor(self.motifs[:, 2] / (np.pi / 2)) * (np.pi / 2) + self.angle
         for k, (x, y, turn) in enumerate(self.motifs):
             self._print(MOTIFS[k % 3], INKS[k % 3], float(x), float(y), float(turn))
 
@@ -91,38 +92,38 @@ class Fabric(Scene):
         end = start + rng.uniform(0.15, 0.5) * YARNS
         lane = self.canvas.cover((np.abs(across - np.float32(yarn)) - np.float32(0.42)) / YARNS)
         part = self.canvas.cover((np.maximum(start - along, along - end)) / np.float32(YARNS), softness=0.01)
-        depth = float(rng.uniform(0.62, 0.78))
+        depth = float(rng.uniform(0.4, 0.62))
         self.canvas.tint(self.canvas.everywhere(), (depth, depth, depth), lane * part)
 
     def snag(self, rng: np.random.Generator) -> None:
         """A yarn pulled into a loop that lies on the cloth."""
         x, y = marks.spot(rng)
-        radius = float(rng.uniform(0.024, 0.042))
+        radius = float(rng.uniform(0.03, 0.055))
         window = self.canvas.near(x, y, 2.2 * radius)
         along, across = window.turned(float(rng.uniform(0, np.pi)))
         loop = np.abs(length(along, across * np.float32(rng.uniform(1.5, 2.4))) - radius)
-        thick = max(0.0055, 0.7 * self.canvas.pixel)
+        thick = max(0.0075, 0.7 * self.canvas.pixel)
         shadow = self.canvas.cover(loop - np.float32(1.5 * thick), softness=0.006)
-        self.canvas.tint(window, (0.62, 0.62, 0.64), shadow)
+        self.canvas.tint(window, (0.5, 0.5, 0.52), shadow)
         yarn = self.canvas.cover(loop - np.float32(thick))
         self.canvas.paint(window, (0.86, 0.84, 0.79), yarn, opacity=0.85)
 
     def stain(self, rng: np.random.Generator) -> None:
-        gain = 1 - np.array([0.6, 0.9, 1.3], np.float32) * np.float32(rng.uniform(0.1, 0.22))
-        marks.stain(self.canvas, rng, marks.spot(rng), float(rng.uniform(0.03, 0.07)), gain)
+        gain = 1 - np.array([0.6, 0.9, 1.3], np.float32) * np.float32(rng.uniform(0.18, 0.34))
+        marks.stain(self.canvas, rng, marks.spot(rng), float(rng.uniform(0.04, 0.085)), gain)
 
     def wrong_motif(self, rng: np.random.Generator) -> None:
         """A motif of another design, or one of this design printed twice, slightly apart."""
         which = int(rng.integers(len(MOTIFS)))
         twice, (way, shift) = bool(rng.random() < 0.5), rng.uniform([0, 0.25], [2 * np.pi, 0.45])
         if twice:
-            inside = np.flatnonzero(np.abs(self.motifs[:, :2] - 0.5).max(axis=1) < 0.4)
+            inside = np.flatnonzero(np.abs(self.motifs[:, :2] - 0.5).max(axis=1) < 0.45)
             which = int(inside[int(rng.integers(len(inside)))])
             x, y, turn = (float(value) for value in self.motifs[which])
             x, y = x + shift * self.radius * np.cos(way), y + shift * self.radius * np.sin(way)
             self._print(MOTIFS[which % 3], INKS[which % 3], x, y, turn)
         else:
-            self._print("cross", INKS[which], *marks.spot(rng), float(way))
+            self._print("cross", INKS[which], *marks.spot(rng), self.angle)
 
     defects: ClassVar[Defects] = {
         "missing_yarn": missing_yarn,

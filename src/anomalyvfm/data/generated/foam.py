@@ -62,7 +62,7 @@ class Foam(Scene):
     def tear(self, rng: np.random.Generator) -> None:
         """A cut that gapes, with a frayed, bright lip."""
         place, long = marks.spot(rng, 0.2), float(rng.uniform(0.1, 0.24))
-        angle, width = float(rng.uniform(0, np.pi)), float(rng.uniform(0.008, 0.014))
+        angle, width = float(rng.uniform(0, np.pi)), float(rng.uniform(0.011, 0.018))
         marks.scratch(self.canvas, rng, place, long, COLOUR, angle=angle, width=1.8 * width, opacity=0.35)
         dark = COLOUR * np.float32(0.22)
         marks.scratch(self.canvas, rng, place, 0.95 * long, dark, angle=angle, width=width, opacity=0.85)

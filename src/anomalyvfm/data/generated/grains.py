@@ -14,6 +14,7 @@ from anomalyvfm.data.generated.scene import Defects, Scene
 
 RICE = np.array([0.82, 0.79, 0.70], np.float32)
 LENGTH, WIDTH = 0.046, 0.0135  # half axes
+SIDE = 0.65  # of the image, in the units of the lengths below
 SHADOW = (0.006, 0.008)  # where shadows fall
 
 
@@ -23,9 +24,9 @@ class Grains(Scene):
             0.02
         )
         belt = np.array([0.16, 0.25, 0.36], np.float32)
-        self.canvas = Canvas(belt * (1 + weave[..., None] * 2))
+        self.canvas = Canvas(belt * (1 + weave[..., None] * 2), SIDE)
         # grains may overlap a little but never stack up
-        for x, y, turn in scattered(rng, 420, gap=0.048)[: int(rng.integers(120, 150))]:
+        for x, y, turn in scattered(rng, 200, gap=0.048, side=SIDE)[: int(rng.integers(50, 64))]:
             self._rice(rng, float(x), float(y), float(turn))
 
     def _rice(
@@ -40,7 +41,7 @@ class Grains(Scene):
         """One grain with its shadow, tinted by `gain` (3,), broken off at `cut` of its half length."""
         length = LENGTH * float(np.clip(rng.normal(1, 0.07), 0.82, 1.18))
         width = WIDTH * float(np.clip(rng.normal(1, 0.06), 0.84, 1.16))
-        tone, warmth = rng.normal(1, 0.025), rng.normal(0, 0.015)
+        tone, warmth = rng.normal(1, 0.02), rng.normal(0, 0.012)
         chalk_at, chalk = rng.normal(0, 0.3), rng.uniform(0, 0.07)
         crack = rng.normal(0, 0.25, 2)
 
@@ -63,16 +64,16 @@ class Grains(Scene):
         self.canvas.paint(window, light[..., None] * colour, self.canvas.cover(distance))
 
     def foreign_seed(self, rng: np.random.Generator) -> None:
-        x, y = marks.spot(rng, 0.1)
+        x, y = marks.spot(rng, 0.07, SIDE)
         a = float(rng.uniform(0.014, 0.024))
         b = a * float(rng.uniform(0.7, 0.95))
         colour = np.array([0.44, 0.31, 0.19], np.float32) * np.float32(rng.uniform(0.7, 1.25))
         self._pebble(rng, x, y, a, b, colour, 0.0)
 
     def stone(self, rng: np.random.Generator) -> None:
-        x, y = marks.spot(rng, 0.1)
-        a = float(rng.uniform(0.013, 0.024))
-        tone = np.float32(rng.uniform(0.55, 0.75))
+        x, y = marks.spot(rng, 0.07, SIDE)
+        a = float(rng.uniform(0.016, 0.027))
+        tone = np.float32(rng.uniform(0.42, 0.6))
         self._pebble(rng, x, y, a, a * 0.8, np.array([1, 0.98, 0.93], np.float32) * tone, 0.25)
 
     def _pebble(
@@ -97,12 +98,12 @@ class Grains(Scene):
         self.canvas.paint(window, light[..., None] * colour, self.canvas.cover(distance))
 
     def discoloured(self, rng: np.random.Generator) -> None:
-        x, y = marks.spot(rng, 0.1)
-        gain = 1 - np.array([0.35, 0.75, 1.4], np.float32) * np.float32(rng.uniform(0.16, 0.36))
+        x, y = marks.spot(rng, 0.07, SIDE)
+        gain = 1 - np.array([0.35, 0.75, 1.4], np.float32) * np.float32(rng.uniform(0.24, 0.46))
         self._rice(rng, x, y, float(rng.uniform(0, np.pi)), gain)
 
     def broken(self, rng: np.random.Generator) -> None:
-        x, y = marks.spot(rng, 0.1)
+        x, y = marks.spot(rng, 0.07, SIDE)
         self._rice(rng, x, y, float(rng.uniform(0, 2 * np.pi)), cut=float(rng.uniform(-0.25, 0.25)))
 
     defects: ClassVar[Defects] = {

@@ -10,9 +10,9 @@ from anomalyvfm.data.generated.noise import fractal_noise
 Place = tuple[float, float]
 
 
-def spot(rng: np.random.Generator, margin: float = 0.15) -> Place:
-    """A random place at least `margin` from the border."""
-    x, y = rng.uniform(margin, 1 - margin, 2)
+def spot(rng: np.random.Generator, margin: float = 0.15, side: float = 1.0) -> Place:
+    """A random place in an image of that side, at least `margin` from its border."""
+    x, y = rng.uniform(margin, side - margin, 2)
     return float(x), float(y)
 
 

@@ -7,11 +7,14 @@ import numpy.typing as npt
 
 
 def scattered(
-    rng: np.random.Generator, tries: int, gap: float, margin: float = -0.05
+    rng: np.random.Generator, tries: int, gap: float, margin: float = -0.05, side: float = 1.0
 ) -> npt.NDArray[np.float64]:
-    """Places and directions (n, 3) as x, y, angle in [0, 2 pi): of `tries` random ones, in order, those
-    that lie at least `gap` from every one kept before."""
-    points = rng.uniform([margin, margin, 0], [1 - margin, 1 - margin, 2 * np.pi], (tries, 3))
+    """Places and directions (n, 3) as x, y, angle in [0, 2 pi), all at least `gap` apart.
+
+    Of `tries` random places in an image of side `side`, `margin` from its border or beyond it, each is
+    kept that is far enough from those kept before.
+    """
+    points = rng.uniform([margin, margin, 0], [side - margin, side - margin, 2 * np.pi], (tries, 3))
     x, y = points[:, 0], points[:, 1]
     close = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < gap * gap
     blocked = np.zeros(tries, bool)

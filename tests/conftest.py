@@ -1,0 +1,34 @@
+"""What several rooms' tests stand on: drawn parts on disk, and a detector fitted to them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from anomalyvfm.data.generated import generate
+from anomalyvfm.detector import Detector
+
+# The first call into torch takes seconds on a busy machine, which is no fault of the code under test.
+settings.register_profile("anomalyvfm", deadline=None)
+settings.load_profile("anomalyvfm")
+
+SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
+"""Settings of a detector that is quick to fit."""
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set's root in the layout of MVTec AD 2: fabric and sheet_metal, 96 px."""
+    root = tmp_path_factory.mktemp("drawn") / "data"
+    generate(root, ("fabric", "sheet_metal"), images=20, size=96, seed=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def fitted_folder(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder fitted on the drawn sheet metal. Not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "sheet_metal"
+    Detector("v2", SMALL, device="cpu").fit(drawn / "sheet_metal").save(folder)
+    return folder

@@ -1,0 +1,252 @@
+"""The chain: learn, judge, update, forget, merge, keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anomalyvfm.data import ImageError
+from anomalyvfm.data.generated import draw_bad, draw_good
+from anomalyvfm.detector import Detector
+from anomalyvfm.errors import InputError
+from tests.checkpoints import save_tiny_dinov2
+from tests.conftest import SMALL
+
+
+def good(count: int, seed: int = 0, category: str = "sheet_metal") -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [draw_good(category, 96, rng) for _ in range(count)]
+
+
+def bad(count: int, seed: int = 0, category: str = "sheet_metal") -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [draw_bad(category, 96, rng)[0] for _ in range(count)]
+
+
+def fitted(images: list[np.ndarray], held_out: list[np.ndarray], **overrides: object) -> Detector:
+    return Detector("v2", SMALL | overrides, device="cpu").fit(images, held_out)
+
+
+def sums_differ(one: Detector, other: Detector) -> float:
+    assert one.learned_ == other.learned_
+    pairs = [
+        (getattr(a.statistics, name), getattr(b.statistics, name))
+        for a, b in ((one.patches_, other.patches_), (one.summary_, other.summary_))
+        for name in ("total", "outer")
+    ]
+    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
+
+
+def scores(detector: Detector, images: list[np.ndarray]) -> list[float]:
+    return [verdict.score for verdict in detector.predict(images)]
+
+
+def test_defects_score_above_good_images() -> None:
+    detector = fitted(good(30), good(20, seed=1))
+    odd, fine = scores(detector, bad(30, seed=2)), scores(detector, good(30, seed=2))
+    # At 96 px many of the drawn defects are a pixel wide; 60 images at chance stay within 0.5 ± 0.15.
+    assert np.mean([[o > f for f in fine] for o in odd]) > 0.68
+
+
+def test_fit_does_not_change_settings_and_is_repeatable() -> None:
+    detector = Detector("v2", SMALL, device="cpu", seed=4)
+    before = detector.settings
+    images = good(12)
+    first = scores(detector.fit(images), images[:3])
+    assert detector.settings == before
+    assert scores(detector.fit(images), images[:3]) == pytest.approx(first, abs=1e-6)
+
+
+def test_update_equals_fitting_on_all_images() -> None:
+    images, held_out = good(12), good(5, seed=1)
+    updated = fitted(images[:7], held_out).update(images[7:])
+    assert sums_differ(updated, fitted(images, held_out)) < 1e-6
+
+
+def test_forget_equals_never_having_learned() -> None:
+    images, held_out = good(12), good(5, seed=1)
+    detector = fitted(images, held_out).forget(images[3:6])
+    scratch = fitted(images[:3] + images[6:], held_out)
+    assert sums_differ(detector, scratch) < 1e-6
+    new = bad(3, seed=5)
+    # The calibration stays, so raw distances are compared, not scores.
+    distances = [
+        d.patches_.distances(next(iter(d._require_extractor().extract(new))).features.patches)  # type: ignore[union-attr]
+        for d in (detector, scratch)
+    ]
+    torch.testing.assert_close(distances[0], distances[1], rtol=1e-4, atol=1e-5)
+
+
+def test_merge_equals_fitting_on_both_machines_images() -> None:
+    images, held_out = good(14), good(6, seed=1)
+    merged = fitted(images[:5], held_out[:3]).merge(fitted(images[5:], held_out[3:]))
+    assert sums_differ(merged, fitted(images, held_out)) < 1e-6
+    assert merged.calibration_.count == 6
+
+
+def test_forgetting_what_was_not_learned_changes_nothing() -> None:
+    images = good(8)
+    detector = fitted(images, good(3, seed=1))
+    before = detector.patches_.statistics.outer.clone()
+    with pytest.raises(InputError, match="not among the images this model learned; nothing was forgotten"):
+        detector.forget([images[0], good(1, seed=9)[0]])
+    with pytest.raises(InputError, match="cannot forget every image"):
+        detector.forget(images)
+    assert torch.equal(detector.patches_.statistics.outer, before)
+
+
+def test_models_of_other_settings_do_not_merge() -> None:
+    one = fitted(good(4), good(2, seed=1))
+    with pytest.raises(InputError, match="their canvas, grid, image differ"):
+        one.merge(fitted(good(4), good(2, seed=1), **{"image.size": 64}))
+
+
+def test_saved_and_loaded_gives_the_same_verdicts_and_learns_on(tmp_path: Path) -> None:
+    images = good(10)
+    detector = fitted(images[:8], good(4, seed=1))
+    detector.save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model", device="cpu")
+    for ours, theirs in zip(detector.predict(images), again.predict(images), strict=True):
+        assert ours.score == theirs.score
+        assert ours.p_value == theirs.p_value
+        np.testing.assert_array_equal(ours.map, theirs.map)
+    assert sums_differ(detector.update(images[8:]), again.update(images[8:])) < 1e-12
+    assert sums_differ(detector.forget(images[:2]), again.forget(images[:2])) < 1e-12
+
+
+def test_held_out_images_are_not_learned() -> None:
+    images = good(20)
+    detector = Detector("v2", SMALL | {"calibration.holdout": 0.3}, device="cpu").fit(images)
+    assert detector.learned_.total() == 14
+    assert detector.calibration_.count == 6
+    other = Detector("v2", SMALL | {"calibration.holdout": 0.3}, device="cpu", seed=1).fit(images)
+    assert detector.learned_ != other.learned_
+
+
+def test_a_broken_image_among_good_ones_is_named_and_left_out(tmp_path: Path) -> None:
+    paths = []
+    for i, image in enumerate(good(6)):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(image).save(paths[-1])
+    paths[2].write_bytes(paths[2].read_bytes()[:300])
+    detector = Detector("v2", SMALL, device="cpu").fit(tmp_path)
+    assert len(detector.skipped_) == 1
+    assert "2.png" in detector.skipped_[0]
+    assert detector.learned_.total() + detector.calibration_.count == 5
+    outcomes = [outcome for _, outcome in detector.judge(paths)]
+    assert [isinstance(outcome, ImageError) for outcome in outcomes] == [i == 2 for i in range(6)]
+
+
+@pytest.mark.parametrize(("count", "message"), [(0, "0 good images"), (1, "1 good image to learn")])
+def test_fewer_than_two_images_are_refused(count: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Detector("v2", SMALL, device="cpu").fit(good(count))
+
+
+def test_two_images_are_enough_for_finite_verdicts() -> None:
+    detector = Detector("v2", SMALL, device="cpu").fit(good(2))
+    values = [(v.score, v.threshold, v.p_value, float(v.map.max())) for v in detector.predict(bad(3))]
+    assert np.isfinite(values).all()
+
+
+def test_constant_images_are_learned_and_a_change_is_found() -> None:
+    white = [np.full((64, 64, 3), 255, np.uint8)] * 6
+    detector = Detector("v2", SMALL, device="cpu").fit(white)
+    spotted = white[0].copy()
+    spotted[20:40, 20:40] = 0
+    same, changed = detector.predict([white[0], spotted])
+    assert not same.anomalous
+    assert changed.anomalous
+
+
+def test_all_unreadable_is_one_line(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(b"no image at all")
+    with pytest.raises(InputError, match=r"none of the 2 images could be read; the first: .*\.png"):
+        Detector("v2", SMALL, device="cpu").fit(tmp_path)
+
+
+def test_images_of_mixed_sizes_and_kinds_get_maps_of_their_own_size() -> None:
+    detector = fitted(good(8), good(4, seed=1))
+    rng = np.random.default_rng(0)
+    shapes = [(40, 90), (200, 33, 1), (64, 64, 4)]
+    for shape, verdict in zip(
+        shapes,
+        detector.predict([rng.integers(0, 255, shape, dtype=np.uint8) for shape in shapes]),
+        strict=True,
+    ):
+        assert verdict.map.shape == verdict.mask.shape == shape[:2]
+        assert verdict.anomalous
+        assert verdict.mask.any()
+
+
+def test_the_map_peaks_on_the_defect() -> None:
+    detector = fitted(good(30), good(10, seed=1))
+    image = good(1, seed=7)[0].copy()
+    image[60:72, 20:32] = (200, 30, 30)
+    verdict = detector.predict([image])[0]
+    y, x = np.unravel_index(verdict.map.argmax(), verdict.map.shape)
+    assert 56 <= y < 76
+    assert 16 <= x < 36
+    x0, y0, x1, y1 = verdict.regions[0].bbox
+    assert x0 <= 26 < x1
+    assert y0 <= 66 < y1
+    assert verdict.regions[0].area == verdict.mask.sum()
+
+
+def test_good_verdicts_have_no_regions() -> None:
+    detector = fitted(good(30), good(10, seed=1))
+    passed = [v for v in detector.predict(good(10, seed=3)) if not v.anomalous]
+    assert passed
+    assert not any(v.regions or v.mask.any() for v in passed)
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "keep"])
+def test_tiles_and_aspect_give_a_map_where_the_defect_is(aspect: str) -> None:
+    settings = {"image.size": 192, "image.tile": 96, "image.aspect": aspect}
+    rng = np.random.default_rng(0)
+    images = [draw_good("sheet_metal", 192, rng)[:96] for _ in range(14)]
+    detector = fitted(images[:10], images[10:12], **settings)
+    spoiled = images[12].copy()
+    spoiled[40:60, 150:170] = 255 - spoiled[40:60, 150:170]
+    map_ = detector.predict([spoiled])[0].map
+    y, x = np.unravel_index(map_.argmax(), map_.shape)
+    assert 30 <= y < 70
+    assert 140 <= x < 180
+    if aspect == "keep":
+        assert detector.canvas_.width > detector.canvas_.height
+
+
+def test_a_dinov2_folder_goes_the_same_way(tmp_path: Path) -> None:
+    folder = save_tiny_dinov2(tmp_path / "dinov2")
+    settings = {"backbone": str(folder), "image.size": 84, "gaussian.dimensions": 16}
+    detector = Detector("v2", settings, device="cpu").fit(good(12))
+    detector.save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model", device="cpu")
+    images = bad(2)
+    assert scores(again, images) == scores(detector, images)
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="backbone"):
+        Detector.load(tmp_path / "model", device="cpu")
+    assert scores(Detector.load(tmp_path / "model", backbone=str(moved), device="cpu"), images) == scores(
+        detector, images
+    )
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny_dinov2(tmp_path / "dinov2")
+    Detector("v2", {"backbone": str(folder), "image.size": 84}, device="cpu").fit(good(4)).save(
+        tmp_path / "model"
+    )
+    other = save_tiny_dinov2(tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match="fitted with other weights"):
+        Detector.load(tmp_path / "model", backbone=str(other), device="cpu")
+
+
+def test_nothing_learned_is_one_line() -> None:
+    with pytest.raises(InputError, match="has learned nothing yet"):
+        Detector("v2", SMALL).predict(good(1))

@@ -1,0 +1,103 @@
+"""Models on disk: whole or not at all, and refused when not as written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.model_file import check_new, new_folder, read_description, read_tensors
+
+
+@pytest.fixture
+def model(fitted_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fitted_folder, tmp_path / "model"))
+
+
+def edit(model: Path, change: Callable[[dict[str, object]], object]) -> None:
+    body = json.loads((model / "model.json").read_text())
+    change(body)
+    (model / "model.json").write_text(json.dumps(body))
+
+
+def test_a_whole_model_reads_back(model: Path) -> None:
+    description = read_description(model)
+    assert description["settings"]["backbone"] == "efficientnet-lite0"
+    assert read_tensors(model, description)["learned"].numel() == description["fitted_on"]["images"]
+    assert sorted(p.name for p in model.iterdir()) == ["model.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda m: (m / "model.json").unlink(), "no model here"),
+        (lambda m: (m / "model.json").write_text("{"), "not readable as JSON"),
+        (lambda m: (m / "model.json").write_text("[]"), "not a model of AnomalyVFM"),
+        (lambda m: edit(m, lambda b: b.update(schema_version=99)), "newer AnomalyVFM"),
+        (lambda m: edit(m, lambda b: b.update(seed=99)), "changed since it was written"),
+        (lambda m: (m / "model.safetensors").unlink(), "cannot be read"),
+        (lambda m: os.truncate(m / "model.safetensors", 1000), "truncated or changed"),
+        (lambda m: flip_a_bit(m / "model.safetensors"), "truncated or changed"),
+    ],
+)
+def test_what_is_not_as_written_is_one_line(
+    model: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(model)
+    with pytest.raises(InputError, match=message) as raised:
+        read_tensors(model, read_description(model))
+    assert "\n" not in str(raised.value)
+    assert str(model) in str(raised.value)
+
+
+def flip_a_bit(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(-100, os.SEEK_END)
+        byte = stream.read(1)
+        stream.seek(-100, os.SEEK_END)
+        stream.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out") as partial:
+        (partial / "half").write_text("written")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_replaces_only_when_the_new_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("old")
+    with pytest.raises(RuntimeError), new_folder(out, overwrite=True) as partial:
+        (partial / "new").write_text("new")
+        raise RuntimeError
+    assert [p.name for p in out.iterdir()] == ["old"]
+    with new_folder(out, overwrite=True) as partial:
+        (partial / "new").write_text("new")
+    assert [p.name for p in out.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No space left on device"), new_folder(tmp_path / "out"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_refused_a_place_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").write_text("")
+    (tmp_path / "empty").mkdir()
+    check_new(tmp_path / "empty")
+    check_new(tmp_path / "deep" / "new")
+    check_new(tmp_path / "full", overwrite=True)
+    for path, message in (("file", "is a file"), ("full", "exists already"), ("file/below", "is a file")):
+        with pytest.raises(InputError, match=message):
+            check_new(tmp_path / path)

@@ -295,8 +295,8 @@ _MARKS = {(True, True): "ok", (True, False): "ok", (False, True): "NO", (False, 
 def _warn_about_fit(detector: Detector) -> None:
     for message in detector.skipped_[:5]:
         click.echo(f"skipped: {message}", err=True)
-    if detector.skipped_:
-        click.echo(f"skipped {len(detector.skipped_)} images that could not be read", err=True)
+    if skipped := len(detector.skipped_):
+        click.echo(f"skipped {skipped} image{'s' * (skipped != 1)} that could not be read", err=True)
     calibration = detector.calibration_
     if not calibration.promised:
         click.echo(

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench lock clean
+.PHONY: install demo test test-slow lint bench bench-scaling bench-metrics lock clean
 
 install: $(STAMP)
 
@@ -32,6 +32,12 @@ test-slow: install
 
 bench: install
 	$(BIN)/python benchmarks/accuracy.py
+
+bench-scaling: install
+	$(BIN)/python benchmarks/scaling.py
+
+bench-metrics: install
+	$(BIN)/python benchmarks/metrics.py
 
 # Exact versions for every Python from 3.10 on. torch pins its own CUDA packages, so they are left to it:
 # a CPU build of torch then installs none.

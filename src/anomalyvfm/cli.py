@@ -53,16 +53,11 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _out(default: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _out(**settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Where results go, and whether they may replace what is there."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        overwrite = click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
-        return click.option(
-            "--out", type=_PATH, default=default, required=default is None, help="A new folder."
-        )(overwrite(command))
-
-    return decorate
+    out = click.option("--out", type=_PATH, help="A new folder.", **(settings or {"required": True}))
+    overwrite = click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
+    return lambda command: out(overwrite(command))
 
 
 def _report(as_json: bool, data: dict[str, Any], text: Callable[[], None]) -> None:
@@ -275,7 +270,7 @@ def doctor(as_json: bool, device: str, seed: int) -> None:
 
 
 @main.command()
-@_out("anomalyvfm-demo")
+@_out(default="anomalyvfm-demo", show_default=True)
 @_common
 def demo(out: Path, overwrite: bool, as_json: bool, device: str, seed: int) -> None:
     """Learn real solar cells from good ones, judge the rest, and show the worst."""

@@ -229,11 +229,14 @@ def test_perfect_and_reversed_maps_reach_the_ends() -> None:
     assert collected([(-mask.astype(np.float32), mask)]).aupro(0.3).value == 0
 
 
-def test_constant_maps_score_as_chance_and_say_so() -> None:
+def test_constant_maps_are_null_with_the_reason() -> None:
     pixels = collected([(np.full((4, 4), 2.5), mask) for mask in (DEFECT, EMPTY)])
-    assert pixels.auroc().value == 0.5
-    assert pixels.aupro(0.3).value == pytest.approx(0.15)  # PRO = FPR: limit² / 2 / limit
-    assert "constant" in (pixels.auroc().reason or "")
+    other = collected([(np.full((4, 4), 2.5), mask) for mask in (DEFECT, EMPTY)])
+    for metric in (pixels.auroc(), pixels.aupro(0.3), pixels.best_f1()[0], pixels.merge(other).auroc()):
+        assert metric.value is None
+        assert "constant" in (metric.reason or "")
+    varied = collected([(np.full((4, 4), 3.5), mask) for mask in (DEFECT, EMPTY)])
+    assert pixels.merge(varied).auroc().value == 0.5
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> Metric:
     values, truth = _checked(scores, labels)
     if reason := _undefined_because(values, truth):
         return undefined(reason)
-    return Metric(float(sweep(values, truth).auroc()), _remark(values))
+    return Metric(float(sweep(values, truth).auroc()))
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> Metric:
@@ -32,7 +32,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> Metric:
     values, truth = _checked(scores, labels)
     if reason := _undefined_because(values, truth):
         return undefined(reason)
-    return Metric(float(sweep(values, truth).average_precision()), _remark(values))
+    return Metric(float(sweep(values, truth).average_precision()))
 
 
 def best_f1(scores: ArrayLike, labels: ArrayLike) -> tuple[Metric, float | None]:
@@ -42,7 +42,7 @@ def best_f1(scores: ArrayLike, labels: ArrayLike) -> tuple[Metric, float | None]
         return undefined(reason), None
     swept = sweep(values, truth)
     at = swept.best_threshold()
-    return Metric(float(swept.f1()[at]), _remark(values)), float(swept.thresholds[at])
+    return Metric(float(swept.f1()[at])), float(swept.thresholds[at])
 
 
 def decision_metrics(decisions: ArrayLike, labels: ArrayLike) -> dict[str, Metric]:
@@ -145,13 +145,9 @@ def _lacking(labels: NDArray[np.bool_], needed: tuple[bool, ...]) -> str | None:
 def _undefined_because(scores: FloatArray, labels: NDArray[np.bool_]) -> str | None:
     if wrong := int((~np.isfinite(scores)).sum()):
         return f"{wrong} of {len(scores)} image scores are NaN or infinite"
-    return _lacking(labels, (True, False))
-
-
-def _remark(scores: FloatArray) -> str | None:
-    if scores.min() == scores.max():
-        return "all image scores are equal: the metric is that of chance"
-    return None
+    if reason := _lacking(labels, (True, False)):
+        return reason
+    return "all image scores are equal" if scores.min() == scores.max() else None
 
 
 def _drawn(labels: NDArray[np.bool_], resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -11,7 +11,7 @@ class Metric:
 
     Attributes:
         value: the metric, or None where the data does not define it.
-        reason: why `value` is None. Beside a value it is a remark on it (all scores equal).
+        reason: why `value` is None.
         bound: the largest possible distance between `value` and the exact metric of the same scores;
             0 where it was computed exactly.
         interval: bootstrap confidence interval (low, high), or None where there is none.

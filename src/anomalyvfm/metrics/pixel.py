@@ -48,6 +48,7 @@ class PixelMetrics:
         self._defect = ScoreHistogram(weighted=True, max_bins=max_bins)
         self._regions = 0
         self._images: Counter[str] = Counter()
+        self._lowest, self._highest = np.inf, -np.inf
         self._ready: _Pixels | None = None
 
     def add(self, map_: NDArray[Any], mask: NDArray[Any] | None, *, anomalous: bool) -> None:
@@ -73,6 +74,8 @@ class PixelMetrics:
         if not all_finite(keys):
             self._images["not finite"] += 1
             return
+        self._lowest = min(self._lowest, float(keys.min(initial=np.iinfo(keys.dtype).max)))
+        self._highest = max(self._highest, float(keys.max(initial=np.iinfo(keys.dtype).min)))
         defect = None if mask is None else mask.astype(bool, copy=False)
         if defect is None or not defect.any():
             if anomalous:
@@ -92,6 +95,8 @@ class PixelMetrics:
         self._normal.merge(other._normal)
         self._defect.merge(other._defect)
         self._regions += other._regions
+        self._lowest = min(self._lowest, other._lowest)
+        self._highest = max(self._highest, other._highest)
         self._images.update(other._images)
         return self
 
@@ -109,6 +114,7 @@ class PixelMetrics:
             (n["no mask"], f"{n['no mask']} of {n['bad']} defective images have no mask"),
             (n["empty mask"], f"{n['empty mask']} of {n['bad']} defective images have an empty mask"),
             (self._normal.total == 0, "no anomaly-free pixels: the masks cover every image entirely"),
+            (self._lowest == self._highest, "the maps are constant: all pixels have one score"),
         ]
         return next((reason for fault, reason in faults if fault), None)
 
@@ -118,7 +124,7 @@ class PixelMetrics:
             return undefined(reason)
         pixels = self._pixels()
         x, y = pixels.sweep.roc()
-        return Metric(float(pixels.sweep.auroc()), self._remark(), _area_bound(pixels, x, y, 1.0))
+        return Metric(float(pixels.sweep.auroc()), bound=_area_bound(pixels, x, y, 1.0))
 
     def average_precision(self) -> Metric:
         """Pixel average precision."""
@@ -135,7 +141,7 @@ class PixelMetrics:
             best = float((gained * within / (within + sweep.fp[0:-1:2])).sum())
             worst = float((gained * (above + 1) / (above + 1 + sweep.fp[1:-1:2])).sum())
             bound = max(best - value, value - worst)
-        return Metric(value, self._remark(), bound)
+        return Metric(value, bound=bound)
 
     def aupro(self, limit: float) -> Metric:
         """Area under PRO(FPR) from 0 to `limit`, divided by it (Bergmann et al., IJCV 2021).
@@ -151,7 +157,7 @@ class PixelMetrics:
         fpr = pixels.sweep.fp / pixels.sweep.fp[-1]
         value = area_up_to(limit, fpr, pixels.pro) / limit
         bound = _area_bound(pixels, from_origin(fpr), from_origin(pixels.pro), limit) / limit
-        return Metric(value, self._remark(), bound)
+        return Metric(value, bound=bound)
 
     def f1_at(self, threshold: float) -> Metric:
         """F1 of the pixels of all maps where those with `score >= threshold` are called defects."""
@@ -182,7 +188,7 @@ class PixelMetrics:
         if pixels.dropped_bits:
             within, fp_above = sweep.tp[1:-1:2], sweep.fp[0:-1:2]
             bound = float(f1_score(within, fp_above, sweep.tp[-1]).max()) - value
-        return Metric(value, self._remark(), bound), float(sweep.thresholds[at])
+        return Metric(value, bound=bound), float(sweep.thresholds[at])
 
     def roc_curve(self, points: int = 400) -> Curve | None:
         """(false-positive rate, true-positive rate), thinned; None where undefined."""
@@ -232,13 +238,6 @@ class PixelMetrics:
         tp = _before_and_after(_from_above(defect.counts))
         self._ready = _Pixels(Sweep(thresholds, tp, fp), pro, bits)
         return self._ready
-
-    def _remark(self) -> str | None:
-        pixels = self._pixels()
-        fp = pixels.sweep.fp
-        if not pixels.dropped_bits and len(fp) == 3 and fp[0] == 0 and fp[1] == fp[2]:
-            return "all pixels have one score: the maps are constant and the metric is that of chance"
-        return None
 
 
 def _from_above(upto: NDArray[Any]) -> NDArray[Any]:

@@ -45,8 +45,8 @@ def summarise(
 
     Returns:
         Metrics by name, each a number or None; and by the same names `intervals` (95 %, [low, high], image
-        metrics), `bounds` (largest possible error, pixel metrics) and `reasons` (why a metric is None, or a
-        remark on its value). `by_condition` and `by_kind` hold the metrics of each group in the same form:
+        metrics), `bounds` (largest possible error, pixel metrics) and `reasons` (why a metric is
+        None). `by_condition` and `by_kind` hold the metrics of each group in the same form:
         a condition's good and defective images, and a kind's defects against all good images.
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)

@@ -208,16 +208,22 @@ class Detector:
             verdicts.append(verdict)
         return verdicts
 
-    def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:
-        """Verdicts as they come, in order, in constant memory; an unreadable image gives its error."""
+    def judge(
+        self, images: Iterable[ImageSource], keep_pixels: bool = False
+    ) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:
+        """Verdicts as they come, in order, in constant memory; an unreadable image gives its error.
+
+        ``keep_pixels`` leaves each image, as it lies on the canvas, in its verdict.
+        """
         for batch in self._require_extractor().extract(images):
-            verdicts = iter(self._verdicts(batch))
+            verdicts = self._verdicts(batch, keep_pixels)
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
 
-    def _verdicts(self, batch: Extracted) -> list[Verdict]:
+    def _verdicts(self, batch: Extracted, keep_pixels: bool) -> Iterator[Verdict]:
+        """One by one: maps at full resolution, once asked for, then live no longer than their verdict."""
         if batch.features is None:
-            return []
+            return
         started = time.perf_counter()
         calibration = self.calibration_
         distances = self.patches_.distances(batch.features.patches)
@@ -227,9 +233,11 @@ class Detector:
         )
         center, spread = calibration.map_location
         grids = ((distances - center) / spread).cpu().numpy()
+        # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
+        summaries = batch.features.summary.float().cpu().numpy().copy()
         seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
-        return [
-            Verdict(
+        for image, score, grid, summary in zip(batch.images, scores, grids, summaries, strict=True):
+            yield Verdict(
                 score=float(score),
                 p_value=calibration.p_value(float(score)),
                 anomalous=bool(score > calibration.threshold),
@@ -240,9 +248,9 @@ class Detector:
                 outline_level=calibration.outline_level,
                 region_level=calibration.region_level,
                 seconds=seconds,
+                summary=summary,
+                pixels=image.pixels if keep_pixels else None,
             )
-            for image, score, grid in zip(batch.images, scores, grids, strict=True)
-        ]
 
     # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,43 +6,83 @@ import json
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from anomalyvfm.data import Category, ImageError, Sample, read_mask
 from anomalyvfm.detector import Detector, Tracker, untracked
 from anomalyvfm.errors import InputError
-from anomalyvfm.metrics.pixel import PixelMetrics
-from anomalyvfm.metrics.summary import summarise
+from anomalyvfm.metrics.pixel import Curve, PixelMetrics
+from anomalyvfm.metrics.summary import AUPRO_LIMITS, summarise
 from anomalyvfm.model_file import new_folder
+from anomalyvfm.overlay import draw
+from anomalyvfm.verdict import Verdict
+
+_THUMBNAIL = 160
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One test image and what was said about it."""
+    """One test image and what was said about it; nothing at the image's own resolution is kept."""
 
     sample: Sample
-    score: float
-    p_value: float
-    anomalous: bool
+    verdict: Verdict
+    thumbnail: bytes
+    """JPEG of the image with heat and outline, no side over 160 pixels."""
+
+    @property
+    def score(self) -> float:
+        return self.verdict.score
+
+    @property
+    def p_value(self) -> float:
+        return self.verdict.p_value
+
+    @property
+    def anomalous(self) -> bool:
+        return self.verdict.anomalous
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a detector knows of good images, small enough to draw."""
+
+    spectrum: NDArray[np.float64]
+    """(D,) eigenvalues of the covariance within cells, pooled over them; falling."""
+    spread: NDArray[np.float64]
+    """(h, w) standard deviation of each cell's features, 1 in the average cell."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that an evaluation found: ``metrics`` as in metrics.json, and every image's outcome."""
+    """All that an evaluation found: ``metrics`` as in metrics.json, every image's outcome, what figures need.
+
+    ``pro_curve`` (false-positive rate, PRO) reaches to a rate of 0.30; it and ``pixel_pr_curve`` (recall,
+    precision) are None where the data defines no pixel metrics. ``learned`` is None where the model has
+    seen too few images for a spread. ``model`` is :meth:`Detector.describe`.
+    """
 
     metrics: dict[str, Any]
     images: list[Judged]
+    pro_curve: Curve | None
+    pixel_pr_curve: Curve | None
+    learned: Learned | None
+    model: dict[str, Any]
 
     def save(self, out: Path, overwrite: bool = False) -> None:
-        """Write the result files to a new folder, whole or not at all."""
+        """Write metrics.json, the figures, the summary and the page to a new folder, whole or not at all."""
+        from anomalyvfm.reports import write_report  # the one place that needs matplotlib
+
         with new_folder(out, overwrite) as folder:
             text = json.dumps(self.metrics, indent=2, allow_nan=False)
             (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+            write_report(self, folder)
 
 
 def evaluate(detector: Detector, category: Category, track: Tracker = untracked) -> Report:
@@ -59,15 +99,16 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
     images: list[Judged] = []
     skipped: list[str] = []
     started = time.perf_counter()
-    judged = detector.judge([sample.path for sample in samples])
+    judged = detector.judge([sample.path for sample in samples], keep_pixels=True)
     for sample, (_, verdict) in zip(samples, track(judged, len(samples), "judging"), strict=True):
         if isinstance(verdict, ImageError):
             skipped.append(str(verdict))
             continue
-        images.append(Judged(sample, verdict.score, verdict.p_value, verdict.anomalous))
         mask = read_checked_mask(sample, verdict.size)
         pixels.add(verdict.map, mask, anomalous=bool(sample.label))
         overlap.add(verdict.mask, mask)
+        # A new verdict without what the old one has computed at full resolution.
+        images.append(Judged(sample, replace(verdict, pixels=None), _thumbnail(verdict)))
     if not images:
         raise InputError(f"none of the {len(samples)} test images could be read; the first: {skipped[0]}")
     seconds = time.perf_counter() - started
@@ -82,18 +123,26 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
     if pixels.undefined_because is None:
         metrics["seg_f1"] = overlap.f1
         metrics["reasons"].pop("seg_f1", None)
+    else:
+        metrics["reasons"]["seg_f1"] = pixels.undefined_because
     return Report(
         {
             "category": category.name,
+            "layout": category.layout,
             **metrics,
             "n_skipped": len(skipped),
             "skipped": skipped,
+            "threshold": detector.calibration_.threshold,
             "fit_s": detector.fit_seconds_,
             "predict_s": seconds,
             "images_per_s": len(images) / seconds,
             "peak_mb": peak_megabytes(),
         },
         images,
+        pixels.pro_curve(limit=max(AUPRO_LIMITS)),
+        pixels.precision_recall_curve(),
+        _learned(detector),
+        detector.describe(),
     )
 
 
@@ -108,6 +157,36 @@ def read_checked_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_
             f" {size[0]}×{size[1]} ({sample.path}); make them the same size"
         )
     return mask
+
+
+def _thumbnail(verdict: Verdict) -> bytes:
+    """The image with heat and outline as JPEG, made from the canvas: the file is not decoded again."""
+    assert verdict.pixels is not None
+    scale = min(1.0, _THUMBNAIL / max(verdict.size))
+    size = (max(1, round(scale * verdict.size[0])), max(1, round(scale * verdict.size[1])))
+    channels = [verdict.canvas.restore(verdict.pixels[..., i].astype(np.float32), size) for i in range(3)]
+    image = np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)
+    stream = BytesIO()
+    Image.fromarray(draw(image, verdict, _THUMBNAIL)).save(stream, format="JPEG", quality=80)
+    return stream.getvalue()
+
+
+def _learned(detector: Detector) -> Learned | None:
+    """Spectrum and spread from the sums of the detector's cells; None where they hold a single vector."""
+    statistics, grid = detector.patches_.statistics, detector.patches_.grid
+    n, cells = statistics.count, statistics.cells
+    if n < 2:
+        return None
+    total = statistics.total.cpu().numpy()
+    outer = statistics.outer.cpu().numpy()
+    pooled = (outer.sum(0) - total.T @ total / n) / (cells * (n - 1))
+    variances = (np.einsum("pdd->pd", outer) - total**2 / n) / (n - 1)  # the diagonals, not copied
+    # Each channel in its own unit, so that no channel decides alone.
+    relative = variances / np.maximum(pooled.diagonal(), np.finfo(float).tiny)
+    return Learned(
+        spectrum=np.maximum(np.linalg.eigvalsh(pooled)[::-1], 0.0),
+        spread=np.sqrt(np.maximum(relative.mean(1), 0.0)).reshape(-(-grid.height // grid.step), -1),
+    )
 
 
 class _Overlap:

@@ -15,14 +15,14 @@ _HEAT = np.array([(59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109)
 _OUTLINE = np.array((0, 255, 255), np.uint8)
 
 
-def draw(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
-    """(h, w, 3) picture of an image (H, W, 3), no side over 1024 pixels.
+def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGEST_SIDE) -> NDArray[np.uint8]:
+    """(h, w, 3) picture of an image (H, W, 3), no side over ``longest_side`` pixels.
 
     Heat starts where good pixels seldom reach and is full at twice the level of a defect: its scale is the
     model's, not the image's, so a good image stays clean and pictures can be compared.
     """
     height, width = verdict.size
-    scale = min(1.0, _LONGEST_SIDE / max(height, width))
+    scale = min(1.0, longest_side / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), dtype=float)
     map_ = verdict.canvas.restore(verdict.grid, size).astype(float)
@@ -32,7 +32,7 @@ def draw(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
     picture: NDArray[np.uint8] = ((1 - alpha) * base + alpha * _colour(heat)).astype(np.uint8)
     if verdict.mask.any():
         mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
-        picture[_border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = _OUTLINE
+        picture[border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = _OUTLINE
     return picture
 
 
@@ -41,7 +41,7 @@ def _colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.interp(heat, stops, _HEAT[:, channel]) for channel in range(3)], axis=-1)
 
 
-def _border(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
+def border(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
     """Pixels just outside the mask, so that the outline hides nothing of the defect."""
     from scipy import ndimage
 

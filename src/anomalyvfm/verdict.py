@@ -46,6 +46,10 @@ class Verdict:
     region_level: float
     seconds: float
     """Its share of the time from file to verdict."""
+    summary: NDArray[np.float32] = field(repr=False)
+    """(D,) features of the image as a whole."""
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    """(h, w, 3) the image on the canvas, where it was asked to be kept."""
 
     @cached_property
     def map(self) -> NDArray[np.float32]:

@@ -1,0 +1,34 @@
+"""Draw the pictures in these pages: `.venv/bin/python docs/pictures.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from anomalyvfm.data.generated import draw_bad, draw_good
+from anomalyvfm.demo import contact_sheet
+from anomalyvfm.detector import Detector
+from anomalyvfm.overlay import draw
+from anomalyvfm.predictions import save_picture
+
+SHOWN = (("blister", "missing_tablet"), ("gear", "chipped_tooth"), ("can", "smeared_print"), ("sheet_metal", "dent"))
+
+
+def overview(out: Path, size: int = 256, images: int = 80) -> None:
+    """A good part, a defective one, and the verdict on it, for four products."""
+    rows: list[list[tuple[np.ndarray, str]]] = [[], [], []]
+    for category, kind in SHOWN:
+        rng = np.random.default_rng(4)
+        good = [draw_good(category, size, rng) for _ in range(images)]
+        detector = Detector("v2", {"backbone": "efficientnet-lite0", "image.size": size}).fit(good)
+        bad = draw_bad(category, size, rng, kind=kind)[0]
+        verdict = detector.predict([bad])[0]
+        rows[0].append((good[0], f"{category}: learned from {images} good"))
+        rows[1].append((bad, f"never seen: {kind.replace('_', ' ')}"))
+        rows[2].append((draw(bad, verdict), f"score {verdict.score:.1f}, p {verdict.p_value:.3f}"))
+    save_picture(contact_sheet([cell for row in rows for cell in row], columns=len(SHOWN)), out)
+
+
+if __name__ == "__main__":
+    overview(Path(__file__).parent / "overview.png")

@@ -1,0 +1,153 @@
+"""performance_summary.txt: the numbers of a run in plain text, for a mail or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+from typing import Any
+
+from anomalyvfm.evaluation import Report
+from anomalyvfm.reports.promise import promise_lines
+from anomalyvfm.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
+
+METRIC_NAMES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image average precision",
+    "image_f1": "image F1, best threshold",
+    "class_f1": "image F1 of the decisions (ClassF1)",
+    "detection_rate": "defective images found",
+    "false_alarm_rate": "good images rejected",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel average precision",
+    "aupro_0.30": "AU-PRO up to FPR 0.30",
+    "aupro_0.05": "AU-PRO up to FPR 0.05",
+    "seg_f1": "pixel F1 of the outlines (SegF1)",
+    "seg_f1_best": "pixel F1, best level",
+}
+GROUP_METRICS = ("image_auroc", "image_ap", "class_f1", "detection_rate", "false_alarm_rate")
+
+_SKIPPED_SHOWN = 50
+_WIDTH = 100
+
+
+def summary_text(report: Report) -> str:
+    metrics = report.metrics
+    sections = [
+        ("Model", _facts(model_facts(report.model))),
+        ("Results", _metric_lines(metrics)),
+        ("Threshold", [*_facts(threshold_facts(report)), "", *_wrapped(promise_lines(report))]),
+        ("By condition", _group_lines(metrics["by_condition"])),
+        ("By kind of defect (each against all good images)", _group_lines(metrics["by_kind"])),
+        (f"Beside what was {SOURCE}", reported_lines(metrics)),
+        ("Time and memory", _facts(cost_facts(metrics))),
+        (f"Skipped images: {metrics['n_skipped']}", _skipped_lines(metrics["skipped"])),
+    ]
+    title = f"Evaluation of {one_line(metrics['category'])}"
+    counts = f"{metrics['n_good']} good and {metrics['n_bad']} defective test images ({metrics['layout']})"
+    body = [title, "=" * len(title), counts]
+    for heading, lines in sections:
+        if lines:
+            body += ["", heading, "-" * len(heading), *lines]
+    return "\n".join(body) + "\n"
+
+
+def one_line(text: str) -> str:
+    """Text from a file name, without line breaks and control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def number(value: float | None) -> str:
+    return "null" if value is None else f"{value:.4f}"
+
+
+def note(group: dict[str, Any], name: str) -> str:
+    """The 95% interval of a metric, and what is to be said of it."""
+    parts = []
+    if interval := group["intervals"].get(name):
+        parts.append(f"{interval[0]:.4f} to {interval[1]:.4f}")
+    if reason := group["reasons"].get(name):
+        parts.append(reason)
+    if bound := group["bounds"].get(name):
+        parts.append(f"exact to ±{bound:.1g}")
+    return "; ".join(parts)
+
+
+def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
+    fitted, canvas, grid = model["fitted_on"], model["canvas"], model["grid"]
+    return [
+        ("preset", str(model["settings"]["name"])),
+        ("backbone", f"{model['backbone']['name']}, layers {model['backbone']['layers']}"),
+        ("weights", model["backbone"]["weight_hash"][:16]),
+        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        ("grid", f"{grid['height']}×{grid['width']} cells, {grid['dimensions']} dimensions"),
+        ("learned", f"{fitted['images']} good images of {one_line(str(fitted['category']))}"),
+        ("version", model["anomalyvfm_version"]),
+    ]
+
+
+def threshold_facts(report: Report) -> list[tuple[str, str]]:
+    return [
+        ("threshold", f"{report.metrics['threshold']:.4f}"),
+        ("best in hindsight", number(report.metrics["image_f1_threshold"])),
+    ]
+
+
+def cost_facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("fit", f"{metrics['fit_s']:.1f} s"),
+        ("test with metrics", f"{metrics['predict_s']:.1f} s, {metrics['images_per_s']:.1f} images/s"),
+        ("peak memory", f"{metrics['peak_mb']:.0f} MB"),
+    ]
+
+
+def reported_lines(metrics: dict[str, Any]) -> list[str]:
+    rows = compare_with_reported(metrics["layout"], metrics["category"], metrics)
+    if not rows:
+        return []
+    lines = [f"{'':<26}{'reported':>10}{'this run':>10}"]
+    lines += [
+        f"{METRIC_NAMES[row.metric]:<26}{number(row.reported):>10}{number(row.measured):>10}" for row in rows
+    ]
+    means = ", ".join(f"{name} {value:.4f}" for name, value in AVERAGE_AUROC.items())
+    return [*lines, *wrap(f"Reported mean image AUROC of seven categories: {means}.", _WIDTH), CAVEAT]
+
+
+def _metric_lines(metrics: dict[str, Any]) -> list[str]:
+    lines = [f"{'':<38}{'value':>8}  95% interval, or why there is no value"]
+    return lines + [
+        f"{text:<38}{number(metrics[name]):>8}  {note(metrics, name)}".rstrip()
+        for name, text in METRIC_NAMES.items()
+    ]
+
+
+def _group_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
+    if not groups:
+        return []
+    width = max(12, *(len(one_line(name)) for name in groups)) + 2
+    lines = [
+        f"{'':<{width}}{'good':>6}{'bad':>6}  " + "".join(f"{name:<26}" for name in GROUP_METRICS).rstrip()
+    ]
+    for name, group in groups.items():
+        cells = "".join(f"{_with_interval(group, metric):<26}" for metric in GROUP_METRICS).rstrip()
+        lines.append(f"{one_line(name):<{width}}{group['n_good']:>6}{group['n_bad']:>6}  {cells}")
+    return lines
+
+
+def _with_interval(group: dict[str, Any], name: str) -> str:
+    interval = group["intervals"].get(name)
+    return number(group[name]) + (f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else "")
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name:<20}{value}" for name, value in facts]
+
+
+def _wrapped(sentences: Iterable[str]) -> list[str]:
+    return [line for sentence in sentences for line in wrap(sentence, _WIDTH)]
+
+
+def _skipped_lines(skipped: list[str]) -> list[str]:
+    lines = [one_line(message) for message in skipped[:_SKIPPED_SHOWN]]
+    if more := len(skipped) - len(lines):
+        lines.append(f"and {more} more; metrics.json names them all")
+    return lines

@@ -215,7 +215,9 @@ class Detector:
 
         ``keep_pixels`` leaves each image, as it lies on the canvas, in its verdict.
         """
-        for batch in self._require_extractor().extract(images):
+        extractor = self._require_extractor()
+        self.patches_.derive()  # now, so that the first image's time is its own
+        for batch in extractor.extract(images):
             verdicts = self._verdicts(batch, keep_pixels)
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)

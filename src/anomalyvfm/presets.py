@@ -51,9 +51,6 @@ class GaussianSettings(_Settings):
     )
     max_mb: float = Field(125.0, gt=0, description="bound on the size of the stored sums, MB")
     prior_images: float = Field(20.0, gt=0, description="weight of the pooled covariance, counted in images")
-    blur: float = Field(
-        1.0, ge=0, le=100, description="Gaussian smoothing of the distance map, cells of the feature grid"
-    )
     top: float = Field(
         0.02,
         gt=0,
@@ -61,7 +58,7 @@ class GaussianSettings(_Settings):
         description="share of the map's cells, the largest, whose mean is the image's map score",
     )
     summary_weight: float = Field(
-        0.0, ge=0, description="weight of the summary token's distance beside the map score"
+        0.25, ge=0, description="weight of the summary's distance beside the map score"
     )
 
 

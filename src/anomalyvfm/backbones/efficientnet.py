@@ -30,7 +30,7 @@ from anomalyvfm.backbones.names import LITE_PACKAGES
 from anomalyvfm.backbones.weight_hash import hash_weights
 from anomalyvfm.errors import InputError
 
-DEFAULT_LAYERS = (3, 5)
+DEFAULT_LAYERS = (4, 5)
 
 _STEPS = (1, 2, 2, 2, 1, 2, 1)  # how much each stage's first block shrinks the grid
 _STRIDES = (2, 4, 8, 16, 16, 32, 32)  # pixels between cells after each stage; the stem halves first
@@ -62,7 +62,11 @@ def _precision(precision: str, device: torch.device) -> str:
 
 
 class EfficientNetLite(Backbone):
-    """The stages asked for, joined on the grid of the finest; the summary is each stage's spatial mean."""
+    """The stages asked for, joined on the grid of the finest.
+
+    The summary is each stage's mean and standard deviation over the image: a texture that has changed a
+    little everywhere shows in these, while no single patch looks odd.
+    """
 
     image_size = 256
 
@@ -85,7 +89,7 @@ class EfficientNetLite(Backbone):
             stride=_STRIDES[layers[0] - 1],
             multiple=_STRIDES[layers[-1] - 1],
             channels=channels,
-            summary_channels=channels,
+            summary_channels=2 * channels,
             weight_hash=hash_weights(weights, weights.__getitem__),
             device=device,
             precision=precision,
@@ -114,7 +118,8 @@ class EfficientNetLite(Backbone):
             if number in self.layers:
                 maps.append(x.float())
         grid = maps[0].shape[2:]
-        summary = torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
+        flat = [m.flatten(2) for m in maps]
+        summary = torch.cat([f.mean(2) for f in flat] + [f.std(2, correction=0) for f in flat], dim=1)
         # Half-pixel centres: a coarse cell's feature lies in the middle of the fine cells it covers.
         fine = [m if m.shape[2:] == grid else functional.interpolate(m, grid, mode="bilinear") for m in maps]
         return torch.cat([m.permute(0, 2, 3, 1) for m in fine], dim=3), summary

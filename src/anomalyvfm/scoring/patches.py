@@ -6,7 +6,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.scoring.gaussian import Gaussian
@@ -46,13 +45,17 @@ class PatchScorer:
 
     def distances(self, patches: Tensor) -> Tensor:
         """Mahalanobis distances (B, H, W) of (B, H, W, C) features; about 1 on good images."""
-        squared = self.grid.to_map(self._gaussian.distance(self._cells(patches)), len(patches))
-        return _blur(squared, self.settings.blur).sqrt()
+        squared = self._gaussian.distance(self._cells(patches))
+        return self.grid.to_map(squared, len(patches)).sqrt()
 
     def image_scores(self, distances: Tensor) -> Tensor:
         """(B,) mean of the largest squared distances of (B, H, W): a defect is small, noise is everywhere."""
         squared = distances.flatten(1).square()
         return squared.topk(max(1, round(self.settings.top * squared.shape[1])), dim=1).values.mean(1)
+
+    def derive(self) -> None:
+        """Make the Gaussians from the sums now, where they are not made yet."""
+        _ = self._gaussian
 
     def forget_derived(self) -> None:
         self.__dict__.pop("_gaussian", None)
@@ -64,17 +67,3 @@ class PatchScorer:
     def _cells(self, patches: Tensor) -> Tensor:
         kept = patches if self._projection is None else patches @ self._projection
         return self.grid.to_cells(kept)
-
-
-def _blur(maps: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of (B, H, W) maps, the border repeated; what it removes is noise between cells."""
-    if sigma == 0:
-        return maps
-    radius = min(max(1, round(3 * sigma)), maps.shape[1] - 1, maps.shape[2] - 1)
-    if radius < 1:
-        return maps
-    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma).square())
-    kernel = kernel / kernel.sum()
-    padded = F.pad(maps[:, None], (radius, radius, radius, radius), mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None, :])[:, 0]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from anomalyvfm.data.generated import draw_bad, draw_good
 from anomalyvfm.demo import contact_sheet
 from anomalyvfm.detector import Detector
 from anomalyvfm.overlay import draw
-from anomalyvfm.predictions import save_picture
 
-SHOWN = (("blister", "missing_tablet"), ("gear", "chipped_tooth"), ("can", "smeared_print"), ("sheet_metal", "dent"))
+SHOWN = (
+    ("blister", "missing_tablet"),
+    ("gear", "chipped_tooth"),
+    ("can", "smeared_print"),
+    ("sheet_metal", "dent"),
+)
 
 
 def overview(out: Path, size: int = 256, images: int = 80) -> None:
@@ -27,8 +32,9 @@ def overview(out: Path, size: int = 256, images: int = 80) -> None:
         rows[0].append((good[0], f"{category}: learned from {images} good"))
         rows[1].append((bad, f"never seen: {kind.replace('_', ' ')}"))
         rows[2].append((draw(bad, verdict), f"score {verdict.score:.1f}, p {verdict.p_value:.3f}"))
-    save_picture(contact_sheet([cell for row in rows for cell in row], columns=len(SHOWN)), out)
+    sheet = contact_sheet([cell for row in rows for cell in row], columns=len(SHOWN))
+    Image.fromarray(sheet).save(out, quality=88)
 
 
 if __name__ == "__main__":
-    overview(Path(__file__).parent / "overview.png")
+    overview(Path(__file__).parent / "overview.jpg")

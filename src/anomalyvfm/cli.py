@@ -421,19 +421,23 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from anomalyvfm.reports.reported import SOURCE, compare_with_reported
+
     table = Table(
         title=f"{metrics['category']}: {metrics['n_good']} good, {metrics['n_bad']} defective",
         title_justify="left",
     )
     table.add_column("metric")
     table.add_column("value", justify="right")
-    table.add_column("95 % interval, or why there is no value")
+    table.add_column("95% interval, or why there is no value")
     for name in _SHOWN_METRICS:
         value, interval = metrics.get(name), metrics["intervals"].get(name)
         note = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else metrics["reasons"].get(name, "")
         table.add_row(name, "null" if value is None else f"{value:.4f}", note)
     console = Console()
     console.print(table)
+    for row in compare_with_reported(metrics["layout"], metrics["category"], metrics):
+        console.print(f"{SOURCE}: {row.metric} {row.reported:.4f} for pipelines v1 on MVTec AD 2")
     console.print(
         f"{metrics['images_per_s']:.1f} images/s with metrics, peak {metrics['peak_mb']:.0f} MB → {out}"
     )

@@ -25,6 +25,8 @@ from anomalyvfm.overlay import draw
 from anomalyvfm.verdict import Verdict
 
 _THUMBNAIL = 160
+# Six conditions at a quarter of the bins stay within the memory of the whole; their bounds are in the report.
+_CONDITION_BINS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
     samples = [sample for sample in category.test if sample.label is not None]
     if not samples:
         raise InputError(f"{category.name}: no labelled test images in this layout ({category.layout})")
-    pixels = PixelMetrics()
-    overlap = _Overlap()
+    everything = _Maps(PixelMetrics())
+    conditions = {sample.condition for sample in samples} - {None}
+    by_condition = {name: _Maps(PixelMetrics(max_bins=_CONDITION_BINS)) for name in conditions if name}
     images: list[Judged] = []
     skipped: list[str] = []
     started = time.perf_counter()
@@ -105,8 +108,9 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
             skipped.append(str(verdict))
             continue
         mask = read_checked_mask(sample, verdict.size)
-        pixels.add(verdict.map, mask, anomalous=bool(sample.label))
-        overlap.add(verdict.mask, mask)
+        everything.add(sample, verdict, mask)
+        if sample.condition:
+            by_condition[sample.condition].add(sample, verdict, mask)
         # A new verdict without what the old one has computed at full resolution.
         images.append(Judged(sample, replace(verdict, pixels=None), _thumbnail(verdict)))
     if not images:
@@ -118,13 +122,12 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
         [image.anomalous for image in images],
         conditions=[image.sample.condition for image in images],
         kinds=[image.sample.kind if image.sample.label else None for image in images],
-        pixels=pixels,
+        pixels=everything.pixels,
+        condition_pixels={name: maps.pixels for name, maps in by_condition.items()},
     )
-    if pixels.undefined_because is None:
-        metrics["seg_f1"] = overlap.f1
-        metrics["reasons"].pop("seg_f1", None)
-    else:
-        metrics["reasons"]["seg_f1"] = pixels.undefined_because
+    everything.give_outlines_f1(metrics)
+    for name, group in metrics["by_condition"].items():
+        by_condition[name].give_outlines_f1(group)
     return Report(
         {
             "category": category.name,
@@ -139,8 +142,8 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
             "peak_mb": peak_megabytes(),
         },
         images,
-        pixels.pro_curve(limit=max(AUPRO_LIMITS)),
-        pixels.precision_recall_curve(),
+        everything.pixels.pro_curve(limit=max(AUPRO_LIMITS)),
+        everything.pixels.precision_recall_curve(),
         _learned(detector),
         detector.describe(),
     )
@@ -189,21 +192,28 @@ def _learned(detector: Detector) -> Learned | None:
     )
 
 
-class _Overlap:
-    """Pixels outlined and pixels truly defective, over all images: the F1 of the outlines as given out."""
+@dataclass
+class _Maps:
+    """Maps counted for the pixel metrics, and pixels outlined and truly defective for the outlines' F1."""
 
-    def __init__(self) -> None:
-        self.both = self.either = 0
+    pixels: PixelMetrics
+    both: int = 0
+    either: int = 0
 
-    def add(self, outlined: NDArray[np.bool_], truth: NDArray[np.bool_] | None) -> None:
-        self.either += int(outlined.sum())
+    def add(self, sample: Sample, verdict: Verdict, truth: NDArray[np.bool_] | None) -> None:
+        self.pixels.add(verdict.map, truth, anomalous=bool(sample.label))
+        self.either += int(verdict.mask.sum())
         if truth is not None:
-            self.both += int((outlined & truth).sum())
+            self.both += int((verdict.mask & truth).sum())
             self.either += int(truth.sum())
 
-    @property
-    def f1(self) -> float:
-        return 2 * self.both / self.either if self.either else 0.0
+    def give_outlines_f1(self, metrics: dict[str, Any]) -> None:
+        """Set ``seg_f1`` to that of the outlines as given out, or its reason to that of the pixel metrics."""
+        if self.pixels.undefined_because is None:
+            metrics["seg_f1"] = 2 * self.both / self.either
+            metrics["reasons"].pop("seg_f1", None)
+        else:
+            metrics["reasons"]["seg_f1"] = self.pixels.undefined_because
 
 
 def peak_megabytes() -> float:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from anomalyvfm.errors import InputError
 
@@ -41,6 +41,11 @@ class FeatureSettings(_Settings):
     layers: tuple[int, ...] | None = Field(
         None, description="backbone layers to join; none: the backbone's own choice"
     )
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | int) else value
 
 
 class GaussianSettings(_Settings):

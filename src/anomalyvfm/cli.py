@@ -318,10 +318,11 @@ def generate(
     from anomalyvfm.data.generated import CATEGORIES
     from anomalyvfm.data.generated import generate as draw
     from anomalyvfm.model_file import new_folder
+    from anomalyvfm.progress import status
 
     chosen = categories.split(",") if categories else CATEGORIES
-    with new_folder(out, overwrite) as folder:
-        written = draw(folder, chosen, images, size, seed, lambda text: click.echo(text, err=True))
+    with new_folder(out, overwrite) as folder, status("drawing") as say:
+        written = draw(folder, chosen, images, size, seed, say)
     _report(
         as_json,
         {"out": str(out), "files": written},

@@ -92,6 +92,8 @@ class Extractor:
     def _place(self, source: ImageSource) -> PlacedImage:
         image = read_source(source, self.settings)
         pixels = self.canvas.place(image)
+        if self.settings.exposure == "standard":
+            pixels = standard_exposure(pixels)
         key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
         return PlacedImage(pixels, (image.shape[0], image.shape[1]), key)
 
@@ -102,6 +104,18 @@ class Extractor:
         patches = torch.cat([part.patches for part in parts])
         summary = torch.cat([part.summary for part in parts])
         return PatchFeatures(self.tiling.stitch(patches), self.tiling.pool(summary))
+
+
+def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) with the brightness and contrast of any other: mean 127, standard deviation 48.
+
+    One gain and one offset for all channels, so colours keep their differences. What changes the light of
+    the whole image then no longer looks like a change of the part.
+    """
+    values = pixels.astype(np.float32)
+    # A nearly uniform image has no contrast to be stretched, only noise: 4 grey levels bound the gain.
+    gain = np.float32(48 / (values.std() + 4))
+    return np.clip((values - values.mean()) * gain + 127.5, 0, 255).astype(np.uint8)
 
 
 def read_source(source: ImageSource, settings: ImageSettings) -> NDArray[np.uint8]:

@@ -27,6 +27,9 @@ class ImageSettings(_Settings):
     aspect: Literal["stretch", "keep"] = Field(
         "stretch", description="stretch to the canvas, or keep the shape and pad"
     )
+    exposure: Literal["as_is", "standard"] = Field(
+        "standard", description="one brightness and contrast for every image, or pixels as they are"
+    )
     tile: int = Field(
         0, ge=0, le=8192, description="side of the tiles the backbone sees, px; 0: the whole canvas at once"
     )

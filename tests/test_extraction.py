@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from anomalyvfm import backbones
 from anomalyvfm.data import Canvas
 from anomalyvfm.data.generated import draw_good
-from anomalyvfm.extraction import Extractor, standard_exposure
+from anomalyvfm.extraction import Extractor, ImageSource, standard_exposure
 from anomalyvfm.presets import ImageSettings
 
 
@@ -55,7 +55,7 @@ def extractor(**settings: object) -> Extractor:
 
 
 def test_broken_sources_keep_their_place_in_the_batch() -> None:
-    sources = [part(0), b"no image", part(1), np.zeros((2, 2)), part(2)]
+    sources: list[ImageSource] = [part(0), b"no image", part(1), np.zeros((2, 2)), part(2)]
     first, second = extractor().extract(sources)
     assert (list(first.broken), len(first.images), len(first.sources)) == ([1, 3], 2, 4)
     assert (list(second.broken), len(second.images), len(second.sources)) == ([], 1, 1)

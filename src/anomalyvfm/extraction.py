@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from anomalyvfm.backbones.features import Backbone, PatchFeatures
 from anomalyvfm.data import Canvas, ImageError, Tiling, as_rgb, read_image, read_many, read_size
+from anomalyvfm.data.reading import MIN_SIDE
 from anomalyvfm.errors import InputError
 from anomalyvfm.presets import ImageSettings
 
@@ -115,16 +116,22 @@ def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     values = pixels.astype(np.float32)
     # A nearly uniform image has no contrast to be stretched, only noise: 4 grey levels bound the gain.
     gain = np.float32(48 / (values.std() + 4))
-    return np.clip((values - values.mean()) * gain + 127.5, 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip((values - values.mean()) * gain + 127.5, 0, 255).astype(np.uint8)
+    return result
 
 
 def read_source(source: ImageSource, settings: ImageSettings) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB. Raises ImageError for what is no image."""
     if isinstance(source, np.ndarray):
         try:
-            return as_rgb(source, white_level=settings.white_level)
+            image = as_rgb(source, white_level=settings.white_level)
         except InputError as error:
             raise ImageError(str(error)) from None
+        if min(image.shape[:2]) < MIN_SIDE:
+            raise ImageError(
+                f"an array of shape {source.shape} is too small to inspect; give {MIN_SIDE}×{MIN_SIDE}"
+            )
+        return image
     return read_image(source, max_pixels=settings.max_pixels, white_level=settings.white_level)
 
 

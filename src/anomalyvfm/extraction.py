@@ -27,9 +27,13 @@ ImageSource: TypeAlias = str | Path | bytes | NDArray[Any]
 
 @dataclass(frozen=True)
 class PlacedImage:
-    """An image on the model's canvas, with the size it had; ``key`` tells equal canvases."""
+    """An image on the model's canvas, with the size it had; ``key`` tells equal canvases.
+
+    ``pixels`` are as the camera saw them, ``exposed`` as the backbone does.
+    """
 
     pixels: NDArray[np.uint8]
+    exposed: NDArray[np.uint8]
     size: tuple[int, int]
     key: int
 
@@ -93,13 +97,12 @@ class Extractor:
     def _place(self, source: ImageSource) -> PlacedImage:
         image = read_source(source, self.settings)
         pixels = self.canvas.place(image)
-        if self.settings.exposure == "standard":
-            pixels = standard_exposure(pixels)
+        exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
         key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
-        return PlacedImage(pixels, (image.shape[0], image.shape[1]), key)
+        return PlacedImage(pixels, exposed, (image.shape[0], image.shape[1]), key)
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
-        tiles = self.tiling.cut(torch.from_numpy(np.stack([image.pixels for image in images])))
+        tiles = self.tiling.cut(torch.from_numpy(np.stack([image.exposed for image in images])))
         # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
         parts = [self.backbone(tiles[i : i + self.batch]) for i in range(0, len(tiles), self.batch)]
         patches = torch.cat([part.patches for part in parts])

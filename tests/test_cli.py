@@ -247,6 +247,29 @@ def test_mistakes_in_predict_and_evaluate_are_one_line(
     assert "no such folder" in refused("evaluate", fitted_folder, tmp_path / "no", "--out", tmp_path / "e")
 
 
+def test_a_disk_that_fills_up_keeps_the_finished_lines(
+    fitted_folder: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomalyvfm import predictions
+
+    save = predictions.save_picture
+    saved: list[Path] = []
+
+    def full(picture: np.ndarray, path: Path) -> None:
+        if len(saved) == 3:
+            raise OSError(28, "No space left on device")
+        saved.append(path)
+        save(picture, path)
+
+    monkeypatch.setattr(predictions, "save_picture", full)
+    good = parts / "test_public" / "good"
+    line = refused("predict", fitted_folder, good, "--out", tmp_path / "out")
+    assert "cannot be written (No space left on device)" in line
+    assert not (tmp_path / "out" / "predictions.jsonl").exists()
+    kept = (tmp_path / "out" / "predictions.jsonl.partial").read_text().splitlines()
+    assert [json.loads(row)["path"] for row in kept] == [str(p) for p in sorted(good.iterdir())[: len(kept)]]
+
+
 def test_a_mask_of_another_size_is_one_line(fitted_folder: Path, parts: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(parts, tmp_path / "data"))
     mask = next((data / "test_public" / "ground_truth" / "bad").iterdir())
@@ -299,3 +322,68 @@ def test_help_is_there_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "Learn good parts" in done.stdout
     assert done.stderr.strip().endswith("[]"), done.stderr
+
+
+def test_results_never_replace_what_they_are_made_from(fitted_folder: Path, parts: Path) -> None:
+    before = sorted(parts.rglob("*"))
+    assert "choose another --out" in refused("fit", parts, "--out", parts, "--overwrite", *FIT)
+    assert "choose another --out" in refused("fit", parts, "--out", parts.parent, "--overwrite", *FIT)
+    assert "choose another --out" in refused("evaluate", fitted_folder, parts, "--out", parts, "--overwrite")
+    model = shutil.copytree(fitted_folder, parts.parent / "kept")
+    assert "choose another --out" in refused("evaluate", model, parts, "--out", model, "--overwrite")
+    assert sorted(parts.rglob("*")) == before
+
+
+def test_a_negative_seed_is_one_line(parts: Path, tmp_path: Path) -> None:
+    assert "--seed" in refused("fit", parts, "--out", tmp_path / "m", "--seed", "-1", *FIT)
+
+
+def test_an_out_with_too_long_a_name_is_one_line(parts: Path, tmp_path: Path) -> None:
+    assert "cannot be written" in refused("fit", parts, "--out", tmp_path / ("a" * 300), *FIT)
+
+
+def test_generate_takes_a_list_with_spaces(tmp_path: Path) -> None:
+    drawn = as_json(
+        "generate", "--out", tmp_path / "d", "--categories", "can, gear", "--images", 2, "--size", 32
+    )
+    assert list(drawn["files"]) == ["can", "gear"]
+
+
+def test_predict_on_a_full_disk_is_one_line(
+    fitted_folder: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("anomalyvfm.predictions.save_picture", full)
+    image = next(drawn.rglob("*.png"))
+    message = refused("predict", fitted_folder, image, "--out", tmp_path / "p", "--device", "cpu")
+    assert "No space left on device" in message
+
+
+def test_a_name_as_long_as_file_systems_allow_gets_its_overlay(
+    fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    images = [
+        tmp_path / ("x" * 251 + ".png"),
+        tmp_path / ("ü" * 125 + ".png"),
+        tmp_path / ("x" * 251 + ".PNG"),
+    ]
+    for image in images:
+        shutil.copy(next(drawn.rglob("*.png")), image)
+    out = tmp_path / "p"
+    as_json("predict", fitted_folder, *images, "--out", out, "--device", "cpu")
+    maps = [line["map"] for line in lines(out)]
+    assert len(set(maps)) == 3
+    assert all((out / name).is_file() for name in maps)
+
+
+def test_no_overlay_replaces_another(fitted_folder: Path, drawn: Path, tmp_path: Path) -> None:
+    picture = next(drawn.rglob("*.png"))
+    images = []
+    for number, stem in enumerate(("a", "a", "a-2", "A", "a-2", "a-2-2")):
+        images.append(tmp_path / str(number) / f"{stem}.png")
+        images[-1].parent.mkdir()
+        shutil.copy(picture, images[-1])
+    as_json("predict", fitted_folder, *images, "--out", tmp_path / "p", "--device", "cpu")
+    assert len({line["map"].lower() for line in lines(tmp_path / "p")}) == len(images)

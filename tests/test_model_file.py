@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import check_new, new_folder, read_description, read_tensors
+from anomalyvfm.model_file import (
+    check_new,
+    new_folder,
+    read_description,
+    read_tensors,
+    write_model,
+)
 
 
 @pytest.fixture
@@ -90,6 +96,23 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_safetensors_could_not_write_is_one_line(
+    fitted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    description = read_description(fitted_folder)
+    tensors = read_tensors(fitted_folder, description)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(InputError, match="cannot be written .*No space left on device"):
+        write_model(tmp_path / "out", description, tensors)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_results_are_refused_a_place_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
@@ -98,6 +121,10 @@ def test_results_are_refused_a_place_before_any_work(tmp_path: Path) -> None:
     check_new(tmp_path / "empty")
     check_new(tmp_path / "deep" / "new")
     check_new(tmp_path / "full", overwrite=True)
+    if Path("/proc/self").is_dir():
+        with pytest.raises(InputError, match="cannot be written"):
+            check_new(Path("/proc/self/model"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file", "full"]
     for path, message in (("file", "is a file"), ("full", "exists already"), ("file/below", "is a file")):
         with pytest.raises(InputError, match=message):
             check_new(tmp_path / path)

@@ -47,7 +47,13 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
-        click.option("--seed", default=0, show_default=True, help="Seed of every random choice."),
+        click.option(
+            "--seed",
+            default=0,
+            show_default=True,
+            type=click.IntRange(0),
+            help="Seed of every random choice.",
+        ),
     ):
         command = option(command)
     return command
@@ -115,11 +121,12 @@ def fit(
 ) -> None:
     """Learn from the good images in DATA: a folder, a category, or a data set's root with --category."""
     from anomalyvfm.data import open_dataset
-    from anomalyvfm.model_file import check_new
+    from anomalyvfm.model_file import check_apart, check_new
     from anomalyvfm.presets import preset as named_preset
 
     chosen = named_preset(preset).override(_overrides(backbone, image_size, settings))
     check_new(out, overwrite)
+    check_apart(out, data)
     images = open_dataset(data, category, seed)
     # Only now torch: whatever is wrong above is said at once.
     from anomalyvfm.detector import Detector
@@ -192,9 +199,10 @@ def evaluate(
 ) -> None:
     """Measure MODEL on the labelled images of DATA; write metrics.json and the figures to --out."""
     from anomalyvfm.data import list_categories, open_dataset
-    from anomalyvfm.model_file import check_new, read_description
+    from anomalyvfm.model_file import check_apart, check_new, read_description
 
     check_new(out, overwrite)
+    check_apart(out, model, data)
     learned = read_description(model)["fitted_on"]["category"]
     if category is None and learned in list_categories(data):
         category = learned
@@ -320,7 +328,7 @@ def generate(
     from anomalyvfm.model_file import new_folder
     from anomalyvfm.progress import status
 
-    chosen = categories.split(",") if categories else CATEGORIES
+    chosen = [name.strip() for name in categories.split(",")] if categories else CATEGORIES
     with new_folder(out, overwrite) as folder, status("drawing") as say:
         written = draw(folder, chosen, images, size, seed, say)
     _report(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +26,14 @@ def write_model(
     folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor], overwrite: bool = False
 ) -> None:
     """Write a model folder, whole or not at all. Raises InputError where ``folder`` cannot be new."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with new_folder(folder, overwrite) as partial:
-        save_file(dict(tensors), partial / _TENSORS)
+        try:
+            save_file(dict(tensors), partial / _TENSORS)
+        except SafetensorError as error:  # its own type for what the disk refused
+            raise OSError(errno.EIO, " ".join(str(error).split())) from None
         body = {
             "schema_version": SCHEMA_VERSION,
             **description,
@@ -96,24 +102,42 @@ def new_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
             shutil.rmtree(folder)
         partial.replace(folder)  # an empty folder of that name gives way
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --out or free the disk"
-        ) from None
+        raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_new(folder: Path, overwrite: bool = False) -> None:
     """Raise InputError, before any work is done, where a result folder could not be written."""
-    parent = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    try:
+        parent = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --out")
     if folder.is_dir() and not overwrite and any(folder.iterdir()):
         raise InputError(f"{folder}: exists already; choose another --out or add --overwrite")
     if not parent.is_dir():
         raise InputError(f"{folder}: cannot be written ({parent} is a file); choose another --out")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: cannot be written (no permission in {parent}); choose another --out")
+    try:
+        # Asking for permission is not enough: read-only mounts and /proc grant it to root and refuse to write.
+        Path(tempfile.mkdtemp(prefix=".probe-", dir=parent)).rmdir()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """The one line for a place that took no files, or no more of them."""
+    return InputError(
+        f"{folder}: cannot be written ({error.strerror}); choose another --out or free the disk"
+    )
+
+
+def check_apart(out: Path, *inputs: Path) -> None:
+    """Raise InputError where replacing ``out`` would remove what the results are made from."""
+    for place in (path.resolve() for path in inputs):
+        if out.resolve() in (place, *place.parents):
+            raise InputError(f"{out}: {place} is in it; choose another --out")
 
 
 def _seal(body: Mapping[str, Any]) -> str:

@@ -20,8 +20,12 @@ from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.detector import Detector, Tracker, untracked
 from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import read_source
+from anomalyvfm.model_file import unwritable
 from anomalyvfm.overlay import draw
 from anomalyvfm.verdict import Verdict
+
+# In bytes: file systems take 255, and the number and the ending of a partial file need some.
+_LONGEST_STEM = 200
 
 
 @dataclass
@@ -55,7 +59,6 @@ def write_predictions(
     complete: a killed run leaves every finished line, and cannot be mistaken for a whole one.
     """
     maps = out / "maps"
-    maps.mkdir(parents=True, exist_ok=True)
     names = _MapNames()
     tally = Tally()
 
@@ -74,19 +77,23 @@ def write_predictions(
         (path, verdict, names.unused(path.stem))
         for path, (_, verdict) in zip(images, detector.judge(images), strict=True)
     )
-    partial = out / "predictions.jsonl.partial"
-    with partial.open("w", encoding="utf-8") as stream:
-        # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
-        finished = read_many(judged, finish)
-        for _, line in track(finished, len(images), "judging"):
-            assert isinstance(line, dict)
-            stream.write(json.dumps(line, allow_nan=False) + "\n")
-            tally.images += 1
-            tally.errors += "error" in line
-            tally.anomalous += line.get("anomalous", False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(out / "predictions.jsonl")
+    try:
+        maps.mkdir(parents=True, exist_ok=True)
+        partial = out / "predictions.jsonl.partial"
+        with partial.open("w", encoding="utf-8") as stream:
+            # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
+            finished = read_many(judged, finish)
+            for _, line in track(finished, len(images), "judging"):
+                assert isinstance(line, dict)
+                stream.write(json.dumps(line, allow_nan=False) + "\n")
+                tally.images += 1
+                tally.errors += "error" in line
+                tally.anomalous += line.get("anomalous", False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(out / "predictions.jsonl")
+    except OSError as error:  # every finished line stays in the partial file
+        raise unwritable(out, error) from None
     return tally
 
 
@@ -98,12 +105,18 @@ def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
 
 
 class _MapNames:
-    """File names for pictures: the image's stem, numbered where several images share it."""
+    """File names for pictures: the image's stem, cut to what fits, numbered where taken."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
+        self._taken: set[str] = set()
 
     def unused(self, stem: str) -> str:
-        self._seen[stem.lower()] += 1  # file systems that ignore case exist
-        count = self._seen[stem.lower()]
-        return f"{stem}.png" if count == 1 else f"{stem}-{count}.png"
+        if len(name := os.fsencode(stem)) > _LONGEST_STEM:
+            stem = name[:_LONGEST_STEM].decode(errors="ignore")
+        unused, count = stem, 1
+        while unused.lower() in self._taken:  # file systems that ignore case exist
+            self._seen[stem.lower()] = count = max(self._seen[stem.lower()], 1) + 1
+            unused = f"{stem}-{count}"
+        self._taken.add(unused.lower())
+        return f"{unused}.png"

@@ -126,13 +126,6 @@ def claim(out: Path, models: Mapping[str, FittedModel], continued: bool, overwri
             (folder / RECORD).write_text(text, encoding="utf-8")
 
 
-def check_apart(out: Path, *inputs: Path) -> None:
-    """Raise InputError where replacing ``out`` would remove what the submission is made from."""
-    for place in (path.resolve() for path in inputs):
-        if out.resolve() in (place, *place.parents):
-            raise InputError(f"{out}: {place} is in it; choose another --out")
-
-
 def _read_record(out: Path) -> dict[str, str]:
     try:
         models = json.loads((out / RECORD).read_text(encoding="utf-8"))["models"]

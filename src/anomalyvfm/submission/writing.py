@@ -16,12 +16,12 @@ import tifffile
 from anomalyvfm.data import ImageError, read_many
 from anomalyvfm.detector import Detector, Tracker, untracked
 from anomalyvfm.errors import InputError
+from anomalyvfm.model_file import check_apart
 from anomalyvfm.predictions import save_picture
 from anomalyvfm.submission.checking import check_submission
 from anomalyvfm.submission.packing import pack
 from anomalyvfm.submission.preparing import (
     FittedModel,
-    check_apart,
     check_out,
     check_space,
     claim,

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from anomalyvfm.cli import main
+from tests.checkpoints import save_tiny_dinov2
 
 FIT = ("--backbone", "efficientnet-lite0", "--image-size", "96", "--device", "cpu")
 
@@ -227,6 +228,20 @@ def test_a_backbone_from_the_hub_without_a_hub_names_the_two_ways_out(
     line = refused("fit", parts, "--out", tmp_path / "m", "--backbone", "dinov2-small")
     assert "--backbone FOLDER" in line
     assert "connect" in line
+
+
+def test_a_backbone_named_relative_to_here_is_found_from_elsewhere(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tiny_dinov2(tmp_path / "here" / "tiny")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    as_json(
+        "fit", parts, "--out", tmp_path / "m", "--backbone", "tiny", "--image-size", "56", "--device", "cpu"
+    )
+    monkeypatch.chdir(tmp_path / "there")
+    good = parts / "test_public" / "good"
+    assert as_json("predict", tmp_path / "m", good, "--out", tmp_path / "p")["errors"] == 0
 
 
 def test_mistakes_in_predict_and_evaluate_are_one_line(

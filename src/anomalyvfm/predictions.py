@@ -46,7 +46,9 @@ def find_images(places: Sequence[Path]) -> list[Path]:
     for place in places:
         found += list_images(place) if place.is_dir() else [place]
     if not found:
-        raise InputError(f"{', '.join(map(str, places))}: no images there ({' '.join(sorted(SUFFIXES))})")
+        raise InputError(
+            f"{', '.join(map(str, places))}: no images there ({' '.join(sorted(SUFFIXES))}); sub-folders are not searched"
+        )
     return found
 
 
@@ -79,6 +81,7 @@ def write_predictions(
     )
     try:
         maps.mkdir(parents=True, exist_ok=True)
+        (out / "predictions.jsonl").unlink(missing_ok=True)  # of an earlier run: its pictures give way too
         partial = out / "predictions.jsonl.partial"
         with partial.open("w", encoding="utf-8") as stream:
             # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.

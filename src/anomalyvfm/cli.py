@@ -87,8 +87,11 @@ def _overrides(backbone: str | None, image_size: int | None, settings: tuple[str
             raise InputError(f"--set {setting}: write it as key=value, e.g. --set image.size=256")
         overrides[key.strip()] = value.strip()
     if backbone is not None:
-        # Absolute, for the model will be used from other folders.
-        overrides["backbone"] = str(Path(backbone).resolve()) if Path(backbone).exists() else backbone
+        from anomalyvfm.backbones import NAMES
+
+        # A folder is kept absolute, for the model will be used from elsewhere.
+        is_folder = backbone not in NAMES and Path(backbone).exists()
+        overrides["backbone"] = str(Path(backbone).resolve()) if is_folder else backbone
     if image_size is not None:
         overrides["image.size"] = image_size
     return overrides

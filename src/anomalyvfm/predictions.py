@@ -46,8 +46,9 @@ def find_images(places: Sequence[Path]) -> list[Path]:
     for place in places:
         found += list_images(place) if place.is_dir() else [place]
     if not found:
+        named = ", ".join(map(str, places))
         raise InputError(
-            f"{', '.join(map(str, places))}: no images there ({' '.join(sorted(SUFFIXES))}); sub-folders are not searched"
+            f"{named}: no images there ({' '.join(sorted(SUFFIXES))}); sub-folders are not searched"
         )
     return found
 

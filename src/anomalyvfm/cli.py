@@ -396,7 +396,7 @@ def _warn_about_fit(detector: Detector) -> None:
     calibration = detector.calibration_
     if not calibration.promised:
         click.echo(
-            f"warning: {calibration.count} images to calibrate with; a false-alarm promise of"
+            f"warning: only {calibration.count} held out to calibrate with; a false-alarm promise of"
             f" {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is"
             " extrapolated from their spread",
             err=True,

@@ -15,11 +15,12 @@ def calibration(scores: Any, rate: float = 0.01, summary_weight: float = 0.0, se
     rng = np.random.default_rng(seed)
     cells = count_cells(rng.gamma(9.0, 1 / 9.0, 20_000))
     summaries = rng.gamma(9.0, 1 / 9.0, len(values))
-    return Calibration(values, summaries, values, cells, summary_weight, rate, 0.01)
+    opinions = np.stack([values, summaries], 1)
+    return Calibration(opinions, values, cells, (1.0, summary_weight), rate, 0.01)
 
 
 def judge(c: Calibration, raw: float) -> float:
-    return float(c.score(np.array([raw]), np.array([1.0]))[0])
+    return float(c.score(np.array([[raw, 1.0]]))[0])
 
 
 def test_p_value_is_one_plus_rank_over_one_plus_n() -> None:
@@ -57,7 +58,7 @@ def test_share_of_false_alarms_is_at_most_the_promise(n: int, rate: float) -> No
     for seed in range(400):
         draws = rng.lognormal(0, 0.7, n + 200)
         c = calibration(draws[:n], rate, seed=seed)
-        alarms.append(np.mean(c.score(draws[n:], np.ones(200)) > c.threshold))
+        alarms.append(np.mean(c.score(np.stack([draws[n:], np.ones(200)], 1)) > c.threshold))
     error = np.std(alarms) / np.sqrt(len(alarms))
     assert np.mean(alarms) <= rate + 3 * error
 
@@ -96,7 +97,7 @@ def test_merging_equals_calibrating_on_all_images() -> None:
 
 def test_map_levels_follow_the_distances_of_good_cells() -> None:
     cells = np.random.default_rng(0).gamma(9.0, 1 / 9.0, 200_000)
-    c = Calibration(np.ones(3), np.ones(3), np.array([2.0, 2.2, 2.4]), count_cells(cells), 0.0, 0.01, 0.01)
+    c = Calibration(np.ones((3, 1)), np.array([2.0, 2.2, 2.4]), count_cells(cells), (1.0,), 0.01, 0.01)
     mean, spread = c.map_location
     assert mean == pytest.approx(cells.mean(), rel=0.01)
     assert spread == pytest.approx(cells.std(), rel=0.01)
@@ -107,6 +108,6 @@ def test_map_levels_follow_the_distances_of_good_cells() -> None:
 def test_the_summary_counts_by_its_weight() -> None:
     good = np.random.default_rng(0).lognormal(size=100)
     without, with_summary = calibration(good), calibration(good, summary_weight=1.0)
-    odd_summary = np.array([50.0])
-    assert without.score(np.ones(1), odd_summary) == pytest.approx(without.score(np.ones(1), np.ones(1)))
-    assert with_summary.score(np.ones(1), odd_summary) > with_summary.score(np.ones(1), np.ones(1)) + 1
+    odd_summary, usual = np.array([[1.0, 50.0]]), np.ones((1, 2))
+    assert without.score(odd_summary) == pytest.approx(without.score(usual))
+    assert with_summary.score(odd_summary) > with_summary.score(usual) + 1

@@ -33,12 +33,13 @@ def fitted(images: list[np.ndarray], held_out: list[np.ndarray], **overrides: ob
 
 def sums_differ(one: Detector, other: Detector) -> float:
     assert one.learned_ == other.learned_
-    pairs = [
-        (getattr(a.statistics, name), getattr(b.statistics, name))
-        for a, b in ((one.patches_, other.patches_), (one.summary_, other.summary_))
-        for name in ("total", "outer")
-    ]
-    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
+    ours, theirs = one.scorer_.to_tensors(), other.scorer_.to_tensors()
+    assert list(ours) == list(theirs)
+    return max(
+        float((a - theirs[name]).norm() / theirs[name].norm())
+        for name, a in ours.items()
+        if "count" not in name
+    )
 
 
 def scores(detector: Detector, images: list[np.ndarray]) -> list[float]:
@@ -75,7 +76,7 @@ def test_forget_equals_never_having_learned() -> None:
     new = bad(3, seed=5)
     # The calibration stays, so raw distances are compared, not scores.
     distances = [
-        d.patches_.distances(next(iter(d._require_extractor().extract(new))).features.patches)  # type: ignore[union-attr]
+        d.scorer_.distances(next(iter(d._require_extractor().extract(new))).features).cells  # type: ignore[arg-type]
         for d in (detector, scratch)
     ]
     torch.testing.assert_close(distances[0], distances[1], rtol=1e-4, atol=1e-5)
@@ -91,17 +92,17 @@ def test_merge_equals_fitting_on_both_machines_images() -> None:
 def test_forgetting_what_was_not_learned_changes_nothing() -> None:
     images = good(8)
     detector = fitted(images, good(3, seed=1))
-    before = detector.patches_.statistics.outer.clone()
+    before = detector.scorer_.patches.outer.clone()
     with pytest.raises(InputError, match="not among the images this model learned; nothing was forgotten"):
         detector.forget([images[0], good(1, seed=9)[0]])
     with pytest.raises(InputError, match="cannot forget every image"):
         detector.forget(images)
-    assert torch.equal(detector.patches_.statistics.outer, before)
+    assert torch.equal(detector.scorer_.patches.outer, before)
 
 
 def test_models_of_other_settings_do_not_merge() -> None:
     one = fitted(good(4), good(2, seed=1))
-    with pytest.raises(InputError, match="their canvas, grid, image differ"):
+    with pytest.raises(InputError, match="their canvas, image, grid differ"):
         one.merge(fitted(good(4), good(2, seed=1), **{"image.size": 64}))
 
 

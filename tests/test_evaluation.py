@@ -16,6 +16,7 @@ from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.evaluation import Report, evaluate
 from anomalyvfm.reports import FIGURES
+from anomalyvfm.scoring.positional import PositionalScorer
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def test_thumbnails_of_long_images_keep_their_shape_and_content(detector: Detect
 def test_what_was_learned_is_scaled_to_its_own_average(report: Report, detector: Detector) -> None:
     learned = report.learned
     assert learned is not None
-    grid = detector.patches_.grid
+    assert isinstance(detector.scorer_, PositionalScorer)
+    grid = detector.scorer_.grid
     assert learned.spread.shape == (grid.height // grid.step, grid.width // grid.step)
     assert np.mean(learned.spread**2) == pytest.approx(1, abs=1e-6)
     assert len(learned.spectrum) == grid.dimensions
@@ -106,8 +108,10 @@ def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> No
     detector.fit(images, [sample.path for sample in category.validation[:2]])
     extractor = detector._require_extractor()
     batches = [batch.features for batch in extractor.extract(images) if batch.features is not None]
+    scorer = detector.scorer_
+    assert isinstance(scorer, PositionalScorer)
     cells = np.concatenate(
-        [detector.patches_._cells(features.patches).double().numpy() for features in batches], axis=1
+        [scorer._patches._cells(features.patches).double().numpy() for features in batches], axis=1
     )
     within = cells - cells.mean(1, keepdims=True)
     pooled = np.einsum("pnd,pne->de", within, within) / (len(cells) * (cells.shape[1] - 1))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anomalyvfm import backbones
 from anomalyvfm.data import Canvas
 from anomalyvfm.data.generated import draw_good
-from anomalyvfm.extraction import Extractor, ImageSource, standard_exposure
+from anomalyvfm.extraction import Extractor, ImageSource, stack_scales, standard_exposure
 from anomalyvfm.presets import ImageSettings
 
 
@@ -72,3 +73,27 @@ def test_a_batch_of_broken_sources_has_no_features() -> None:
 def test_keys_tell_pixels_apart_and_nothing_else() -> None:
     keys = [key for _, key in extractor().keys([part(0), part(0).copy(), part(1)])]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_scales_of_different_grids_meet_on_the_finest() -> None:
+    fine = torch.randn(2, 6, 8, 5)
+    coarse = torch.full((2, 3, 4, 5), 7.0)
+    stacked = stack_scales([coarse, fine])
+    assert stacked.shape == (2, 6, 8, 2, 5)
+    assert torch.equal(stacked[..., 1, :], fine)
+    assert torch.equal(stacked[..., 0, :], torch.full_like(fine, 7.0))
+
+
+def test_an_image_seen_at_several_scales_has_a_feature_for_each() -> None:
+    backbone = backbones.load("efficientnet-lite0")
+    settings = ImageSettings()
+    several = Extractor(backbone, Canvas(128, 64), settings, batch=2, scales=(0.5, 1.0))
+    (batch,) = several.extract([part(0, 128), part(1, 128)])
+    assert batch.features is not None
+    height, width = several.grid
+    assert batch.features.patches.shape == (2, height, width, 2, backbone.channels)
+    assert batch.features.summary.shape == (2, 2, backbone.summary_channels)
+    (alone,) = Extractor(backbone, Canvas(128, 64), settings, batch=2).extract([part(0, 128), part(1, 128)])
+    assert alone.features is not None
+    torch.testing.assert_close(batch.features.patches[..., 1, :], alone.features.patches)
+    torch.testing.assert_close(batch.features.summary[:, 1], alone.features.summary)

@@ -3,11 +3,13 @@
 import pytest
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.presets import PRESETS, flat, preset
+from anomalyvfm.presets import PRESETS, GaussianPreset, flat, preset
 
 
 def test_overrides_are_parsed_and_the_preset_stays() -> None:
-    changed = PRESETS["v2"].override(
+    v2 = PRESETS["v2"]
+    assert isinstance(v2, GaussianPreset)
+    changed = v2.override(
         {"image.size": "384", "features.layers": "3,5", "gaussian.top": 0.1, "image.aspect": "keep"}
     )
     assert (changed.image.size, changed.features.layers) == (384, (3, 5))

@@ -27,33 +27,32 @@ _LEAST_MAP_SPREAD = 0.01
 class Calibration:
     """What held-out good images scored, and what follows from it.
 
-    ``map_scores``, ``summary_scores`` and ``peaks`` (n,) hold an image's raw map score, summary distance
-    and largest cell, all > 0; ``cells`` counts the cells' distances in logarithmic bins. Everything adds
-    up: :meth:`merge` of two machines' calibrations is the calibration of all their images.
+    ``opinions`` (n, K) and ``peaks`` (n,) hold the K scores the scorer gives an image and its largest cell,
+    all > 0; ``cells`` counts the cells' distances in logarithmic bins; ``weights`` (K) are those of the
+    opinions in the score. Everything adds up: :meth:`merge` of two machines' calibrations is the
+    calibration of all their images.
     """
 
-    map_scores: Array
-    summary_scores: Array
+    opinions: Array
     peaks: Array
     cells: Array
-    summary_weight: float
+    weights: tuple[float, ...]
     false_alarm_rate: float
     pixel_rate: float
 
     def merge(self, other: Calibration) -> Calibration:
         return Calibration(
-            np.concatenate([self.map_scores, other.map_scores]),
-            np.concatenate([self.summary_scores, other.summary_scores]),
+            np.concatenate([self.opinions, other.opinions]),
             np.concatenate([self.peaks, other.peaks]),
             self.cells + other.cells,
-            self.summary_weight,
+            self.weights,
             self.false_alarm_rate,
             self.pixel_rate,
         )
 
     @property
     def count(self) -> int:
-        return len(self.map_scores)
+        return len(self.opinions)
 
     @property
     def images_needed(self) -> int:
@@ -65,10 +64,13 @@ class Calibration:
         """Whether the threshold is conformal; else it is extrapolated from the spread of too few scores."""
         return self.count >= self.images_needed
 
-    def score(self, map_scores: Array, summary_scores: Array) -> Array:
-        """Standard scores: 0 is the average good image, 1 a standard deviation of good images above it."""
+    def score(self, opinions: Array) -> Array:
+        """Standard scores (m,) of (m, K) opinions.
+
+        0 is the average good image, 1 a standard deviation of good images above it.
+        """
         center, spread = _location(self._fused, 1.0)
-        return (self._fuse(map_scores, summary_scores) - center) / spread
+        return (self._fuse(opinions) - center) / spread
 
     def p_value(self, score: float) -> float:
         """Share of good images at least as anomalous: conformal, (1 + rank) / (1 + n).
@@ -110,22 +112,18 @@ class Calibration:
 
     @cached_property
     def _fused(self) -> Array:
-        return self._fuse(self.map_scores, self.summary_scores)
+        return self._fuse(self.opinions)
 
     @cached_property
     def _sorted(self) -> Array:
-        return np.sort(self.score(self.map_scores, self.summary_scores))
+        return np.sort(self.score(self.opinions))
 
-    def _fuse(self, map_scores: Array, summary_scores: Array) -> Array:
+    def _fuse(self, opinions: Array) -> Array:
         # Logarithms: distances are positive and skewed, their logarithms close to normal.
-        opinions = (
-            (map_scores, self.map_scores, 1.0),
-            (summary_scores, self.summary_scores, self.summary_weight),
-        )
-        fused = np.zeros(len(map_scores))
-        for values, good, weight in opinions:
-            center, spread = _location(_log(good), _USUAL_SPREAD)
-            fused += weight * (_log(values) - center) / spread
+        fused = np.zeros(len(opinions))
+        for values, good, weight in zip(_log(opinions).T, _log(self.opinions).T, self.weights, strict=True):
+            center, spread = _location(good, _USUAL_SPREAD)
+            fused += weight * (values - center) / spread
         return fused
 
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from anomalyvfm.data import open_dataset, read_image
-from anomalyvfm.detector import Detector, Tracker
+from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation import Report, evaluate
 from anomalyvfm.model_file import new_folder
 from anomalyvfm.overlay import draw
 from anomalyvfm.predictions import save_picture
+from anomalyvfm.tracking import Tracker
 
 _SHOWN = 20
 _THUMBNAIL = 224

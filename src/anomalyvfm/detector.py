@@ -3,70 +3,62 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from anomalyvfm import __version__, backbones
+from anomalyvfm.adaptation import Adaptation, GoodImages, adapt, scales_of, stored_adapter
+from anomalyvfm.adapters import Adapter, InEncoderAdapter, to_tensors
 from anomalyvfm.backbones.features import Backbone
-from anomalyvfm.calibration import Calibration, count_cells
+from anomalyvfm.calibration import Array, Calibration, count_cells
 from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, open_dataset
 from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import Extracted, Extractor, ImageSource, describe, readable_sizes
+from anomalyvfm.feature_store import FeatureStore
 from anomalyvfm.model_file import read_description, read_tensors, write_model
-from anomalyvfm.presets import Preset, preset
+from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
+from anomalyvfm.scoring.adapted import AdaptedScorer
 from anomalyvfm.scoring.grid import Grid
-from anomalyvfm.scoring.patches import PatchScorer
-from anomalyvfm.scoring.statistics import Statistics
-from anomalyvfm.scoring.summary import SummaryScorer
+from anomalyvfm.scoring.positional import PositionalScorer
+from anomalyvfm.scoring.scorer import Scorer
+from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
-
-T = TypeVar("T")
 
 # Enough headers to know the usual shape of the images; reading all would take a second pass over them.
 _SIZES_LOOKED_AT = 256
 
-_CALIBRATION_ARRAYS = ("map_scores", "summary_scores", "peaks", "cells")
-
-
-class Tracker(Protocol):
-    """Wraps batches to show progress: ``track(iterable, total, description)``."""
-
-    def __call__(self, items: Iterable[T], total: int, description: str) -> Iterable[T]: ...
-
-
-def untracked(items: Iterable[T], total: int, description: str) -> Iterable[T]:
-    return items
+_CALIBRATION_ARRAYS = ("opinions", "peaks", "cells")
 
 
 class Detector:
     """Visual anomaly detector: ``fit`` on good images, then ``predict``.
 
     Settings come with the constructor and are not changed by ``fit``; what is learned ends in an
-    underscore: ``category_``, ``canvas_``, ``patches_``, ``summary_``, ``calibration_``, ``learned_``
-    (how often each canvas was learned), ``skipped_`` (messages about images that could not be read) and
-    ``fit_seconds_``.
+    underscore: ``category_``, ``canvas_``, ``scorer_``, ``adaptation_`` (what was trained, if anything was),
+    ``calibration_``, ``learned_`` (how often each canvas was learned), ``skipped_`` (messages about images
+    that could not be read) and ``fit_seconds_``.
 
     Parameters
     ----------
     settings : name of a preset, or a Preset
     overrides : dotted settings, e.g. ``{"backbone": "efficientnet-lite0", "image.size": 256}``
     device : "auto", "cpu", "cuda", "mps"
-    seed : which good images are held out for calibration
+    seed : of every random choice: the images held out for calibration, synthetic defects, training
     """
 
     category_: str | None
     canvas_: Canvas
-    patches_: PatchScorer
-    summary_: SummaryScorer
+    scorer_: Scorer
+    adaptation_: Adaptation | None
     calibration_: Calibration
     learned_: Counter[int]
     skipped_: list[str]
@@ -86,6 +78,7 @@ class Detector:
         self.seed = seed
         self._backbone: Backbone | None = None
         self._extractor: Extractor | None = None
+        self._in_encoder: InEncoderAdapter | None = None
 
     # ── learning ────────────────────────────────────────────────────────────────────────────────────
 
@@ -94,12 +87,14 @@ class Detector:
         images: str | Path | Category | Sequence[ImageSource],
         validation: Sequence[ImageSource] = (),
         track: Tracker = untracked,
+        checkpoint: Path | None = None,
     ) -> Detector:
         """Learn from good images: a folder, a data set's category, or a sequence of files or arrays.
 
         Good images in ``validation`` (or in the category's own split of that name) calibrate; without any,
         ``calibration.holdout`` of ``images`` is held out. Unreadable images are left out and named in
-        ``skipped_``. Raises InputError for fewer than two usable images.
+        ``skipped_``. Training, where the preset has any, keeps its state in the file ``checkpoint`` and goes
+        on from it. Raises InputError for fewer than two usable images.
         """
         if isinstance(images, str | Path):
             images = open_dataset(Path(images), seed=self.seed)
@@ -115,6 +110,9 @@ class Detector:
                 " 100 or more for a false-alarm promise of 1 %"
             )
         self.skipped_ = []
+        if self._in_encoder is not None:  # an earlier fit has changed the network
+            self._backbone = self._in_encoder = None
+        self.adaptation_ = None
         backbone = self._load_backbone()
         self.canvas_ = choose_canvas(
             readable_sizes(learned[:_SIZES_LOOKED_AT], self.settings.image),
@@ -123,35 +121,30 @@ class Detector:
             self.settings.image.aspect,
         )
         self._begin(backbone)
-        self._learn(learned, 1, track, "learning")
-        if not self.learned_:
-            raise InputError(
-                f"none of the {len(learned)} images could be read; the first: {self.skipped_[0]}"
-            )
+        if isinstance(self.settings, AdaptedPreset) and self.settings.lora.enabled:
+            self._adapt_and_learn(learned, self.settings, track, checkpoint)
+        else:
+            self._learn(learned, 1, track, "learning")
+        self._require_learned(learned)
         self.calibrate(held_out, track)
         self.fit_seconds_ = time.perf_counter() - started
         return self
 
     def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Set scores, p-values and thresholds from good images the model has not learned."""
-        map_scores: list[float] = []
-        summary_scores: list[float] = []
-        peaks: list[float] = []
+        opinions, peaks = [], []
         cells = count_cells(np.empty(0))
         for batch in self._batches(images, track, "calibrating"):
             self._note_broken(batch)
             if batch.features is None:
                 continue
-            distances = self.patches_.distances(batch.features.patches)
-            map_scores += self.patches_.image_scores(distances).tolist()
-            summary_scores += self.summary_.image_scores(batch.features.summary).tolist()
-            peaks += distances.flatten(1).amax(1).tolist()
-            cells += count_cells(distances.double().cpu().numpy())
-        if not map_scores:
+            distances = self.scorer_.distances(batch.features)
+            opinions.append(distances.opinions.double().cpu().numpy())
+            peaks.append(distances.cells.flatten(1).amax(1).double().cpu().numpy())
+            cells += count_cells(distances.cells.double().cpu().numpy())
+        if not opinions:
             raise InputError(f"none of the {len(images)} images kept for calibration could be read")
-        self.calibration_ = self._calibration(
-            np.array(map_scores), np.array(summary_scores), np.array(peaks), cells
-        )
+        self.calibration_ = self._calibration(np.concatenate(opinions), np.concatenate(peaks), cells)
         return self
 
     def update(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
@@ -192,8 +185,7 @@ class Detector:
             raise InputError(
                 f"models do not merge: their {', '.join(differing)} differ; fit both with the same settings"
             )
-        self.patches_.merge(other.patches_)
-        self.summary_.merge(other.summary_)
+        self.scorer_.merge(other.scorer_)
         self.calibration_ = self.calibration_.merge(other.calibration_)
         self.learned_ = self.learned_ + other.learned_
         return self
@@ -217,7 +209,7 @@ class Detector:
         ``keep_pixels`` leaves each image, as it lies on the canvas, in its verdict.
         """
         extractor = self._require_extractor()
-        self.patches_.derive()  # now, so that the first image's time is its own
+        self.scorer_.derive()  # now, so that the first image's time is its own
         for batch in extractor.extract(images):
             verdicts = self._verdicts(batch, keep_pixels)
             for position, source in enumerate(batch.sources):
@@ -229,15 +221,12 @@ class Detector:
             return
         started = time.perf_counter()
         calibration = self.calibration_
-        distances = self.patches_.distances(batch.features.patches)
-        scores = calibration.score(
-            _float64(self.patches_.image_scores(distances)),
-            _float64(self.summary_.image_scores(batch.features.summary)),
-        )
+        distances = self.scorer_.distances(batch.features)
+        scores = calibration.score(distances.opinions.double().cpu().numpy())
         center, spread = calibration.map_location
-        grids = ((distances - center) / spread).cpu().numpy()
+        grids = ((distances.cells - center) / spread).cpu().numpy()
         # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
-        summaries = batch.features.summary.float().cpu().numpy().copy()
+        summaries = batch.features.summary.float().flatten(1).cpu().numpy().copy()
         seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
         for image, score, grid, summary in zip(batch.images, scores, grids, summaries, strict=True):
             yield Verdict(
@@ -271,6 +260,7 @@ class Detector:
                 "threshold": calibration.threshold,
                 "promised": calibration.promised,
             },
+            "adaptation": None if self.adaptation_ is None else asdict(self.adaptation_),
             "fitted_on": {
                 "category": self.category_,
                 "images": self.learned_.total(),
@@ -282,8 +272,8 @@ class Detector:
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write ``model.json`` and ``model.safetensors`` to a new folder, whole or not at all."""
         tensors = {
-            **{f"patches.{name}": tensor for name, tensor in self.patches_.statistics.to_tensors().items()},
-            **{f"summary.{name}": tensor for name, tensor in self.summary_.statistics.to_tensors().items()},
+            **self.scorer_.to_tensors(),
+            **({} if self._in_encoder is None else to_tensors(self._in_encoder, "encoder")),
             "learned": torch.tensor(sorted(self.learned_.elements()), dtype=torch.int64),
             **{
                 f"calibration.{name}": torch.from_numpy(getattr(self.calibration_, name))
@@ -302,7 +292,7 @@ class Detector:
         folder = Path(folder)
         description = read_description(folder)
         fitted_with = description["backbone"]
-        settings = Preset.model_validate(description["settings"])
+        settings = stored_preset(description["settings"])
         if backbone:
             settings = settings.override({"backbone": backbone})
         self = cls(settings, device=device, seed=description["seed"])
@@ -315,6 +305,7 @@ class Detector:
             )
         tensors = read_tensors(folder, description)
         self.canvas_ = Canvas(**description["canvas"])
+        self.adaptation_ = Adaptation(**described) if (described := description["adaptation"]) else None
         self._begin(loaded, tensors)
         self.learned_ = Counter(tensors["learned"].tolist())
         self.calibration_ = self._calibration(
@@ -333,45 +324,88 @@ class Detector:
             self._backbone = backbones.load(self.settings.backbone, layers=wanted, device=self.device)
         return self._backbone
 
-    def _begin(self, backbone: Backbone, tensors: Mapping[str, Tensor] | None = None) -> None:
-        """Scorers for the canvas: empty ones, or with the sums of a stored model."""
-        self._extractor = Extractor(backbone, self.canvas_, self.settings.image, self.settings.batch)
-        gaussian = self.settings.gaussian
-        grid = Grid.within(*self._extractor.grid, backbone.channels, gaussian.max_mb, gaussian.dimensions)
-        patches, summary = (
-            None if tensors is None else Statistics.from_tensors(_under(tensors, prefix), backbone.device)
-            for prefix in ("patches", "summary")
-        )
-        self.patches_ = PatchScorer(grid, gaussian, backbone.device, patches)
-        self.summary_ = SummaryScorer(backbone.summary_channels, backbone.device, summary)
+    def _begin(self, backbone: Backbone, tensors: dict[str, Tensor] | None = None) -> None:
+        """An empty scorer for the canvas, or with ``tensors`` that of a stored model."""
+        settings = self.settings
         self.learned_ = Counter()
+        if isinstance(settings, AdaptedPreset):
+            scales = scales_of(settings.name)
+            self._extractor = Extractor(backbone, self.canvas_, settings.image, settings.batch, scales)
+            if tensors is None or self.adaptation_ is None:
+                self._use(None, tensors)
+            else:
+                self._use(stored_adapter(settings, self.adaptation_, backbone, tensors, self.seed), tensors)
+            return
+        assert isinstance(settings, GaussianPreset)
+        self._extractor = Extractor(backbone, self.canvas_, settings.image, settings.batch)
+        gaussian = settings.gaussian
+        grid = Grid.within(*self._extractor.grid, backbone.channels, gaussian.max_mb, gaussian.dimensions)
+        self.scorer_ = PositionalScorer(grid, backbone.summary_channels, gaussian, backbone.device, tensors)
 
-    def _calibration(
+    def _adapt_and_learn(
         self,
-        map_scores: NDArray[np.float64],
-        summary_scores: NDArray[np.float64],
-        peaks: NDArray[np.float64],
-        cells: NDArray[np.float64],
-    ) -> Calibration:
+        images: Sequence[ImageSource],
+        settings: AdaptedPreset,
+        track: Tracker,
+        checkpoint: Path | None,
+    ) -> None:
+        """Keep the features of all images, train an adapter on them, and learn them adapted."""
+        extractor = self._require_extractor()
+        with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
+            store = FeatureStore(Path(folder) / "good")
+            readable: list[ImageSource] = []
+            for batch in self._batches(images, track, "features"):
+                self._note_broken(batch)
+                if batch.features is None:
+                    continue
+                store.append(batch.features)
+                readable += [s for place, s in enumerate(batch.sources) if place not in batch.broken]
+                self.learned_.update(image.key for image in batch.images)
+            self._require_learned(images)
+            good = GoodImages(extractor, readable)
+            adapter, self.adaptation_ = adapt(
+                store, good, extractor, self.category_, settings, self.seed, track, checkpoint
+            )
+            self._use(adapter)
+            if self._in_encoder is not None:  # the network is another now
+                self.learned_ = Counter()
+                self._learn(readable, 1, track, "learning")
+                return
+            total = math.ceil(len(store) / extractor.batch)
+            for features in track(store.batches(extractor.batch), total, "learning"):
+                self.scorer_.learn(features)
+
+    def _use(
+        self, adapter: Adapter | InEncoderAdapter | None, tensors: dict[str, Tensor] | None = None
+    ) -> None:
+        """Score by features as ``adapter`` leaves them, from nothing or from a stored model's sums."""
+        backbone = self._require_extractor().backbone
+        if isinstance(adapter, InEncoderAdapter):
+            self._in_encoder, adapter = adapter, None
+        self.scorer_ = AdaptedScorer(backbone.channels, backbone.device, adapter, tensors)
+
+    def _require_learned(self, images: Sequence[ImageSource]) -> None:
+        if not self.learned_:
+            raise InputError(f"none of the {len(images)} images could be read; the first: {self.skipped_[0]}")
+
+    def _calibration(self, opinions: Array, peaks: Array, cells: Array) -> Calibration:
         rates = self.settings.calibration
-        weight = self.settings.gaussian.summary_weight
         return Calibration(
-            map_scores, summary_scores, peaks, cells, weight, rates.false_alarm_rate, rates.pixel_rate
+            opinions, peaks, cells, self.scorer_.weights, rates.false_alarm_rate, rates.pixel_rate
         )
 
     def _identity(self) -> dict[str, Any]:
         """What two models must have in common for their sums to add up."""
         backbone = self._require_extractor().backbone
-        grid, canvas = self.patches_.grid, self.canvas_
         return {
             "backbone": {
                 "name": backbone.name,
                 "layers": list(backbone.layers),
                 "weight_hash": backbone.weight_hash,
             },
-            "canvas": asdict(canvas),
-            "grid": asdict(grid),
+            "canvas": asdict(self.canvas_),
             "image": self.settings.image.model_dump(mode="json"),
+            **self.scorer_.identity(),
         }
 
     def _require_extractor(self) -> Extractor:
@@ -393,8 +427,7 @@ class Detector:
             self._note_broken(batch)
             if batch.features is None:
                 continue
-            self.patches_.learn(batch.features.patches, sign)
-            self.summary_.learn(batch.features.summary, sign)
+            self.scorer_.learn(batch.features, sign)
             for image in batch.images:
                 self.learned_[image.key] += sign
 
@@ -406,18 +439,6 @@ class Detector:
 
     def _note_broken(self, batch: Extracted) -> None:
         self.skipped_ += [str(error) for error in batch.broken.values()]
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        key.removeprefix(f"{prefix}."): value
-        for key, value in tensors.items()
-        if key.startswith(f"{prefix}.")
-    }
-
-
-def _float64(values: Tensor) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()
 
 
 def default_device() -> str:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import Category, ImageError, Sample, read_mask
-from anomalyvfm.detector import Detector, Tracker, untracked
+from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.metrics.pixel import Curve, PixelMetrics
 from anomalyvfm.metrics.summary import AUPRO_LIMITS, summarise
 from anomalyvfm.model_file import new_folder
 from anomalyvfm.overlay import draw
+from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
 _THUMBNAIL = 160
@@ -176,7 +177,7 @@ def _thumbnail(verdict: Verdict) -> bytes:
 
 def _learned(detector: Detector) -> Learned | None:
     """Spectrum and spread from the sums of the detector's cells; None where they hold a single vector."""
-    statistics, grid = detector.patches_.statistics, detector.patches_.grid
+    statistics = detector.scorer_.patches
     n, cells = statistics.count, statistics.cells
     if n < 2:
         return None
@@ -188,7 +189,7 @@ def _learned(detector: Detector) -> Learned | None:
     relative = variances / np.maximum(pooled.diagonal(), np.finfo(float).tiny)
     return Learned(
         spectrum=np.maximum(np.linalg.eigvalsh(pooled)[::-1], 0.0),
-        spread=np.sqrt(np.maximum(relative.mean(1), 0.0)).reshape(-(-grid.height // grid.step), -1),
+        spread=np.sqrt(np.maximum(relative.mean(1), 0.0)).reshape(detector.scorer_.rows, -1),
     )
 
 

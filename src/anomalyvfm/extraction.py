@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from anomalyvfm.backbones.features import Backbone, PatchFeatures
 from anomalyvfm.data import Canvas, ImageError, Tiling, as_rgb, read_image, read_many, read_size
@@ -29,11 +31,11 @@ ImageSource: TypeAlias = str | Path | bytes | NDArray[Any]
 class PlacedImage:
     """An image on the model's canvas, with the size it had; ``key`` tells equal canvases.
 
-    ``pixels`` are as the camera saw them, ``exposed`` as the backbone does.
+    ``pixels`` are as the camera saw them, ``views`` as the backbone does, one for each scale.
     """
 
     pixels: NDArray[np.uint8]
-    exposed: NDArray[np.uint8]
+    views: tuple[NDArray[np.uint8], ...]
     size: tuple[int, int]
     key: int
 
@@ -54,20 +56,34 @@ class Extracted:
 
 
 class Extractor:
-    """The path from files to features, the same for learning and judging."""
+    """The path from files to features, the same for learning and judging.
 
-    def __init__(self, backbone: Backbone, canvas: Canvas, settings: ImageSettings, batch: int) -> None:
+    With several ``scales``, shares of the canvas's sides with 1 the largest, an image is seen at each of
+    them, and the features have one more axis before the last: patches (B, H, W, S, C) on the finest grid,
+    summaries (B, S, D).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        canvas: Canvas,
+        settings: ImageSettings,
+        batch: int,
+        scales: Sequence[float] = (1.0,),
+    ) -> None:
         self.backbone = backbone
         self.canvas = canvas
         self.settings = settings
         self.batch = batch
-        self.tiling = Tiling(
-            canvas.height,
-            canvas.width,
-            settings.tile,
-            int(settings.overlap * settings.tile),
-            backbone.multiple,
-        )
+        sides = [
+            [backbone.multiple * max(1, round(share * side / backbone.multiple)) for share in scales]
+            for side in (canvas.height, canvas.width)
+        ]
+        self._views = [Canvas(height, width) for height, width in zip(*sides, strict=True)]
+        overlap = int(settings.overlap * settings.tile)
+        self._tilings = [
+            Tiling(view.height, view.width, settings.tile, overlap, backbone.multiple) for view in self._views
+        ]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -76,7 +92,7 @@ class Extractor:
 
     def extract(self, sources: Iterable[ImageSource]) -> Iterator[Extracted]:
         """Features of all sources in order, batch by batch; reading runs ahead of the backbone."""
-        placed = read_many(sources, self._place, ahead=2 * self.batch)
+        placed = read_many(sources, self.place, ahead=2 * self.batch)
         while True:
             started = time.perf_counter()
             part = list(islice(placed, self.batch))
@@ -89,25 +105,51 @@ class Extractor:
 
     def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
         """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
-        for source, image in read_many(sources, self._place, ahead=2 * self.batch):
+        for source, image in read_many(sources, self.place, ahead=2 * self.batch):
             if isinstance(image, ImageError):
                 raise image
             yield source, image.key
 
-    def _place(self, source: ImageSource) -> PlacedImage:
+    def place(self, source: ImageSource) -> PlacedImage:
+        """The image of a source as it goes into the backbone. Raises ImageError for what is no image."""
         image = read_source(source, self.settings)
         pixels = self.canvas.place(image)
         exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
         key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
-        return PlacedImage(pixels, exposed, (image.shape[0], image.shape[1]), key)
+        views = tuple(view.place(exposed) for view in self._views)
+        return PlacedImage(pixels, views, (image.shape[0], image.shape[1]), key)
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
-        tiles = self.tiling.cut(torch.from_numpy(np.stack([image.exposed for image in images])))
+        seen = [
+            self._seen(torch.from_numpy(np.stack([image.views[number] for image in images])), tiling)
+            for number, tiling in enumerate(self._tilings)
+        ]
+        if len(seen) == 1:
+            return seen[0]
+        return PatchFeatures(
+            stack_scales([one.patches for one in seen]), torch.stack([one.summary for one in seen], 1)
+        )
+
+    def _seen(self, views: Tensor, tiling: Tiling) -> PatchFeatures:
+        tiles = tiling.cut(views)
         # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
         parts = [self.backbone(tiles[i : i + self.batch]) for i in range(0, len(tiles), self.batch)]
         patches = torch.cat([part.patches for part in parts])
         summary = torch.cat([part.summary for part in parts])
-        return PatchFeatures(self.tiling.stitch(patches), self.tiling.pool(summary))
+        return PatchFeatures(tiling.stitch(patches), tiling.pool(summary))
+
+
+def stack_scales(grids: Sequence[Tensor]) -> Tensor:
+    """Patch features (B, h, w, D) at each scale to (B, H, W, S, D) on the finest of their grids."""
+    height, width = max((grid.shape[1], grid.shape[2]) for grid in grids)
+    return torch.stack([_resized(grid, height, width) for grid in grids], dim=-2)
+
+
+def _resized(grid: Tensor, height: int, width: int) -> Tensor:
+    if grid.shape[1:3] == (height, width):
+        return grid
+    # Half-pixel centres, as where a backbone joins layers of different stride.
+    return F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bilinear").permute(0, 2, 3, 1)
 
 
 def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

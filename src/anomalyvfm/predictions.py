@@ -17,11 +17,12 @@ from PIL import Image
 from anomalyvfm.data import ImageError, read_many
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.data.reading import SUFFIXES
-from anomalyvfm.detector import Detector, Tracker, untracked
+from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import read_source
 from anomalyvfm.model_file import unwritable
 from anomalyvfm.overlay import draw
+from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
 # In bytes: file systems take 255, and the number and the ending of a partial file need some.

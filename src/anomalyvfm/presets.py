@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from typing_extensions import Self
 
 from anomalyvfm.errors import InputError
 
@@ -83,18 +84,60 @@ class CalibrationSettings(_Settings):
     )
 
 
-class Preset(_Settings):
-    """All settings of a pipeline. Immutable; :meth:`override` returns a changed copy."""
+class LoraSettings(_Settings):
+    """Low-rank adaptation of the features."""
 
-    name: str = "v2"
+    enabled: bool = Field(True, description="off: the frozen features, as a baseline")
+    where: Literal["features", "encoder"] = Field(
+        "features", description="layers after the backbone, or inside a transformer's attention (peft)"
+    )
+    rank: int | None = Field(None, ge=1, description="of the updates; none: the version's for the category")
+    alpha: float | None = Field(
+        None, gt=0, description="updates are scaled by alpha / rank; none: the version's for the category"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of an update's elements dropped in training")
+    dora: bool = Field(False, description="inside the encoder: learn direction and length apart (DoRA)")
+
+
+class TrainingPlan(_Settings):
+    """How the adapter is trained; `training.settings` says what each means."""
+
+    epochs: int | None = Field(None, ge=1, description="none: the version's for the category")
+    batch: int = Field(32, ge=2, description="rows a step, half of them normal and half synthetic")
+    learning_rate: float = Field(1e-4, gt=0, description="of AdamW")
+    weight_decay: float = Field(1e-5, ge=0, description="of AdamW")
+    loss: Literal["weighted", "confidence-map"] = Field(
+        "weighted", description="elements weighted by the head's confidence, or by a map it predicts"
+    )
+    temperature: float = Field(0.1, gt=0, description="of the weighted loss")
+    rows: Literal["summary", "patches"] = Field(
+        "summary", description="learn from whole images, or from every patch and its mask"
+    )
+    parts: int = Field(1, ge=1, description="a batch is taken in that many parts, for less memory")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="of matrix products")
+
+
+class SynthesisSettings(_Settings):
+    """The synthetic defects the adapter is trained against."""
+
+    count: int = Field(90, ge=1, description="synthetic images a category")
+    severity: float = Field(1.0, gt=0, description="how strong the defects are")
+    leave_out: Literal["texture", "structural", "contextual"] | None = Field(
+        None, description="a stage to do without, as in an ablation"
+    )
+
+
+class Preset(_Settings):
+    """What the settings of all pipelines have in common. Immutable; :meth:`override` gives a changed copy."""
+
+    name: str
     backbone: str = Field("dinov2-base", description="name, or folder in the model hub's format")
     batch: int = Field(8, ge=1, le=4096, description="images per backbone call")
     image: ImageSettings = ImageSettings()
     features: FeatureSettings = FeatureSettings()
-    gaussian: GaussianSettings = GaussianSettings()
     calibration: CalibrationSettings = CalibrationSettings()
 
-    def override(self, settings: Mapping[str, Any]) -> Preset:
+    def override(self, settings: Mapping[str, Any]) -> Self:
         """A copy with dotted settings replaced, e.g. ``{"image.size": 256}``; text values are parsed.
 
         Raises InputError for a setting that does not exist (naming the nearest) or a value out of bounds.
@@ -112,11 +155,26 @@ class Preset(_Settings):
                 room = room[part]
             room[leaf] = _parsed(value)
         try:
-            return Preset.model_validate(data)
+            return type(self).model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"setting {where}={first['input']!r}: {first['msg']}") from None
+
+
+class GaussianPreset(Preset):
+    """v2: a Gaussian at every position, beside one of the image as a whole."""
+
+    gaussian: GaussianSettings = GaussianSettings()
+
+
+class AdaptedPreset(Preset):
+    """v1.1 to v1.4: features adapted against synthetic defects, and one Gaussian for all of them."""
+
+    image: ImageSettings = ImageSettings(size=518, exposure="as_is")
+    lora: LoraSettings = LoraSettings()
+    training: TrainingPlan = TrainingPlan()
+    synthesis: SynthesisSettings = SynthesisSettings()
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -145,7 +203,14 @@ def nearest(word: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-PRESETS: dict[str, Preset] = {"v2": Preset()}
+PRESETS: dict[str, Preset] = {
+    "v1.1": AdaptedPreset(name="v1.1"),
+    "v1.2": AdaptedPreset(name="v1.2"),
+    # The largest of the three sizes at which it sees an image.
+    "v1.3": AdaptedPreset(name="v1.3", image=ImageSettings(size=512, exposure="as_is")),
+    "v1.4": AdaptedPreset(name="v1.4"),
+    "v2": GaussianPreset(name="v2"),
+}
 
 
 def preset(name: str) -> Preset:
@@ -153,3 +218,8 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise InputError(f"unknown preset {name!r}{nearest(name, PRESETS)}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def stored_preset(settings: Mapping[str, Any]) -> Preset:
+    """The preset that `model_dump` wrote down, as found in a model."""
+    return type(preset(settings["name"])).model_validate(settings)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from anomalyvfm.adapters import Adapter, ChainAdapter, Form, build, stack_scales
+from anomalyvfm.adapters import Adapter, ChainAdapter, Form, build
 from anomalyvfm.adapters.adapter import attention_heads
 from anomalyvfm.adapters.gated import GatedLayer
 from anomalyvfm.adapters.multiscale import ScaledLayer
@@ -143,15 +143,6 @@ def test_each_scale_has_a_say_and_the_fused_vector_is_normalised() -> None:
         changed = features.clone()
         changed[:, scale] += 1 + torch.arange(16)
         assert (adapter(changed) - fused).abs().max() > 1e-3
-
-
-def test_scales_of_different_grids_meet_on_the_finest() -> None:
-    fine = torch.randn(2, 6, 8, 5)
-    coarse = torch.full((2, 3, 4, 5), 7.0)
-    stacked = stack_scales([coarse, fine])
-    assert stacked.shape == (2, 6, 8, 2, 5)
-    assert torch.equal(stacked[..., 1, :], fine)
-    assert torch.equal(stacked[..., 0, :], torch.full_like(fine, 7.0))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomalyvfm.detector import untracked
 from anomalyvfm.submission.packing import pack
+from anomalyvfm.tracking import untracked
 
 NAMES = st.text("abcé/", min_size=1, max_size=150).filter(lambda name: all(name.split("/")))
 

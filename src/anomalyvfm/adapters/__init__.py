@@ -5,7 +5,7 @@ from anomalyvfm.adapters.building import Form, build, load_tensors, to_tensors
 from anomalyvfm.adapters.chain import ChainAdapter
 from anomalyvfm.adapters.gated import GatedAdapter
 from anomalyvfm.adapters.in_encoder import InEncoderAdapter
-from anomalyvfm.adapters.multiscale import MultiScaleAdapter, stack_scales
+from anomalyvfm.adapters.multiscale import MultiScaleAdapter
 
 __all__ = [
     "Adapter",
@@ -16,6 +16,5 @@ __all__ = [
     "MultiScaleAdapter",
     "build",
     "load_tensors",
-    "stack_scales",
     "to_tensors",
 ]

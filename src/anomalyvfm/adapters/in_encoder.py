@@ -79,10 +79,7 @@ class InEncoderAdapter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Summary tokens (B, D) of images (B, H, W, 3) uint8, differentiable in the updates."""
-        backbone = self._backbone[0]
-        with backbone._precision_scope():
-            _, summary = backbone._features(images.to(backbone.device))
-        return summary.float()
+        return self._backbone[0].forward(images).summary
 
     def train(self, mode: bool = True) -> InEncoderAdapter:
         """Dropout on or off. The backbone's own layers stay as they are in use."""

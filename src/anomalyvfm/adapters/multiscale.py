@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anomalyvfm.adapters.adapter import LAYERS, Adapter, attention_heads
 from anomalyvfm.adapters.low_rank import LowRank
@@ -60,16 +57,3 @@ class ScaledLayer(nn.Module):
         normed = self.norm(x)
         updated: Tensor = x + self.gate(normed) * self.update(normed)
         return updated
-
-
-def stack_scales(grids: Sequence[Tensor]) -> Tensor:
-    """Patch features (B, h, w, D) at each scale to (B, H, W, S, D) on the finest of their grids."""
-    height, width = max((grid.shape[1], grid.shape[2]) for grid in grids)
-    return torch.stack([_resized(grid, height, width) for grid in grids], dim=-2)
-
-
-def _resized(grid: Tensor, height: int, width: int) -> Tensor:
-    if grid.shape[1:3] == (height, width):
-        return grid
-    # Half-pixel centres, as where a backbone joins layers of different stride.
-    return F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bilinear").permute(0, 2, 3, 1)

@@ -70,7 +70,11 @@ class Backbone(ABC):
     # tensor that was made in inference mode.
     @torch.no_grad()
     def __call__(self, images: Tensor) -> PatchFeatures:
-        """Features of RGB images (B, H, W, 3) uint8, on the backbone's device.
+        """Features of RGB images (B, H, W, 3) uint8, on the backbone's device; see :meth:`forward`."""
+        return self.forward(images)
+
+    def forward(self, images: Tensor) -> PatchFeatures:
+        """As a call, but differentiable in what adapts the network from the inside.
 
         Raises InputError where a side is not a multiple of `multiple`, ValueError for any other shape.
         """

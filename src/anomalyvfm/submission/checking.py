@@ -23,7 +23,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.submission.targets import MAPS, Target
 
 if TYPE_CHECKING:
-    from anomalyvfm.detector import Tracker
+    from anomalyvfm.tracking import Tracker
 
 OWN_FILES = frozenset({"submission.json", "submission.tar.gz"})
 """What `anomalyvfm submit` keeps beside the two folders; in an archive they are as stray as any other."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from anomalyvfm.data import read_many
 
 if TYPE_CHECKING:
-    from anomalyvfm.detector import Tracker
+    from anomalyvfm.tracking import Tracker
 
 # Bilinear float16 maps shrink to 0.7 to 0.85 of their size at every level, and level 1 is the fastest.
 _LEVEL = 1

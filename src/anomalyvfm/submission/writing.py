@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from anomalyvfm.data import ImageError, read_many
-from anomalyvfm.detector import Detector, Tracker, untracked
+from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_file import check_apart
 from anomalyvfm.predictions import save_picture
@@ -28,6 +28,7 @@ from anomalyvfm.submission.preparing import (
     is_finished,
 )
 from anomalyvfm.submission.targets import Target
+from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
 # An image of 5 megapixels takes about 60 MB until it is written, so few are in hand whatever the cores.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ _SIDE = 256
 _FINE = 2.0
 
 
-def group_of(category: str, images: Sequence[Image8], features: NDArray[np.float32]) -> Group:
+def group_of(category: str, images: Iterable[Image8], features: NDArray[np.float32]) -> Group:
     """The group of a category: by name for those of MVTec AD 2, else derived from good images.
 
     The rule: good images that look alike to the backbone (`spread` of their summaries (N, D) under 0.008)

@@ -1,0 +1,241 @@
+"""From good images to an adapter: defects made of them, the features of both, and the training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomalyvfm.adapters import Adapter, Form, InEncoderAdapter, build, load_tensors
+from anomalyvfm.backbones.features import Backbone
+from anomalyvfm.errors import InputError
+from anomalyvfm.extraction import Extractor, ImageSource
+from anomalyvfm.feature_store import FeatureStore
+from anomalyvfm.presets import AdaptedPreset
+from anomalyvfm.synthesis import SCALES, STAGES, Group, Order, group_of, mixes, orders, synthesize
+from anomalyvfm.synthesis.patch import Image8, Mask
+from anomalyvfm.tracking import Tracker
+from anomalyvfm.training import PLANS, Head, Plan, TrainingData, TrainingSettings, mapped_rows, train
+
+# Texture is a property of the product: a few of its images show it.
+_GROUPED_BY = 16
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What was trained, on what, and how it went: plain data, kept in the model."""
+
+    group: Group
+    form: Form
+    rank: int
+    alpha: float
+    epochs: int
+    normal: int
+    synthetic: dict[str, int]
+    losses: list[float]
+    """Mean loss of each epoch."""
+    seconds: float
+    """Of the training alone, without features."""
+
+
+class GoodImages:
+    """Good images on the model's canvas by number, read when asked."""
+
+    def __init__(self, extractor: Extractor, sources: Sequence[ImageSource]) -> None:
+        self._extractor = extractor
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __getitem__(self, index: int) -> Image8:
+        return self._extractor.place(self._sources[index]).pixels
+
+
+def scales_of(version: str) -> tuple[float, ...]:
+    """Shares of the canvas's sides at which a version sees an image."""
+    if PLANS[version]["medium"].form == "multiscale":
+        return tuple(side / max(SCALES) for side in SCALES)
+    return (1.0,)
+
+
+def group_for(category: str | None, images: GoodImages, summaries: Tensor) -> Group:
+    """The category's group, by its name or from its good images and their (N, D) or (N, S, D) summaries."""
+    some = range(0, len(images), max(1, len(images) // _GROUPED_BY))
+    finest = summaries if summaries.ndim == 2 else summaries[:, -1]
+    return group_of(category or "", (images[index] for index in some), finest.numpy())
+
+
+def plan_for(settings: AdaptedPreset, group: Group) -> Plan:
+    """The version's plan for a category group, with what the settings say otherwise."""
+    plan = PLANS[settings.name][group]
+    return Plan(
+        plan.form,
+        settings.lora.rank or plan.rank,
+        settings.lora.alpha or plan.alpha,
+        settings.training.epochs or plan.epochs,
+    )
+
+
+def orders_for(settings: AdaptedPreset, group: Group, seed: int) -> list[Order]:
+    """The synthetic defects a version trains on."""
+    left_out = settings.synthesis.leave_out
+    chosen = mixes(settings.name, group)
+    if left_out is not None:
+        chosen = tuple(mix.without(left_out) for mix in chosen)
+    return orders(chosen, settings.synthesis.count, seed)
+
+
+def new_adapter(
+    settings: AdaptedPreset, plan: Plan, backbone: Backbone, seed: int
+) -> Adapter | InEncoderAdapter:
+    """An untrained adapter of features, or of the backbone, which it then changes in place.
+
+    Raises InputError where the backbone or the version cannot be adapted that way, and for a rank above the
+    features' dimensions.
+    """
+    lora = settings.lora
+    if lora.where == "features":
+        return build(
+            plan.form, backbone.channels, rank=plan.rank, alpha=plan.alpha, dropout=lora.dropout, seed=seed
+        )
+    if plan.form == "multiscale":
+        raise InputError(
+            f"{settings.name} joins features of several scales after the backbone: LoRA inside the encoder"
+            " goes with v1.1, v1.2 and v1.4"
+        )
+    return InEncoderAdapter(backbone, plan.rank, plan.alpha, lora.dropout, dora=lora.dora, seed=seed)
+
+
+def stored_adapter(
+    settings: AdaptedPreset, trained: Adaptation, backbone: Backbone, tensors: dict[str, Tensor], seed: int
+) -> Adapter | InEncoderAdapter:
+    """The adapter that a model was trained with. Raises InputError where its weights are another's."""
+    plan = Plan(trained.form, trained.rank, trained.alpha)
+    adapter = new_adapter(settings, plan, backbone, seed).to(backbone.device).eval()
+    load_tensors(adapter, tensors, "encoder" if isinstance(adapter, InEncoderAdapter) else "adapter")
+    return adapter
+
+
+def adapt(
+    good: FeatureStore,
+    images: GoodImages,
+    extractor: Extractor,
+    category: str | None,
+    settings: AdaptedPreset,
+    seed: int,
+    track: Tracker,
+    checkpoint: Path | None = None,
+) -> tuple[Adapter | InEncoderAdapter, Adaptation]:
+    """Train an adapter on the features of good images and of synthetic defects made of them.
+
+    Row i of ``good`` is ``images[i]``. Raises InputError where defects cannot be made of these images, and
+    where training cannot be done or go on; what is large lies beside ``good`` on disk.
+    """
+    group = group_for(category, images, good.summaries())
+    plan = plan_for(settings, group)
+    wanted = orders_for(settings, group, seed)
+    adapter = new_adapter(settings, plan, extractor.backbone, seed)
+    made = (
+        _images_and_synthetic(images, wanted, extractor, good.folder, settings, seed, track)
+        if isinstance(adapter, InEncoderAdapter)
+        else _features_and_synthetic(good, images, wanted, extractor, settings, seed, track)
+    )
+    training = settings.training
+    curve = train(
+        adapter,
+        Head(adapter.width, outputs=2 if training.loss == "confidence-map" else 1, seed=seed),
+        made,
+        TrainingSettings(
+            epochs=plan.epochs,
+            batch=training.batch,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            loss=training.loss,
+            temperature=training.temperature,
+            parts=training.parts,
+            precision=training.precision,
+            seed=seed,
+        ),
+        device=str(extractor.backbone.device),
+        checkpoint=checkpoint,
+        track=track,
+    )
+    counts = Counter(order.stage for order in wanted)
+    return adapter, Adaptation(
+        group,
+        plan.form,
+        plan.rank,
+        plan.alpha,
+        plan.epochs,
+        len(made.normal),
+        {stage: counts[stage] for stage in STAGES},
+        curve.epochs,
+        curve.seconds,
+    )
+
+
+def _features_and_synthetic(
+    good: FeatureStore,
+    images: GoodImages,
+    wanted: Sequence[Order],
+    extractor: Extractor,
+    settings: AdaptedPreset,
+    seed: int,
+    track: Tracker,
+) -> TrainingData:
+    """Summaries, or all patches and which of the synthetic ones are defective, from one backbone pass."""
+    masks: list[Mask] = []
+
+    def defective() -> Iterator[Image8]:
+        for synthetic in synthesize(images, wanted, seed, settings.synthesis.severity):
+            masks.append(synthetic.mask)
+            yield synthetic.image
+
+    store = FeatureStore(good.folder / "synthetic")
+    for batch in track(
+        extractor.extract(defective()), -(-len(wanted) // extractor.batch), "synthetic defects"
+    ):
+        assert batch.features is not None  # arrays are always readable
+        store.append(batch.features)
+    if settings.training.rows == "summary":
+        return TrainingData(good.summaries(), store.summaries())
+    return TrainingData(good.patches(), store.patches(), _on_grid(masks, extractor.grid))
+
+
+def _images_and_synthetic(
+    images: GoodImages,
+    wanted: Sequence[Order],
+    extractor: Extractor,
+    folder: Path,
+    settings: AdaptedPreset,
+    seed: int,
+    track: Tracker,
+) -> TrainingData:
+    """The images themselves, on disk: with LoRA inside the encoder every step runs the backbone."""
+    if settings.training.rows == "patches":
+        raise InputError("training.rows=patches goes with lora.where=features: the encoder learns summaries")
+
+    def seen(image: Image8) -> Tensor:
+        return torch.from_numpy(extractor.place(image).views[0])
+
+    shape = images[0].shape
+    normal = mapped_rows(folder / "normal_images", (len(images), *shape), torch.uint8)
+    for index in track(range(len(images)), len(images), "images to train on"):
+        normal[index] = seen(images[index])
+    synthetic = mapped_rows(folder / "synthetic_images", (len(wanted), *shape), torch.uint8)
+    made = synthesize(images, wanted, seed, settings.synthesis.severity)
+    for index, one in enumerate(track(made, len(wanted), "synthetic defects")):
+        synthetic[index] = seen(one.image)
+    return TrainingData(normal, synthetic)
+
+
+def _on_grid(masks: Sequence[Mask], grid: tuple[int, int]) -> Tensor:
+    """(M, H, W) masks to (M, h, w) cells: 1 where any pixel is defective, or thin lines would vanish."""
+    pooled = [F.adaptive_max_pool2d(torch.from_numpy(mask)[None].float(), grid)[0] for mask in masks]
+    return torch.stack(pooled)

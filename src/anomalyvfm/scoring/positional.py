@@ -1,0 +1,67 @@
+"""The scorer of v2: a Gaussian at every position, beside one of the image as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from anomalyvfm.backbones.features import PatchFeatures
+from anomalyvfm.presets import GaussianSettings
+from anomalyvfm.scoring.grid import Grid
+from anomalyvfm.scoring.patches import PatchScorer
+from anomalyvfm.scoring.scorer import Distances, Scorer, under
+from anomalyvfm.scoring.statistics import Statistics
+from anomalyvfm.scoring.summary import SummaryScorer
+
+
+class PositionalScorer(Scorer):
+    """Two opinions of an image: its oddest cells, and its summary."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        summary_channels: int,
+        settings: GaussianSettings,
+        device: torch.device,
+        tensors: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.grid = grid
+        self.rows = -(-grid.height // grid.step)
+        self.weights = (1.0, settings.summary_weight)
+        patches, summary = (
+            None if tensors is None else Statistics.from_tensors(under(dict(tensors), name), device)
+            for name in ("patches", "summary")
+        )
+        self._patches = PatchScorer(grid, settings, device, patches)
+        self._summary = SummaryScorer(summary_channels, device, summary)
+        self.patches = self._patches.statistics
+
+    def learn(self, features: PatchFeatures, sign: int = 1) -> None:
+        self._patches.learn(features.patches, sign)
+        self._summary.learn(features.summary, sign)
+
+    def merge(self, other: Self) -> None:
+        self._patches.merge(other._patches)
+        self._summary.merge(other._summary)
+
+    def distances(self, features: PatchFeatures) -> Distances:
+        cells = self._patches.distances(features.patches)
+        opinions = (self._patches.image_scores(cells), self._summary.image_scores(features.summary))
+        return Distances(cells, torch.stack(opinions, 1))
+
+    def derive(self) -> None:
+        self._patches.derive()
+
+    def identity(self) -> dict[str, Any]:
+        return {"grid": asdict(self.grid)}
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        return {
+            **{f"patches.{name}": tensor for name, tensor in self._patches.statistics.to_tensors().items()},
+            **{f"summary.{name}": tensor for name, tensor in self._summary.statistics.to_tensors().items()},
+        }

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data.generated import draw_bad, draw_good
-from anomalyvfm.demo import contact_sheet
 from anomalyvfm.detector import Detector
 from anomalyvfm.overlay import draw
 

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from anomalyvfm.adapters import Adapter, Form, InEncoderAdapter, build, load_tensors
 from anomalyvfm.backbones.features import Backbone
+from anomalyvfm.data import Canvas
 from anomalyvfm.errors import InputError
-from anomalyvfm.extraction import Extractor, ImageSource
+from anomalyvfm.extraction import Extractor, ImageSource, read_source
 from anomalyvfm.feature_store import FeatureStore
-from anomalyvfm.presets import AdaptedPreset
-from anomalyvfm.synthesis import SCALES, STAGES, Group, Order, group_of, mixes, orders, synthesize
+from anomalyvfm.presets import AdaptedPreset, ImageSettings
+from anomalyvfm.synthesis import MIXES, SCALES, STAGES, Group, Order, group_of, mixes, orders, synthesize
 from anomalyvfm.synthesis.patch import Image8, Mask
 from anomalyvfm.tracking import Tracker
 from anomalyvfm.training import PLANS, Head, Plan, TrainingData, TrainingSettings, mapped_rows, train
@@ -46,15 +47,16 @@ class Adaptation:
 class GoodImages:
     """Good images on the model's canvas by number, read when asked."""
 
-    def __init__(self, extractor: Extractor, sources: Sequence[ImageSource]) -> None:
-        self._extractor = extractor
+    def __init__(self, canvas: Canvas, settings: ImageSettings, sources: Sequence[ImageSource]) -> None:
+        self._canvas = canvas
+        self._settings = settings
         self._sources = sources
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def __getitem__(self, index: int) -> Image8:
-        return self._extractor.place(self._sources[index]).pixels
+        return self._canvas.place(read_source(self._sources[index], self._settings))
 
 
 def scales_of(version: str) -> tuple[float, ...]:
@@ -62,6 +64,11 @@ def scales_of(version: str) -> tuple[float, ...]:
     if PLANS[version]["medium"].form == "multiscale":
         return tuple(side / max(SCALES) for side in SCALES)
     return (1.0,)
+
+
+def needs_group(settings: AdaptedPreset) -> bool:
+    """Whether a version treats categories of one group otherwise than those of another."""
+    return any(len(set(by_group.values())) > 1 for by_group in (PLANS[settings.name], MIXES[settings.name]))
 
 
 def group_for(category: str | None, images: GoodImages, summaries: Tensor) -> Group:

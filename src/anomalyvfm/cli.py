@@ -109,6 +109,9 @@ def _overrides(backbone: str | None, image_size: int | None, settings: tuple[str
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; `info` lists them."
 )
+@click.option(
+    "--checkpoint", type=_PATH, help="Keep the state of the training in this file, and go on from it."
+)
 @_common
 def fit(
     data: Path,
@@ -119,6 +122,7 @@ def fit(
     category: str | None,
     image_size: int | None,
     settings: tuple[str, ...],
+    checkpoint: Path | None,
     as_json: bool,
     device: str,
     seed: int,
@@ -136,7 +140,7 @@ def fit(
     from anomalyvfm.detector import Detector
     from anomalyvfm.progress import bar
 
-    detector = Detector(chosen, device=device, seed=seed).fit(images, track=bar)
+    detector = Detector(chosen, device=device, seed=seed).fit(images, track=bar, checkpoint=checkpoint)
     detector.save(out, overwrite=overwrite)
     _warn_about_fit(detector)
     _report(
@@ -343,6 +347,118 @@ def generate(
 
 
 @main.command()
+@click.argument("data", type=_PATH)
+@_out()
+@click.option("--preset", default="v1.1", show_default=True, help="Which pipeline's defects.")
+@click.option("--backbone", help="Needed only where the category's group is not known.")
+@click.option("--category", help="Which category of a data set's root.")
+@click.option("--image-size", type=int, help="Side in pixels images are resized to.  [default: the preset's]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other setting, e.g. synthesis.severity=2.",
+)
+@_common
+def synthesize(
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    preset: str,
+    backbone: str | None,
+    category: str | None,
+    image_size: int | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Write the synthetic defects a pipeline trains on, made from the good images in DATA."""
+    from anomalyvfm.data import open_dataset
+    from anomalyvfm.model_file import check_apart, new_folder
+    from anomalyvfm.presets import AdaptedPreset
+    from anomalyvfm.presets import preset as named_preset
+
+    chosen = named_preset(preset).override(_overrides(backbone, image_size, settings))
+    if not isinstance(chosen, AdaptedPreset):
+        raise InputError(f"{preset} trains on no synthetic defects; choose --preset v1.1, v1.2, v1.3 or v1.4")
+    check_apart(out, data)
+    images = open_dataset(data, category, seed)
+    from anomalyvfm.progress import bar
+    from anomalyvfm.synthetic_data import write_synthetic
+
+    with new_folder(out, overwrite) as folder:
+        counts = write_synthetic(images, chosen, folder, device, seed, bar)
+    made = ", ".join(f"{count} {stage}" for stage, count in counts.items())
+    _report(
+        as_json,
+        {"out": str(out), "counts": counts},
+        lambda: click.echo(f"{made} → {out}/contact_sheet.png"),
+    )
+
+
+@main.command()
+@click.argument("data", type=_PATH)
+@_out()
+@click.option("--presets", default="v1.1,v1.2,v1.3,v1.4,v2", show_default=True, help="Comma-separated.")
+@click.option("--categories", help="Comma-separated.  [default: all of DATA]")
+@click.option("--backbone", help="Name, or folder in the model hub's format.  [default: the presets']")
+@click.option("--image-size", type=int, help="Side in pixels images are resized to.  [default: the presets']")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many, from --seed on."
+)
+@click.option(
+    "--baseline/--no-baseline", default=True, show_default=True, help="Also the features without LoRA."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of every preset that has it."
+)
+@_common
+def compare(
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    presets: str,
+    categories: str | None,
+    backbone: str | None,
+    image_size: int | None,
+    seeds: int,
+    baseline: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Fit and evaluate pipelines on the categories of DATA; write comparison.json, .md and .png.
+
+    A comparison that was interrupted, or is to have more pipelines or seeds, is continued by the same
+    command: runs that are in --out already are not made again.
+    """
+    from anomalyvfm.data import list_categories, open_dataset
+    from anomalyvfm.model_file import check_apart
+
+    check_apart(out, data)
+    names = [name.strip() for name in categories.split(",")] if categories else list_categories(data)
+    for name in names:
+        open_dataset(data, name, seed)  # a category that is not there is said at once
+    from anomalyvfm.comparison import compare as run_all
+    from anomalyvfm.comparison import open_comparison, pipelines
+    from anomalyvfm.progress import status
+    from anomalyvfm.reports.comparison import write_comparison
+
+    overrides = _overrides(backbone, image_size, settings)
+    compared = pipelines([name.strip() for name in presets.split(",")], overrides, baseline)
+    open_comparison(out, overwrite)
+    with status("comparing") as say:
+        runs = run_all(data, names, compared, range(seed, seed + seeds), out, device, say)
+    text = write_comparison(runs, out, {one.label: one.settings.model_dump(mode="json") for one in compared})
+    if all(run.error is not None for run in runs):
+        raise InputError(f"no pipeline gave a result; the first: {runs[0].error}")
+    _report(as_json, json.loads((out / "comparison.json").read_text()), lambda: click.echo(f"{text}→ {out}"))
+
+
+@main.command()
 @click.argument("model", type=_PATH)
 @_common
 def info(model: Path, as_json: bool, device: str, seed: int) -> None:
@@ -405,7 +521,7 @@ def _warn_about_fit(detector: Detector) -> None:
 
 def _print_model(folder: Path, description: dict[str, Any], settings: bool = False) -> None:
     fitted, calibration = description["fitted_on"], description["calibration"]
-    canvas, grid, backbone = description["canvas"], description["grid"], description["backbone"]
+    canvas, backbone = description["canvas"], description["backbone"]
     kept = "conformal" if calibration["promised"] else "extrapolated from too few images"
     rows = [
         ("model", str(folder)),
@@ -416,13 +532,25 @@ def _print_model(folder: Path, description: dict[str, Any], settings: bool = Fal
             f"{backbone['name']}, layers {backbone['layers']}, weights {backbone['weight_hash'][:12]}",
         ),
         ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
-        ("grid", f"{grid['height']}×{grid['width']} × {grid['dimensions']} of {grid['channels']} channels"),
         (
             "threshold",
             f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"
             f" above ({kept}; {calibration['images']} held out)",
         ),
     ]
+    if (grid := description.get("grid")) is not None:
+        shape = f"{grid['height']}×{grid['width']} × {grid['dimensions']} of {grid['channels']} channels"
+        rows.insert(-1, ("grid", shape))
+    if (trained := description["adaptation"]) is not None:
+        made = ", ".join(f"{count} {stage}" for stage, count in trained["synthetic"].items())
+        rows += [
+            ("adapter", f"{trained['form']}, rank {trained['rank']}, for a {trained['group']} category"),
+            ("trained", f"{trained['epochs']} epochs on {trained['normal']} good and {made} images"),
+            (
+                "loss",
+                f"{trained['losses'][0]:.3f} in the first epoch, {trained['losses'][-1]:.3f} in the last",
+            ),
+        ]
     if settings:
         from anomalyvfm.presets import flat
 

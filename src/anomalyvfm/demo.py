@@ -6,10 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-
+from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data import open_dataset, read_image
 from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation import Report, evaluate
@@ -19,7 +16,6 @@ from anomalyvfm.predictions import save_picture
 from anomalyvfm.tracking import Tracker
 
 _SHOWN = 20
-_THUMBNAIL = 224
 
 
 def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker) -> dict[str, Any]:
@@ -43,22 +39,6 @@ def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker)
             pictures.append((picture, f"{rank}. score {image.score:.1f}  ({truth})"))
         save_picture(contact_sheet(pictures), folder / "contact_sheet.png")
     return {"out": str(out), "table": _table(report), "metrics": report.metrics}
-
-
-def contact_sheet(pictures: list[tuple[NDArray[np.uint8], str]], columns: int = 5) -> NDArray[np.uint8]:
-    """Pictures (H, W, 3) with a caption each, on one sheet."""
-    caption, gap = 22, 8
-    rows = -(-len(pictures) // columns)
-    cell = (_THUMBNAIL + gap, _THUMBNAIL + caption + gap)
-    sheet = Image.new("RGB", (columns * cell[0] + gap, rows * cell[1] + gap), "white")
-    pen = ImageDraw.Draw(sheet)
-    for index, (picture, text) in enumerate(pictures):
-        left, top = gap + index % columns * cell[0], gap + index // columns * cell[1]
-        thumbnail = Image.fromarray(picture)
-        thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        sheet.paste(thumbnail, (left, top + caption))
-        pen.text((left, top + 2), text, fill="black", font_size=14)
-    return np.asarray(sheet)
 
 
 def _table(report: Report) -> dict[str, dict[str, int]]:

@@ -53,6 +53,7 @@ class Detector:
     overrides : dotted settings, e.g. ``{"backbone": "efficientnet-lite0", "image.size": 256}``
     device : "auto", "cpu", "cuda", "mps"
     seed : of every random choice: the images held out for calibration, synthetic defects, training
+    backbone : the one that settings name, where it is loaded already
     """
 
     category_: str | None
@@ -71,12 +72,13 @@ class Detector:
         *,
         device: str = "auto",
         seed: int = 0,
+        backbone: Backbone | None = None,
     ) -> None:
         chosen = preset(settings) if isinstance(settings, str) else settings
         self.settings = chosen.override(overrides or {})
-        self.device = default_device() if device == "auto" else device
+        self.device = device
         self.seed = seed
-        self._backbone: Backbone | None = None
+        self._backbone = backbone
         self._extractor: Extractor | None = None
         self._in_encoder: InEncoderAdapter | None = None
 
@@ -362,7 +364,7 @@ class Detector:
                 readable += [s for place, s in enumerate(batch.sources) if place not in batch.broken]
                 self.learned_.update(image.key for image in batch.images)
             self._require_learned(images)
-            good = GoodImages(extractor, readable)
+            good = GoodImages(self.canvas_, settings.image, readable)
             adapter, self.adaptation_ = adapt(
                 store, good, extractor, self.category_, settings, self.seed, track, checkpoint
             )
@@ -439,7 +441,3 @@ class Detector:
 
     def _note_broken(self, batch: Extracted) -> None:
         self.skipped_ += [str(error) for error in batch.broken.values()]
-
-
-def default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

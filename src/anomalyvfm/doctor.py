@@ -63,9 +63,8 @@ def _device(name: str) -> str:
     import torch
 
     from anomalyvfm.backbones.features import resolve_device
-    from anomalyvfm.detector import default_device
 
-    device = resolve_device(default_device() if name == "auto" else name)
+    device = resolve_device(name)
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {torch.cuda.mem_get_info(device)[1] / 2**30:.0f} GiB"
     return f"{device}, {torch.get_num_threads()} threads on {os.cpu_count()} cores"

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from anomalyvfm.reports import style
 from anomalyvfm.reports.curves import draw_curves
@@ -19,7 +24,21 @@ from tests.reports.reports import THRESHOLD, make_report, typical
 
 
 def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
+    legends = [legend for axes in figure.axes if (legend := axes.get_legend())]
+    written = [text for axes in figure.axes for text in axes.texts]
+    return [text.get_text() for text in written + [text for one in legends for text in one.get_texts()]]
+
+
+def drawn(axes: Axes) -> dict[str, Bbox]:
+    """Where the writing in a panel comes to lie on the canvas, its title included; 'legend' is all of its legend."""
+    canvas = axes.figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    writing = [child for child in axes.get_children() if isinstance(child, Text) and child.get_text()]
+    boxes = {text.get_text(): text.get_window_extent(canvas.get_renderer()) for text in writing}
+    if legend := axes.get_legend():
+        boxes["legend"] = legend.get_window_extent(canvas.get_renderer())
+    return boxes
 
 
 def test_scores_are_counted_by_condition_and_kind(tmp_path: Path) -> None:
@@ -46,11 +65,33 @@ def test_histogram_holds_every_image_and_the_threshold(tmp_path: Path) -> None:
     assert {"good (4)", "defective (3)"} <= set(texts(figure))
 
 
+@pytest.mark.parametrize(
+    "bad", [[1.0] * 8, [9.0] * 8, [0.2, 0.4, 0.4, 0.4, 2.4, 2.4, 2.5, 2.6], [-5.0] * 8], ids=str
+)
+def test_names_of_the_histograms_lie_on_no_bar_and_no_other_writing(bad: list[float], tmp_path: Path) -> None:
+    report = make_report(tmp_path, [0.4] * 6 + [2.0, 3.0] + bad, [0] * 8 + [1] * 8, category="long_" * 12)
+    axes = draw_scores(report).axes[0]
+    boxes = list(drawn(axes).values())
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    bars = [bar for bar in axes.patches if isinstance(bar, Rectangle) and bar.get_height() > 0]
+    assert not any(box.overlaps(bar.get_window_extent()) for box in boxes for bar in bars)
+
+
+@pytest.mark.parametrize("good_above", range(9))
+def test_writing_in_the_curves_stays_in_its_panel(good_above: int, tmp_path: Path) -> None:
+    good = [3.0 + i for i in range(good_above)] + [0.0] * (8 - good_above)
+    figure = draw_curves(make_report(tmp_path, good + [1.0, 2.0, 3.5, 4, 5, 6, 7, 9], [0] * 8 + [1] * 8))
+    for axes in figure.axes:
+        for text, box in drawn(axes).items():
+            assert axes.bbox.x0 <= box.x0, text
+            assert box.x1 <= axes.bbox.x1, text
+
+
 def test_curves_state_the_metrics_and_where_the_threshold_is(tmp_path: Path) -> None:
     report = typical(tmp_path)
     said = "\n".join(texts(draw_curves(report)))
     assert f"AUROC {report.metrics['image_auroc']:.3f}" in said
-    assert f"AU-PRO {report.metrics['aupro_0.05']:.3f} to 0.05" in said
+    assert f"AU-PRO {report.metrics['aupro_0.05']:.3f} up to FPR 0.05" in said
     assert f"pixels: AP {report.metrics['pixel_ap']:.3f}" in said
     assert "75.0% found" in said
     assert "12.5% of good rejected" in said

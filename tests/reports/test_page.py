@@ -114,3 +114,16 @@ def test_beyond_a_number_of_images_the_dullest_have_no_picture(
         ("missed", 1.0),
         ("missed", 2.0),
     ]
+
+
+def test_a_group_that_is_the_whole_test_set_is_not_repeated(tmp_path: Path) -> None:
+    assert "By kind of defect" not in render_page(typical(tmp_path), "", {})
+
+
+def test_conditions_show_their_pixel_metrics(tmp_path: Path) -> None:
+    report = typical(tmp_path, conditions=["regular", "overexposed"] * 8)
+    report.metrics["by_condition"]["regular"] |= {"aupro_0.05": 0.4321}
+    report.metrics["by_condition"]["overexposed"] |= {"aupro_0.05": 0.1234}
+    text = render_page(report, "", {})
+    assert "0.4321" in text
+    assert "0.1234" in text

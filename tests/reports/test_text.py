@@ -26,6 +26,27 @@ def test_summary_holds_every_metric_with_its_interval(tmp_path: Path) -> None:
             assert reason in line
 
 
+def test_a_group_that_is_the_whole_test_set_is_not_repeated(tmp_path: Path) -> None:
+    assert "By kind of defect" not in summary_text(typical(tmp_path))
+    text = summary_text(typical(tmp_path, kinds=["a", "b"] * 8, conditions=["regular"] * 15 + [None]))
+    assert "By kind of defect" in text
+    assert "By condition" in text  # it lacks an image
+
+
+def test_groups_fit_a_mail_and_tell_the_pixel_metrics_that_there_are(tmp_path: Path) -> None:
+    report = typical(tmp_path, conditions=["regular", "underexposed"] * 8, kinds=["a" * 80, "b"] * 8)
+    for group in report.metrics["by_condition"].values():
+        group |= {"aupro_0.05": 0.4321, "seg_f1": None}
+    lines = summary_text(report).splitlines()
+    assert max(map(len, lines)) <= 110
+    row = next(line for line in lines if line.startswith("underexposed"))
+    auroc = report.metrics["by_condition"]["underexposed"]["image_auroc"]
+    assert row.split()[:4] == ["underexposed", "4", "4", f"{auroc:.4f}"]
+    assert row.split()[-2:] == ["0.4321", "null"]
+    kind = next(line for line in lines if line.startswith("aaa"))
+    assert "AU-PRO" not in lines[lines.index(kind) - 1]
+
+
 def test_skipped_images_are_named_and_names_break_no_line(tmp_path: Path) -> None:
     skipped = ["a\nb.png: damaged", *(f"{i}.png: empty" for i in range(60))]
     lines = summary_text(typical(tmp_path, skipped=skipped)).splitlines()

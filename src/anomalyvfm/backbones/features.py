@@ -104,7 +104,12 @@ class Backbone(ABC):
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device of that name, tried out. Raises InputError where this machine does not have it."""
+    """The torch device of that name, tried out; for auto a GPU where there is one, else the CPU.
+
+    Raises InputError where this machine does not have it.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
         torch.empty(1, device=resolved)

@@ -43,20 +43,15 @@ def _roc(axes: Axes, report: Report, swept: Sweep | None) -> None:
     axes.text(0.62, 0.57, "chance", color=style.MUTED, fontsize=9, rotation=45, ha="center", va="center")
     axes.fill_between(fpr, tpr, color=style.GOOD, alpha=0.18, linewidth=0)
     axes.plot(fpr, tpr, color=style.GOOD_DARK, linewidth=2.2)
-    at = (metrics["false_alarm_rate"], metrics["detection_rate"])
-    axes.plot(*at, marker="D", color=style.BAD_DARK, markersize=8, clip_on=False, zorder=5)
-    axes.annotate(
-        f"at the threshold: {at[1]:.1%} found,\n{at[0]:.1%} of good rejected",
-        at,
-        xytext=(14 if at[0] < 0.5 else 6, -10 if at[1] > 0.25 else 12),
-        textcoords="offset points",
-        va="top" if at[1] > 0.25 else "bottom",
-        ha="left" if at[0] < 0.5 else "right",
-        fontsize=9.5,
-        color=style.INK,
-        bbox=style.backed(),
-    )
-    _value(axes, "AUROC", metrics["image_auroc"], metrics["intervals"].get("image_auroc"))
+    found, rejected = metrics["detection_rate"], metrics["false_alarm_rate"]
+    axes.plot(rejected, found, marker="D", color=style.BAD_DARK, markersize=8, clip_on=False, zorder=5)
+    lines = [f"AUROC {metrics['image_auroc']:.3f}"]
+    if interval := metrics["intervals"].get("image_auroc"):
+        lines.append(f"95%: {interval[0]:.3f} to {interval[1]:.3f}")
+    lines += ["", "◆ at the threshold:", f"{found:.1%} found,", f"{rejected:.1%} of good rejected"]
+    # In the corner the curve keeps away from, whichever side of chance it is on.
+    below_chance = metrics["image_auroc"] < 0.5
+    _corner(axes, "\n".join(lines), left=below_chance, top=below_chance)
     _unit_square(axes)
 
 
@@ -83,7 +78,9 @@ def _pro(axes: Axes, report: Report) -> None:
     )
     axes.plot(fpr, pro, color=style.GOOD_DARK, linewidth=2.2)
     axes.axvline(narrow, color=style.MUTED, linewidth=1, linestyle=(0, (5, 2)))
-    lines = [f"AU-PRO {report.metrics[f'aupro_{limit:.2f}']:.3f} to {limit:.2f}" for limit in AUPRO_LIMITS]
+    lines = [
+        f"AU-PRO {report.metrics[f'aupro_{limit:.2f}']:.3f} up to FPR {limit:.2f}" for limit in AUPRO_LIMITS
+    ]
     _corner(axes, "\n".join(lines))
     axes.set_xlim(0, wide)
     axes.set_ylim(0, 1.02)
@@ -129,21 +126,14 @@ def _name(axes: Axes, at: tuple[float, float], text: str, colour: str, below: bo
     )
 
 
-def _value(axes: Axes, name: str, value: float, interval: list[float] | None) -> None:
-    text = f"{name} {value:.3f}"
-    if interval:
-        text += f"\n95%: {interval[0]:.3f} to {interval[1]:.3f}"
-    _corner(axes, text)
-
-
-def _corner(axes: Axes, text: str, left: bool = False) -> None:
+def _corner(axes: Axes, text: str, left: bool = False, top: bool = False) -> None:
     axes.text(
         0.04 if left else 0.97,
-        0.04,
+        0.95 if top else 0.04,
         text,
         transform=axes.transAxes,
         ha="left" if left else "right",
-        va="bottom",
+        va="top" if top else "bottom",
         fontsize=11,
         linespacing=1.35,
         color=style.INK,

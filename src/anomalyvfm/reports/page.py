@@ -16,13 +16,14 @@ from anomalyvfm.evaluation import Judged, Report
 from anomalyvfm.reports.promise import promise_lines
 from anomalyvfm.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
 from anomalyvfm.reports.text import (
-    GROUP_METRICS,
     METRIC_NAMES,
     cost_facts,
     model_facts,
     note,
     number,
     one_line,
+    shown_groups,
+    shown_metrics,
     threshold_facts,
 )
 
@@ -60,8 +61,8 @@ def render_page(report: Report, summary: str, figures: Mapping[str, bytes]) -> s
         promise="".join(f"<p>{_text(line)}</p>" for line in promise_lines(report)),
         figures="".join(_figure(name, data) for name, data in figures.items()),
         metrics=_metrics_table(metrics),
-        groups=_groups_table("By condition", metrics["by_condition"])
-        + _groups_table("By kind of defect, each against all good images", metrics["by_kind"]),
+        groups=_groups_table("By condition", shown_groups(metrics, "by_condition"))
+        + _groups_table("By kind of defect, each against all good images", shown_groups(metrics, "by_kind")),
         reported=_reported_table(metrics),
         facts=_facts([*model_facts(report.model), *threshold_facts(report), *cost_facts(metrics)]),
         skipped=_skipped(metrics["skipped"]),
@@ -150,12 +151,13 @@ def _metrics_table(metrics: dict[str, Any]) -> str:
 def _groups_table(caption: str, groups: dict[str, dict[str, Any]]) -> str:
     if not groups:
         return ""
-    head = "".join(f'<th scope="col" class="n">{_text(METRIC_NAMES[name])}</th>' for name in GROUP_METRICS)
+    columns = shown_metrics(groups)
+    head = "".join(f'<th scope="col" class="n">{_text(METRIC_NAMES[name])}</th>' for name in columns)
     body = []
     for group_name, group in groups.items():
         cells = "".join(
             f'<td class="n">{number(group[name])}<small>{_text(note(group, name))}</small></td>'
-            for name in GROUP_METRICS
+            for name in columns
         )
         body.append(
             f'<tr><th scope="row">{_text(group_name)}</th><td class="n">{group["n_good"]}</td>'

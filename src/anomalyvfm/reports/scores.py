@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from anomalyvfm.evaluation import Judged, Report
@@ -29,19 +30,20 @@ def _histogram(axes: Axes, report: Report) -> None:
     threshold = report.metrics["threshold"]
     edges = _edges(np.concatenate([good, bad]), threshold)
     bins = edges.tolist()
-    style.tidy(axes, f"Anomaly scores: {style.plain(report.metrics['category'])}", y="images per bin")
+    title = f"Anomaly scores: {style.plain(style.shorten(report.metrics['category'], 24))}"
+    style.tidy(axes, title, y="images per bin")
     axes.hist(good, bins, color=style.GOOD, edgecolor=style.GOOD_DARK, linewidth=0.6, alpha=0.9)
     axes.hist(bad, bins, facecolor="none", edgecolor=style.BAD, hatch=style.BAD_HATCH, linewidth=0)
     axes.hist(bad, bins, histtype="step", color=style.BAD_DARK, linewidth=1.6)
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.25)  # room for what is written at the threshold
     _threshold_line(axes, threshold)
-    top = axes.get_ylim()[1]
     side = "left" if threshold < edges.mean() else "right"
-    gap = 0.008 * (edges[-1] - edges[0]) * (1 if side == "left" else -1)
-    axes.text(
-        threshold + gap,
-        0.985 * top,
+    axes.annotate(
         f"threshold {threshold:.2f}\n{'anomalous →' if side == 'left' else 'above: anomalous →'}",
+        (threshold, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(5 if side == "left" else -5, -3),
+        textcoords="offset points",
         ha=side,
         va="top",
         fontsize=10,
@@ -49,35 +51,26 @@ def _histogram(axes: Axes, report: Report) -> None:
         bbox=style.backed(),
         zorder=6,
     )
-    named = [(good, "good", style.GOOD_DARK), (bad, "defective", style.BAD_DARK)]
-    span, highest, last = edges[-1] - edges[0], 0.0, -np.inf
-    for scores, name, colour in named:
-        if not len(scores):
-            continue
-        x, y = _peak(scores, edges)
-        # Above peaks that are close, the names are stacked.
-        close = abs(x - last) < 0.3 * span
-        side = "left" if x < edges[0] + 0.1 * span else "right" if x > edges[-1] - 0.1 * span else "center"
-        axes.annotate(
-            f"{name} ({len(scores)})",
-            (x, max(y, highest) if close else y),
-            xytext=(0, 22 if close else 4),
-            textcoords="offset points",
-            ha=side,
-            fontsize=11,
-            fontweight="bold",
-            color=colour,
-            bbox=style.backed(1),
-            zorder=6,
-        )
-        highest, last = y, x
-
-
-def _peak(scores: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float]:
-    """Middle and height of the fullest bin."""
-    counts, _ = np.histogram(scores, edges)
-    at = int(counts.argmax())
-    return float(edges[at] + edges[at + 1]) / 2, float(counts[at])
+    # Beside the title: above the bars a name would lie on the other kind's, or far from its own.
+    names = [
+        Patch(facecolor=style.GOOD, edgecolor=style.GOOD_DARK, label=f"good ({len(good)})"),
+        Patch(
+            facecolor="none", edgecolor=style.BAD_DARK, hatch=style.BAD_HATCH, label=f"defective ({len(bad)})"
+        ),
+    ]
+    axes.legend(
+        handles=[name for name, scores in zip(names, (good, bad), strict=True) if len(scores)],
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        frameon=False,
+        borderaxespad=0.2,
+        borderpad=0.2,
+        fontsize=11,
+        columnspacing=1.4,
+        handlelength=1.6,
+        labelcolor=style.INK,
+    )
 
 
 def _strips(axes: Axes, groups: list[tuple[str, bool, NDArray[np.float64]]], threshold: float) -> None:

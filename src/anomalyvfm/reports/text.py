@@ -9,6 +9,7 @@ from typing import Any
 from anomalyvfm.evaluation import Report
 from anomalyvfm.reports.promise import promise_lines
 from anomalyvfm.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
+from anomalyvfm.reports.style import shorten
 
 METRIC_NAMES = {
     "image_auroc": "image AUROC",
@@ -24,8 +25,24 @@ METRIC_NAMES = {
     "seg_f1": "pixel F1 of the outlines (SegF1)",
     "seg_f1_best": "pixel F1, best level",
 }
-GROUP_METRICS = ("image_auroc", "image_ap", "class_f1", "detection_rate", "false_alarm_rate")
+GROUP_METRICS = (
+    "image_auroc",
+    "image_ap",
+    "class_f1",
+    "detection_rate",
+    "false_alarm_rate",
+    "aupro_0.05",
+    "seg_f1",
+)
 
+# What fits beside a group's name in a mail; the page and metrics.json have the rest.
+_GROUP_COLUMNS = {
+    "class_f1": "ClassF1",
+    "detection_rate": "found",
+    "false_alarm_rate": "rejected",
+    "aupro_0.05": "AU-PRO 0.05",
+    "seg_f1": "SegF1",
+}
 _SKIPPED_SHOWN = 50
 _WIDTH = 100
 
@@ -36,8 +53,8 @@ def summary_text(report: Report) -> str:
         ("Model", _facts(model_facts(report.model))),
         ("Results", _metric_lines(metrics)),
         ("Threshold", [*_facts(threshold_facts(report)), "", *_wrapped(promise_lines(report))]),
-        ("By condition", _group_lines(metrics["by_condition"])),
-        ("By kind of defect (each against all good images)", _group_lines(metrics["by_kind"])),
+        ("By condition", _group_lines(shown_groups(metrics, "by_condition"))),
+        ("By kind of defect (each against all good images)", _group_lines(shown_groups(metrics, "by_kind"))),
         (f"Beside what was {SOURCE}", reported_lines(metrics)),
         ("Time and memory", _facts(cost_facts(metrics))),
         (f"Skipped images: {metrics['n_skipped']}", _skipped_lines(metrics["skipped"])),
@@ -120,17 +137,37 @@ def _metric_lines(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
+def shown_groups(metrics: dict[str, Any], by: str) -> dict[str, dict[str, Any]]:
+    """The groups of ``by_condition`` or ``by_kind``; none where the only one is the whole test set."""
+    groups: dict[str, dict[str, Any]] = metrics[by]
+    counts = ("n_good", "n_bad")
+    if len(groups) == 1 and all(group[n] == metrics[n] for group in groups.values() for n in counts):
+        return {}
+    return groups
+
+
+def shown_metrics(groups: dict[str, dict[str, Any]]) -> list[str]:
+    """Which of GROUP_METRICS the groups have: kinds of defect have none of pixels."""
+    return [name for name in GROUP_METRICS if all(name in group for group in groups.values())]
+
+
 def _group_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
     if not groups:
         return []
-    width = max(12, *(len(one_line(name)) for name in groups)) + 2
-    lines = [
-        f"{'':<{width}}{'good':>6}{'bad':>6}  " + "".join(f"{name:<26}" for name in GROUP_METRICS).rstrip()
-    ]
-    for name, group in groups.items():
-        cells = "".join(f"{_with_interval(group, metric):<26}" for metric in GROUP_METRICS).rstrip()
-        lines.append(f"{one_line(name):<{width}}{group['n_good']:>6}{group['n_bad']:>6}  {cells}")
+    columns = [name for name in shown_metrics(groups) if name in _GROUP_COLUMNS]
+    names = [shorten(one_line(name), 26) for name in groups]
+    width = max(12, *map(len, names)) + 2
+    heads = "".join(f"{_GROUP_COLUMNS[name]:>{_column(name)}}" for name in columns)
+    lines = [f"{'':<{width}}{'good':>5}{'bad':>5}  {'image AUROC (95%)':<20}{heads}"]
+    for name, group in zip(names, groups.values(), strict=True):
+        cells = "".join(f"{number(group[metric]):>{_column(metric)}}" for metric in columns)
+        auroc = _with_interval(group, "image_auroc")
+        lines.append(f"{name:<{width}}{group['n_good']:>5}{group['n_bad']:>5}  {auroc:<20}{cells}")
     return lines
+
+
+def _column(metric: str) -> int:
+    return max(6, len(_GROUP_COLUMNS[metric])) + 2
 
 
 def _with_interval(group: dict[str, Any], name: str) -> str:

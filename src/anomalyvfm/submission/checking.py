@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from anomalyvfm.data import ImageError, read_many, read_size
 from anomalyvfm.errors import InputError
@@ -173,6 +173,8 @@ def _examine_mask(content: bytes) -> _Finding:
     try:
         with Image.open(BytesIO(content), formats=("PNG",)) as image:
             image.load()
+    except UnidentifiedImageError:  # its own message names a memory address
+        return _Finding(None, ["not a readable PNG (not a PNG file)"])
     except Exception as error:  # as does Pillow
         return _Finding(None, [f"not a readable PNG ({_reason(error)})"])
     size = image.height, image.width

@@ -1,0 +1,25 @@
+"""Many pictures on one sheet, to look at side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+_THUMBNAIL = 224
+
+
+def contact_sheet(pictures: list[tuple[NDArray[np.uint8], str]], columns: int = 5) -> NDArray[np.uint8]:
+    """Pictures (H, W, 3) with a caption each, on one sheet."""
+    caption, gap = 22, 8
+    rows = -(-len(pictures) // columns)
+    cell = (_THUMBNAIL + gap, _THUMBNAIL + caption + gap)
+    sheet = Image.new("RGB", (columns * cell[0] + gap, rows * cell[1] + gap), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (picture, text) in enumerate(pictures):
+        left, top = gap + index % columns * cell[0], gap + index // columns * cell[1]
+        thumbnail = Image.fromarray(picture)
+        thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        sheet.paste(thumbnail, (left, top + caption))
+        pen.text((left, top + 2), text, fill="black", font_size=14)
+    return np.asarray(sheet)

@@ -86,7 +86,7 @@ def test_merge_equals_fitting_on_both_machines_images() -> None:
     images, held_out = good(14), good(6, seed=1)
     merged = fitted(images[:5], held_out[:3]).merge(fitted(images[5:], held_out[3:]))
     assert sums_differ(merged, fitted(images, held_out)) < 1e-6
-    assert merged.calibration_.count == 6
+    assert merged.calibration_.count == 20  # those learned too: three validation images are too few
 
 
 def test_forgetting_what_was_not_learned_changes_nothing() -> None:
@@ -119,12 +119,52 @@ def test_saved_and_loaded_gives_the_same_verdicts_and_learns_on(tmp_path: Path) 
     assert sums_differ(detector.forget(images[:2]), again.forget(images[:2])) < 1e-12
 
 
-def test_held_out_images_are_not_learned() -> None:
+def test_without_validation_every_image_is_learned_and_calibrates() -> None:
     images = good(20)
-    detector = Detector("v2", SMALL | {"calibration.holdout": 0.3}, device="cpu").fit(images)
+    detector = Detector("v2", SMALL, device="cpu").fit(images)
+    assert detector.learned_.total() == 20
+    assert detector.calibration_.count == 20
+    # Taking shares out and putting them back leaves the sums as those of a plain pass.
+    plain = fitted(images, good(120, seed=1))
+    assert plain.calibration_.count == 120
+    assert sums_differ(detector, plain) < 1e-9
+
+
+def test_cross_fitted_scores_are_those_of_models_that_have_not_seen_the_image() -> None:
+    images = good(6)
+    whole = Detector("v2", SMALL | {"calibration.folds": 6}, device="cpu").fit(images)
+    others = [fitted(images[:i] + images[i + 1 :], good(2, seed=1)) for i in range(6)]
+    expected = []
+    for image, other in zip(images, others, strict=True):
+        (batch,) = other._require_extractor().extract([image])
+        assert batch.features is not None
+        expected.append(other.scorer_.distances(batch.features).numpy()[1][0])
+    np.testing.assert_allclose(
+        np.sort(whole.calibration_.opinions, axis=0), np.sort(expected, axis=0), rtol=1e-3
+    )
+
+
+def test_equal_images_do_not_calibrate_one_another() -> None:
+    images = good(8)
+    once = Detector("v2", SMALL | {"calibration.folds": 8}, device="cpu").fit(images)
+    doubled = Detector("v2", SMALL | {"calibration.folds": 8}, device="cpu").fit(images + images)
+    # A double in another fold would bring the score down to that of a learned image.
+    assert np.median(doubled.calibration_.opinions[:, 0]) > 0.8 * np.median(once.calibration_.opinions[:, 0])
+
+
+def test_few_validation_images_are_joined_by_the_learned_ones() -> None:
+    assert fitted(good(8), good(5, seed=1)).calibration_.count == 13
+    settings = {"calibration.false_alarm_rate": 0.25}
+    assert fitted(good(8), good(5, seed=1), **settings).calibration_.count == 5
+
+
+def test_v1_holds_images_out() -> None:
+    images = good(20)
+    settings = SMALL | {"lora.enabled": False, "calibration.holdout": 0.3}
+    detector = Detector("v1.1", settings, device="cpu").fit(images)
     assert detector.learned_.total() == 14
     assert detector.calibration_.count == 6
-    other = Detector("v2", SMALL | {"calibration.holdout": 0.3}, device="cpu", seed=1).fit(images)
+    other = Detector("v1.1", settings, device="cpu", seed=1).fit(images)
     assert detector.learned_ != other.learned_
 
 
@@ -137,7 +177,7 @@ def test_a_broken_image_among_good_ones_is_named_and_left_out(tmp_path: Path) ->
     detector = Detector("v2", SMALL, device="cpu").fit(tmp_path)
     assert len(detector.skipped_) == 1
     assert "2.png" in detector.skipped_[0]
-    assert detector.learned_.total() + detector.calibration_.count == 5
+    assert detector.learned_.total() == detector.calibration_.count == 5
     outcomes = [outcome for _, outcome in detector.judge(paths)]
     assert [isinstance(outcome, ImageError) for outcome in outcomes] == [i == 2 for i in range(6)]
 
@@ -167,7 +207,7 @@ def test_constant_images_are_learned_and_a_change_is_found() -> None:
 def test_all_unreadable_is_one_line(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(b"no image at all")
-    with pytest.raises(InputError, match=r"none of the 2 images could be read; the first: .*\.png"):
+    with pytest.raises(InputError, match=r"none of the 3 images could be read; the first: .*\.png"):
         Detector("v2", SMALL, device="cpu").fit(tmp_path)
 
 

@@ -18,6 +18,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import Extractor, ImageSource, read_source
 from anomalyvfm.feature_store import FeatureStore
 from anomalyvfm.presets import AdaptedPreset, ImageSettings
+from anomalyvfm.scoring.adapted import with_token
 from anomalyvfm.synthesis import MIXES, SCALES, STAGES, Group, Order, group_of, mixes, orders, synthesize
 from anomalyvfm.synthesis.patch import Image8, Mask
 from anomalyvfm.tracking import Tracker
@@ -204,12 +205,12 @@ def _features_and_synthetic(
             masks.append(synthetic.mask)
             yield synthetic.image
 
-    store = FeatureStore(good.folder / "synthetic")
+    store = FeatureStore(good.folder / "synthetic", torch.float16)
     for batch in track(
         extractor.extract(defective()), -(-len(wanted) // extractor.batch), "synthetic defects"
     ):
         assert batch.features is not None  # arrays are always readable
-        store.append(batch.features)
+        store.append(with_token(batch.features))
     if settings.training.rows == "summary":
         return TrainingData(good.summaries(), store.summaries())
     return TrainingData(good.patches(), store.patches(), _on_grid(masks, extractor.grid))

@@ -25,7 +25,7 @@ _LEAST_MAP_SPREAD = 0.01
 
 @dataclass(frozen=True)
 class Calibration:
-    """What held-out good images scored, and what follows from it.
+    """What good images scored, each by a scorer that had not learned it, and what follows from it.
 
     ``opinions`` (n, K) and ``peaks`` (n,) hold the K scores the scorer gives an image and its largest cell,
     all > 0; ``cells`` counts the cells' distances in logarithmic bins; ``weights`` (K) are those of the
@@ -56,8 +56,7 @@ class Calibration:
 
     @property
     def images_needed(self) -> int:
-        """Good images from which on the rate is a promise that holds for any distribution of scores."""
-        return math.ceil(1 / self.false_alarm_rate - 1e-9) - 1
+        return images_needed(self.false_alarm_rate)
 
     @property
     def promised(self) -> bool:
@@ -80,6 +79,11 @@ class Calibration:
         """
         above = self.count - np.searchsorted(self._sorted, score, side="left")
         return float((1 + above) / (1 + self.count))
+
+    @property
+    def scores(self) -> Array:
+        """Standard scores of the good images, ascending."""
+        return self._sorted
 
     @cached_property
     def threshold(self) -> float:
@@ -125,6 +129,37 @@ class Calibration:
             center, spread = _location(good, _USUAL_SPREAD)
             fused += weight * (values - center) / spread
         return fused
+
+
+def images_needed(false_alarm_rate: float) -> int:
+    """Good images from which on the rate is a promise that holds for any distribution of scores."""
+    return math.ceil(1 / false_alarm_rate - 1e-9) - 1
+
+
+class GoodScores:
+    """Collects what good images score, batch by batch, for a calibration."""
+
+    def __init__(self) -> None:
+        self._opinions: list[Array] = []
+        self._peaks: list[Array] = []
+        self.cells = count_cells(np.empty(0))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._peaks))
+
+    def add(self, cells: Array, opinions: Array) -> None:
+        """Distances (B, H, W) and opinions (B, K) of a batch, by a scorer that has not learned it."""
+        self._opinions.append(opinions)
+        self._peaks.append(cells.reshape(len(cells), -1).max(1))
+        self.cells += count_cells(cells)
+
+    @property
+    def opinions(self) -> Array:
+        return np.concatenate(self._opinions)
+
+    @property
+    def peaks(self) -> Array:
+        return np.concatenate(self._peaks)
 
 
 def count_cells(distances: Array) -> Array:

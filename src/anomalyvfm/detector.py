@@ -19,14 +19,22 @@ from anomalyvfm import __version__, backbones
 from anomalyvfm.adaptation import Adaptation, GoodImages, adapt, scales_of, stored_adapter
 from anomalyvfm.adapters import Adapter, InEncoderAdapter, to_tensors
 from anomalyvfm.backbones.features import Backbone
-from anomalyvfm.calibration import Array, Calibration, count_cells
+from anomalyvfm.calibration import Array, Calibration, GoodScores, images_needed
+from anomalyvfm.cross_fitting import cross_fit
 from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, open_dataset
 from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import Extracted, Extractor, ImageSource, describe, readable_sizes
 from anomalyvfm.feature_store import FeatureStore
 from anomalyvfm.model_file import read_description, read_tensors, write_model
-from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
-from anomalyvfm.scoring.adapted import AdaptedScorer
+from anomalyvfm.presets import (
+    AdaptedPreset,
+    CrossFittingSettings,
+    GaussianPreset,
+    Preset,
+    preset,
+    stored_preset,
+)
+from anomalyvfm.scoring.adapted import AdaptedScorer, with_token
 from anomalyvfm.scoring.grid import Grid
 from anomalyvfm.scoring.positional import PositionalScorer
 from anomalyvfm.scoring.scorer import Scorer
@@ -93,8 +101,9 @@ class Detector:
     ) -> Detector:
         """Learn from good images: a folder, a data set's category, or a sequence of files or arrays.
 
-        Good images in ``validation`` (or in the category's own split of that name) calibrate; without any,
-        ``calibration.holdout`` of ``images`` is held out. Unreadable images are left out and named in
+        Good images in ``validation`` (or in the category's own split of that name) calibrate. Where they are
+        too few for the promise, v2 also judges each learned image by what the others have taught, and v1.1 to
+        v1.4 hold out ``calibration.holdout`` if there are none. Unreadable images are left out and named in
         ``skipped_``. Training, where the preset has any, keeps its state in the file ``checkpoint`` and goes
         on from it. Raises InputError for fewer than two usable images.
         """
@@ -105,10 +114,10 @@ class Detector:
             validation = validation or [sample.path for sample in images.validation]
             images = [sample.path for sample in images.train]
         started = time.perf_counter()
-        learned, held_out = (list(images), list(validation)) if validation else self._split(images)
-        if len(learned) + len(held_out) < 2:
+        images, validation = list(images), list(validation)
+        if len(images) < 1 or len(images) + len(validation) < 2:
             raise InputError(
-                f"{len(learned)} good image{'s' * (len(learned) != 1)} to learn from; at least 2 are needed,"
+                f"{len(images)} good image{'s' * (len(images) != 1)} to learn from; at least 2 are needed,"
                 " 100 or more for a false-alarm promise of 1 %"
             )
         self.skipped_ = []
@@ -117,37 +126,71 @@ class Detector:
         self.adaptation_ = None
         backbone = self._load_backbone()
         self.canvas_ = choose_canvas(
-            readable_sizes(learned[:_SIZES_LOOKED_AT], self.settings.image),
+            readable_sizes(images[:_SIZES_LOOKED_AT], self.settings.image),
             self.settings.image.size or backbone.image_size,
             backbone.multiple,
             self.settings.image.aspect,
         )
         self._begin(backbone)
-        if isinstance(self.settings, AdaptedPreset) and self.settings.lora.enabled:
-            self._adapt_and_learn(learned, self.settings, track, checkpoint)
-        else:
-            self._learn(learned, 1, track, "learning")
-        self._require_learned(learned)
-        self.calibrate(held_out, track)
+        with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
+            if isinstance(self.settings, AdaptedPreset):
+                self._fit_adapted(images, validation, self.settings, Path(folder), track, checkpoint)
+            else:
+                self._fit_statistics(images, validation, Path(folder), track)
         self.fit_seconds_ = time.perf_counter() - started
         return self
 
-    def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
-        """Set scores, p-values and thresholds from good images the model has not learned."""
-        opinions, peaks = [], []
-        cells = count_cells(np.empty(0))
-        for batch in self._batches(images, track, "calibrating"):
+    def _fit_statistics(
+        self,
+        images: Sequence[ImageSource],
+        validation: Sequence[ImageSource],
+        folder: Path,
+        track: Tracker,
+    ) -> None:
+        """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
+        settings = self.settings.calibration
+        assert isinstance(settings, CrossFittingSettings)
+        judged = set(np.random.default_rng(self.seed).permutation(len(images))[: settings.images].tolist())
+        few = len(validation) < images_needed(settings.false_alarm_rate)
+        store, keys = FeatureStore(folder / "features"), []
+        place = 0
+        for batch in self._batches(images, track, "learning"):
             self._note_broken(batch)
+            numbers = [place + i for i in range(len(batch.sources)) if i not in batch.broken]
+            place += len(batch.sources)
             if batch.features is None:
                 continue
-            distances = self.scorer_.distances(batch.features)
-            opinions.append(distances.opinions.double().cpu().numpy())
-            peaks.append(distances.cells.flatten(1).amax(1).double().cpu().numpy())
-            cells += count_cells(distances.cells.double().cpu().numpy())
-        if not opinions:
-            raise InputError(f"none of the {len(images)} images kept for calibration could be read")
-        self.calibration_ = self._calibration(np.concatenate(opinions), np.concatenate(peaks), cells)
+            self.scorer_.learn(batch.features)
+            self.learned_.update(image.key for image in batch.images)
+            kept = [row for row, number in enumerate(numbers) if few and number in judged]
+            store.append(batch.features.rows(kept))
+            keys += [batch.images[row].key for row in kept]
+        self._require_learned(images)
+        scores = GoodScores()
+        self._score(validation, scores, track)
+        if len(scores) < images_needed(settings.false_alarm_rate) and len(store) > 1:
+            cross_fit(
+                self.scorer_, store, keys, settings.folds, self.settings.batch, self.seed, scores, track
+            )
+        self._set_calibration(scores, len(images) + len(validation))
+
+    def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+        """Set scores, p-values and thresholds from good images the model has not learned."""
+        scores = GoodScores()
+        self._score(images, scores, track)
+        self._set_calibration(scores, len(images))
         return self
+
+    def _score(self, images: Sequence[ImageSource], scores: GoodScores, track: Tracker) -> None:
+        for batch in self._batches(images, track, "calibrating"):
+            self._note_broken(batch)
+            if batch.features is not None:
+                scores.add(*self.scorer_.distances(batch.features).numpy())
+
+    def _set_calibration(self, scores: GoodScores, images: int) -> None:
+        if not len(scores):
+            raise InputError(f"too few of the {images} images could be read to calibrate with")
+        self.calibration_ = self._calibration(scores.opinions, scores.peaks, scores.cells)
 
     def update(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Learn more good images; the model is then the one fitted on all of them.
@@ -223,10 +266,10 @@ class Detector:
             return
         started = time.perf_counter()
         calibration = self.calibration_
-        distances = self.scorer_.distances(batch.features)
-        scores = calibration.score(distances.opinions.double().cpu().numpy())
+        cells, opinions = self.scorer_.distances(batch.features).numpy()
+        scores = calibration.score(opinions)
         center, spread = calibration.map_location
-        grids = ((distances.cells - center) / spread).cpu().numpy()
+        grids = ((cells - center) / spread).astype(np.float32)
         # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
         summaries = batch.features.summary.float().flatten(1).cpu().numpy().copy()
         seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
@@ -344,38 +387,57 @@ class Detector:
         grid = Grid.within(*self._extractor.grid, backbone.channels, gaussian.max_mb, gaussian.dimensions)
         self.scorer_ = PositionalScorer(grid, backbone.summary_channels, gaussian, backbone.device, tensors)
 
+    def _fit_adapted(
+        self,
+        images: Sequence[ImageSource],
+        validation: Sequence[ImageSource],
+        settings: AdaptedPreset,
+        folder: Path,
+        track: Tracker,
+        checkpoint: Path | None,
+    ) -> None:
+        """Learn, by an adapter trained on them where there is one, images that do not calibrate."""
+        learned, held_out = (images, validation) if validation else self._split(images, settings)
+        if settings.lora.enabled:
+            self._adapt_and_learn(learned, settings, folder, track, checkpoint)
+        else:
+            self._learn(learned, 1, track, "learning")
+        self._require_learned(learned)
+        self.calibrate(held_out, track)
+
     def _adapt_and_learn(
         self,
         images: Sequence[ImageSource],
         settings: AdaptedPreset,
+        folder: Path,
         track: Tracker,
         checkpoint: Path | None,
     ) -> None:
         """Keep the features of all images, train an adapter on them, and learn them adapted."""
         extractor = self._require_extractor()
-        with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
-            store = FeatureStore(Path(folder) / "good")
-            readable: list[ImageSource] = []
-            for batch in self._batches(images, track, "features"):
-                self._note_broken(batch)
-                if batch.features is None:
-                    continue
-                store.append(batch.features)
-                readable += [s for place, s in enumerate(batch.sources) if place not in batch.broken]
-                self.learned_.update(image.key for image in batch.images)
-            self._require_learned(images)
-            good = GoodImages(self.canvas_, settings.image, readable)
-            adapter, self.adaptation_ = adapt(
-                store, good, extractor, self.category_, settings, self.seed, track, checkpoint
-            )
-            self._use(adapter)
-            if self._in_encoder is not None:  # the network is another now
-                self.learned_ = Counter()
-                self._learn(readable, 1, track, "learning")
-                return
-            total = math.ceil(len(store) / extractor.batch)
-            for features in track(store.batches(extractor.batch), total, "learning"):
-                self.scorer_.learn(features)
+        store = FeatureStore(folder / "good", torch.float16)
+        readable: list[ImageSource] = []
+        for batch in self._batches(images, track, "features"):
+            self._note_broken(batch)
+            if batch.features is None:
+                continue
+            store.append(with_token(batch.features))
+            readable += [source for place, source in enumerate(batch.sources) if place not in batch.broken]
+            self.learned_.update(image.key for image in batch.images)
+        self._require_learned(images)
+        good = GoodImages(self.canvas_, settings.image, readable)
+        adapter, self.adaptation_ = adapt(
+            store, good, extractor, self.category_, settings, self.seed, track, checkpoint
+        )
+        self._use(adapter)
+        if self._in_encoder is not None:  # the network is another now
+            self.learned_ = Counter()
+            self._learn(readable, 1, track, "learning")
+            return
+        starts = range(0, len(store), extractor.batch)
+        for start in track(starts, len(starts), "learning"):
+            rows = range(start, min(start + extractor.batch, len(store)))
+            self.scorer_.learn(store.take(rows, extractor.backbone.device))
 
     def _use(
         self, adapter: Adapter | InEncoderAdapter | None, tensors: dict[str, Tensor] | None = None
@@ -415,9 +477,11 @@ class Detector:
             raise InputError("this detector has learned nothing yet; call fit, or load a model")
         return self._extractor
 
-    def _split(self, images: Sequence[ImageSource]) -> tuple[list[ImageSource], list[ImageSource]]:
+    def _split(
+        self, images: Sequence[ImageSource], settings: AdaptedPreset
+    ) -> tuple[list[ImageSource], list[ImageSource]]:
         """Images to learn from and images to calibrate with, chosen by the seed, each in its first order."""
-        held_out = min(max(1, round(self.settings.calibration.holdout * len(images))), len(images) - 1)
+        held_out = min(max(1, round(settings.calibration.holdout * len(images))), len(images) - 1)
         chosen = set(np.random.default_rng(self.seed).permutation(len(images))[: max(held_out, 0)].tolist())
         return (
             [image for i, image in enumerate(images) if i not in chosen],

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from anomalyvfm.backbones.features import PatchFeatures
 from anomalyvfm.errors import InputError
-from anomalyvfm.scoring.adapted import summary_token
 from anomalyvfm.training import mapped_rows
 
 
 class FeatureStore:
-    """Rows of patch features in a file, in half precision, and their images' summaries in memory.
+    """Rows of patch features in a file, and their images' summaries in memory.
 
     Reads and writes are plain, not mapped, so that memory does not grow with the images.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
         self.folder = path.parent
+        self._path = path
+        self._dtype = dtype
         self._shape: tuple[int, ...] = ()
         self._summaries: list[Tensor] = []
 
@@ -32,32 +32,34 @@ class FeatureStore:
 
     def append(self, features: PatchFeatures) -> None:
         """Keep the features of a batch. Raises InputError where the disk takes no more."""
-        rows = features.patches.to("cpu", torch.float16).numpy()
+        rows = features.patches.to("cpu", self._dtype).contiguous().numpy()
         self._shape = rows.shape[1:]
         try:
             with self._path.open("ab") as stream:
-                stream.write(np.ascontiguousarray(rows).data)
+                stream.write(rows.data)
         except OSError as error:
             raise InputError(
-                f"{self.folder}: features of the images cannot be kept there for training"
+                f"{self.folder}: features of the images cannot be kept there while they are learned"
                 f" ({error.strerror}); free the disk or set TMPDIR to another place"
             ) from None
-        self._summaries += summary_token(features).to("cpu", torch.float32).unbind(0)
+        self._summaries += features.summary.to("cpu", torch.float32).unbind(0)
 
     def summaries(self) -> Tensor:
         """(N, D) or (N, S, D) float32: a vector for each image as a whole."""
         return torch.stack(self._summaries)
 
     def patches(self) -> Tensor:
-        """(N, H, W, D) or (N, H, W, S, D) float16, mapped from the file."""
-        return mapped_rows(self._path, (len(self), *self._shape), torch.float16)
+        """(N, H, W, D) or (N, H, W, S, D), mapped from the file."""
+        return mapped_rows(self._path, (len(self), *self._shape), self._dtype)
 
-    def batches(self, size: int) -> Iterator[PatchFeatures]:
-        """All rows in order, ``size`` images at a time."""
-        values = int(np.prod(self._shape))
-        with self._path.open("rb") as stream:
-            for start in range(0, len(self), size):
-                summaries = torch.stack(self._summaries[start : start + size])
-                block = np.fromfile(stream, np.float16, count=len(summaries) * values)
-                patches = torch.from_numpy(block.reshape(len(summaries), *self._shape)).float()
-                yield PatchFeatures(patches, summaries)
+    def take(self, rows: Sequence[int], device: torch.device) -> PatchFeatures:
+        """The features of these rows, float32, on a device."""
+        size = self._dtype.itemsize * math.prod(self._shape)
+        block = bytearray(len(rows) * size)
+        with self._path.open("rb", buffering=0) as stream:
+            for place, row in enumerate(rows):
+                stream.seek(row * size)
+                stream.readinto(memoryview(block)[place * size : (place + 1) * size])
+        patches = torch.frombuffer(block, dtype=self._dtype).reshape(len(rows), *self._shape)
+        summaries = torch.stack([self._summaries[row] for row in rows])
+        return PatchFeatures(patches.to(device, torch.float32), summaries.to(device))

@@ -76,12 +76,24 @@ class CalibrationSettings(_Settings):
 
     false_alarm_rate: float = Field(0.01, gt=0, lt=1, description="share of good images that may be rejected")
     pixel_rate: float = Field(0.01, gt=0, lt=1, description="share of good pixels above the outline's level")
+
+
+class HoldoutSettings(CalibrationSettings):
+    """Scores of good images that are not learned."""
+
     holdout: float = Field(
         0.2,
         gt=0,
         lt=1,
         description="share of the good images kept for calibration when there is no validation folder",
     )
+
+
+class CrossFittingSettings(CalibrationSettings):
+    """Scores of the learned images themselves, each without its own share in what was learned."""
+
+    folds: int = Field(10, ge=2, description="images of one fold are judged by what the others have taught")
+    images: int = Field(1000, ge=2, description="at most so many learned images are judged that way")
 
 
 class LoraSettings(_Settings):
@@ -135,7 +147,7 @@ class Preset(_Settings):
     batch: int = Field(8, ge=1, le=4096, description="images per backbone call")
     image: ImageSettings = ImageSettings()
     features: FeatureSettings = FeatureSettings()
-    calibration: CalibrationSettings = CalibrationSettings()
+    calibration: CalibrationSettings
 
     def override(self, settings: Mapping[str, Any]) -> Self:
         """A copy with dotted settings replaced, e.g. ``{"image.size": 256}``; text values are parsed.
@@ -166,6 +178,7 @@ class GaussianPreset(Preset):
     """v2: a Gaussian at every position, beside one of the image as a whole."""
 
     gaussian: GaussianSettings = GaussianSettings()
+    calibration: CrossFittingSettings = CrossFittingSettings()
 
 
 class AdaptedPreset(Preset):
@@ -175,6 +188,7 @@ class AdaptedPreset(Preset):
     lora: LoraSettings = LoraSettings()
     training: TrainingPlan = TrainingPlan()
     synthesis: SynthesisSettings = SynthesisSettings()
+    calibration: HoldoutSettings = HoldoutSettings()
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import Extractor, ImageSource, read_source, readable_sizes
 from anomalyvfm.predictions import save_picture
 from anomalyvfm.presets import AdaptedPreset
-from anomalyvfm.scoring.adapted import summary_token
+from anomalyvfm.scoring.adapted import with_token
 from anomalyvfm.synthesis import KNOWN, STAGES, Group, synthesize, write_pairs
 from anomalyvfm.tracking import Tracker
 
@@ -74,5 +74,5 @@ def _derived_group(
         readable_sizes(sources, settings.image), side, backbone.multiple, settings.image.aspect
     )
     extractor = Extractor(backbone, canvas, settings.image, settings.batch)
-    tokens = [summary_token(b.features) for b in extractor.extract(sources) if b.features is not None]
+    tokens = [with_token(b.features).summary for b in extractor.extract(sources) if b.features is not None]
     return group_for(category.name, GoodImages(canvas, settings.image, sources), torch.cat(tokens))

@@ -22,6 +22,10 @@ class PatchFeatures:
     patches: Tensor  # (B, H, W, C) float32
     summary: Tensor  # (B, D) float32
 
+    def rows(self, images: Sequence[int]) -> PatchFeatures:
+        """Those of some of the images."""
+        return PatchFeatures(self.patches[list(images)], self.summary[list(images)])
+
 
 class Backbone(ABC):
     """A frozen network. `load(name, layers=layers)` builds the same one again.

@@ -35,6 +35,7 @@ class AdaptedScorer(Scorer):
         adapter: Adapter | None = None,
         tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
+        self.device = device
         self.adapter = adapter
         if tensors is None:
             self.patches, self.summary = (Statistics(1, channels, device) for _ in range(2))
@@ -46,7 +47,7 @@ class AdaptedScorer(Scorer):
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
         patches = self._adapted(features.patches)
         self.patches.add(patches.reshape(1, -1, patches.shape[-1]), sign)
-        self.summary.add(self._adapted(summary_token(features))[None], sign)
+        self.summary.add(self._adapted(with_token(features).summary)[None], sign)
         self._forget_derived()
 
     def merge(self, other: Self) -> None:
@@ -58,7 +59,7 @@ class AdaptedScorer(Scorer):
         for_patches, for_summary = self._gaussians
         # Both in units of what a good vector is away on average.
         cells = for_patches.distance(self._adapted(features.patches)) / max(1, for_patches.rank) ** 0.5
-        summary = for_summary.distance(self._adapted(summary_token(features)))
+        summary = for_summary.distance(self._adapted(with_token(features).summary))
         return Distances(cells, summary[:, None] / max(1, for_summary.rank) ** 0.5)
 
     def derive(self) -> None:
@@ -94,11 +95,11 @@ class AdaptedScorer(Scorer):
         return Empirical(self.patches), Empirical(self.summary)
 
 
-def summary_token(features: PatchFeatures) -> Tensor:
-    """(B, D), or (B, S, D) with several scales: a vector for the image as wide as those of its patches.
+def with_token(features: PatchFeatures) -> PatchFeatures:
+    """Features whose summary, (B, D) or (B, S, D), is a vector for the image as wide as those of its patches.
 
-    The backbone's summary where it is one (a transformer's CLS token), else the mean of the patches.
+    The backbone's own where it is one (a transformer's CLS token), else the mean of the patches.
     """
     if features.summary.shape[-1] == features.patches.shape[-1]:
-        return features.summary
-    return features.patches.mean(dim=(1, 2))
+        return features
+    return PatchFeatures(features.patches, features.patches.mean(dim=(1, 2)))

@@ -30,6 +30,7 @@ class PositionalScorer(Scorer):
         device: torch.device,
         tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
+        self.device = device
         self.grid = grid
         self.rows = -(-grid.height // grid.step)
         self.weights = (1.0, settings.summary_weight)

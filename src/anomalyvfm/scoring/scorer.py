@@ -6,11 +6,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
 from anomalyvfm.backbones.features import PatchFeatures
 from anomalyvfm.scoring.statistics import Statistics
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,19 @@ class Distances:
     opinions: Tensor
     """(B, K) > 0: the scorer's views of the image as a whole, which calibration joins into one score."""
 
+    def numpy(self) -> tuple[Array, Array]:
+        """Both as float64 on the CPU."""
+        return self.cells.double().cpu().numpy(), self.opinions.double().cpu().numpy()
+
 
 class Scorer(ABC):
-    """Knows good images by sums over their features.
+    """Knows good images by sums over their features, on a ``device``.
 
     ``weights`` (K) are those of its opinions in the score. ``patches`` are the sums of patch features at
     each of its cells, which lie in ``rows`` rows over the image.
     """
 
+    device: torch.device
     weights: tuple[float, ...]
     patches: Statistics
     rows: int

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from anomalyvfm.data import open_dataset
 from anomalyvfm.data.generated import CATEGORIES, CONDITIONS, DEFECTS, draw_bad, draw_good, generate
 from anomalyvfm.errors import InputError
 
@@ -122,7 +123,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_layout_is_that_of_mvtec_ad_2(dataset: Path) -> None:
     for category in ("grains", "sheet_metal"):
         files = digests(dataset / category)
-        expected = {f"train/good/{index:03d}_regular.png" for index in range(12)}
+        expected = {"generated.json"} | {f"train/good/{index:03d}_regular.png" for index in range(12)}
         expected |= {f"validation/good/{index:03d}_regular.png" for index in range(4)}
         expected |= {f"test_private/{index:03d}_regular.png" for index in range(4)}
         expected |= {f"test_private_mixed/{index:03d}_mixed.png" for index in range(4)}
@@ -140,6 +141,12 @@ def test_test_images_number_half_the_training_images(tmp_path: Path) -> None:
     assert counts == {"sheet_metal": len(digests(root))}
 
 
+def test_drawings_are_not_taken_for_the_images_of_mvtec_wherever_they_are_moved(tmp_path: Path) -> None:
+    generate(tmp_path / "d", ["can"], images=2, size=32)
+    assert open_dataset(tmp_path / "d", "can").layout == "generated"
+    assert open_dataset((tmp_path / "d" / "can").rename(tmp_path / "can")).layout == "generated"
+
+
 def test_masks_are_black_and_white_and_as_large_as_their_images(dataset: Path) -> None:
     masks = sorted(dataset.glob("*/test_public/ground_truth/bad/*.png"))
     assert len(masks) == 2 * len(CONDITIONS)
@@ -153,7 +160,11 @@ def test_masks_are_black_and_white_and_as_large_as_their_images(dataset: Path) -
 
 
 def test_no_two_images_are_the_same(dataset: Path) -> None:
-    images = [digest for name, digest in digests(dataset).items() if "ground_truth" not in name]
+    images = [
+        digest
+        for name, digest in digests(dataset).items()
+        if name.endswith(".png") and "ground_truth" not in name
+    ]
     assert len(images) == len(set(images))
 
 

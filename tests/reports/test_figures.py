@@ -30,14 +30,14 @@ def texts(figure: Figure) -> list[str]:
 
 
 def drawn(axes: Axes) -> dict[str, Bbox]:
-    """Where the writing in a panel comes to lie on the canvas, its title included; 'legend' is all of its legend."""
+    """Where the writing in a panel comes to lie on the canvas, its title included."""
     canvas = axes.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's own annotations stop short of it
     writing = [child for child in axes.get_children() if isinstance(child, Text) and child.get_text()]
-    boxes = {text.get_text(): text.get_window_extent(canvas.get_renderer()) for text in writing}
+    boxes = {text.get_text(): text.get_window_extent() for text in writing}
     if legend := axes.get_legend():
-        boxes["legend"] = legend.get_window_extent(canvas.get_renderer())
+        boxes["legend"] = legend.get_window_extent()
     return boxes
 
 
@@ -77,10 +77,10 @@ def test_names_of_the_histograms_lie_on_no_bar_and_no_other_writing(bad: list[fl
     assert not any(box.overlaps(bar.get_window_extent()) for box in boxes for bar in bars)
 
 
-@pytest.mark.parametrize("good_above", range(9))
+@pytest.mark.parametrize("good_above", [0, 4, 8])
 def test_writing_in_the_curves_stays_in_its_panel(good_above: int, tmp_path: Path) -> None:
     good = [3.0 + i for i in range(good_above)] + [0.0] * (8 - good_above)
-    figure = draw_curves(make_report(tmp_path, good + [1.0, 2.0, 3.5, 4, 5, 6, 7, 9], [0] * 8 + [1] * 8))
+    figure = draw_curves(make_report(tmp_path, [*good, 1.0, 2.0, 3.5, 4, 5, 6, 7, 9], [0] * 8 + [1] * 8))
     for axes in figure.axes:
         for text, box in drawn(axes).items():
             assert axes.bbox.x0 <= box.x0, text

@@ -22,6 +22,7 @@ from anomalyvfm.reports.text import (
     note,
     number,
     one_line,
+    short_note,
     shown_groups,
     shown_metrics,
     threshold_facts,
@@ -156,7 +157,7 @@ def _groups_table(caption: str, groups: dict[str, dict[str, Any]]) -> str:
     body = []
     for group_name, group in groups.items():
         cells = "".join(
-            f'<td class="n">{number(group[name])}<small>{_text(note(group, name))}</small></td>'
+            f'<td class="n">{number(group[name])}<small>{_text(short_note(group, name))}</small></td>'
             for name in columns
         )
         body.append(

@@ -89,6 +89,13 @@ def note(group: dict[str, Any], name: str) -> str:
     return "; ".join(parts)
 
 
+def short_note(group: dict[str, Any], name: str) -> str:
+    """A metric's 95% interval as a narrow column can hold it, or why there is no value."""
+    if interval := group["intervals"].get(name):
+        return f"{interval[0]:.3f}–{interval[1]:.3f}"
+    return str(group["reasons"].get(name, ""))
+
+
 def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
     fitted, canvas, grid = model["fitted_on"], model["canvas"], model["grid"]
     return [
@@ -161,18 +168,15 @@ def _group_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
     lines = [f"{'':<{width}}{'good':>5}{'bad':>5}  {'image AUROC (95%)':<20}{heads}"]
     for name, group in zip(names, groups.values(), strict=True):
         cells = "".join(f"{number(group[metric]):>{_column(metric)}}" for metric in columns)
-        auroc = _with_interval(group, "image_auroc")
+        auroc = number(group["image_auroc"])
+        if "image_auroc" in group["intervals"]:
+            auroc += f" ({short_note(group, 'image_auroc')})"
         lines.append(f"{name:<{width}}{group['n_good']:>5}{group['n_bad']:>5}  {auroc:<20}{cells}")
     return lines
 
 
 def _column(metric: str) -> int:
     return max(6, len(_GROUP_COLUMNS[metric])) + 2
-
-
-def _with_interval(group: dict[str, Any], name: str) -> str:
-    interval = group["intervals"].get(name)
-    return number(group[name]) + (f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else "")
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> list[str]:

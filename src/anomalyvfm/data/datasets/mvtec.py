@@ -14,6 +14,9 @@ from anomalyvfm.data.datasets.listing import (
 )
 from anomalyvfm.data.datasets.sample import Category, Sample
 
+GENERATED = "generated.json"
+"""Marks a category as drawn: its name may be MVTec's, its images and what was reported for them are not."""
+
 _PRIVATE = ("test_private", "test_private_mixed")
 _ONLY_IN_AD2 = ("validation", "test_public", *_PRIVATE)
 
@@ -38,7 +41,7 @@ def _read_ad2(folder: Path, name: str) -> Category:
     public = folder / "test_public"
     return Category(
         name,
-        "mvtec_ad2",
+        "generated" if (folder / GENERATED).is_file() else "mvtec_ad2",
         train=good_samples(folder / "train" / "good"),
         validation=good_samples(folder / "validation" / "good"),
         test=_labelled(public, public / TRUTH),

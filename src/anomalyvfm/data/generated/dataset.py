@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from anomalyvfm import __version__
+from anomalyvfm.data.datasets.mvtec import GENERATED
 from anomalyvfm.data.generated.draw import (
     CATEGORIES,
     DEFECTS,
@@ -80,7 +83,10 @@ def generate(
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for category in dict.fromkeys(categories):
             shots = list(_shots(category, images))
-            counts[category] = 0
+            mark = _mark(out / category, size, seed)
+            counts[category] = 1
+            if progress is not None:
+                progress(str(mark.relative_to(out)))
             for written in pool.map(lambda shot: _write(out, shot, size, seed), shots):
                 counts[category] += len(written)
                 for path in written:
@@ -125,6 +131,15 @@ def _save(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     # noise hardly compresses: a higher level costs time and saves little
     Image.fromarray(pixels).save(unfinished, format="PNG", compress_level=3)
     unfinished.replace(path)
+
+
+def _mark(folder: Path, size: int, seed: int) -> Path:
+    """Say in the folder itself that these are drawings, whatever the category's name and wherever it goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {"generated_by": f"anomalyvfm {__version__}", "size": size, "seed": seed}
+    path = folder / GENERATED
+    path.write_text(json.dumps(drawn) + "\n", encoding="utf-8")
+    return path
 
 
 def _claim(out: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m anomalyvfm` is the command."""
+
+from anomalyvfm.cli import main
+
+main()

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench bench-scaling bench-metrics lock clean
+.PHONY: install demo test test-slow lint bench bench-scaling bench-metrics bench-adaptation trials lock clean
 
 install: $(STAMP)
 
@@ -38,6 +38,12 @@ bench-scaling: install
 
 bench-metrics: install
 	$(BIN)/python benchmarks/metrics.py
+
+bench-adaptation: install
+	$(BIN)/python benchmarks/adaptation.py
+
+trials: install
+	$(BIN)/python benchmarks/trials.py --table
 
 # Exact versions for every Python from 3.10 on. torch pins its own CUDA packages, so they are left to it:
 # a CPU build of torch then installs none.

@@ -132,7 +132,7 @@ def test_without_validation_every_image_is_learned_and_calibrates() -> None:
 
 def test_cross_fitted_scores_are_those_of_models_that_have_not_seen_the_image() -> None:
     images = good(6)
-    whole = Detector("v2", SMALL | {"calibration.folds": 6}, device="cpu").fit(images)
+    whole = Detector("v2", SMALL, device="cpu").fit(images)
     others = [fitted(images[:i] + images[i + 1 :], good(2, seed=1)) for i in range(6)]
     expected = []
     for image, other in zip(images, others, strict=True):
@@ -146,8 +146,8 @@ def test_cross_fitted_scores_are_those_of_models_that_have_not_seen_the_image() 
 
 def test_equal_images_do_not_calibrate_one_another() -> None:
     images = good(8)
-    once = Detector("v2", SMALL | {"calibration.folds": 8}, device="cpu").fit(images)
-    doubled = Detector("v2", SMALL | {"calibration.folds": 8}, device="cpu").fit(images + images)
+    once = Detector("v2", SMALL, device="cpu").fit(images)
+    doubled = Detector("v2", SMALL, device="cpu").fit(images + images)
     # A double in another fold would bring the score down to that of a learned image.
     assert np.median(doubled.calibration_.opinions[:, 0]) > 0.8 * np.median(once.calibration_.opinions[:, 0])
 

@@ -111,8 +111,8 @@ def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> No
     scorer = detector.scorer_
     assert isinstance(scorer, PositionalScorer)
     cells = np.concatenate(
-        [scorer._patches._cells(features.patches).double().numpy() for features in batches], axis=1
-    )
+        [scorer._patches._cells(features).double().numpy() for features in batches], axis=1
+    )[:, :, scorer.given :]
     within = cells - cells.mean(1, keepdims=True)
     pooled = np.einsum("pnd,pne->de", within, within) / (len(cells) * (cells.shape[1] - 1))
     variances = within.var(1, ddof=1)

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalyvfm.adapters import Adapter, Form, InEncoderAdapter, build, load_tensors
+from anomalyvfm.adapters import (
+    Adapter,
+    Form,
+    InEncoderAdapter,
+    build,
+    check_rank,
+    encoder_of,
+    load_tensors,
+)
 from anomalyvfm.backbones.features import Backbone
 from anomalyvfm.data import Canvas
 from anomalyvfm.errors import InputError
@@ -99,23 +107,41 @@ def orders_for(settings: AdaptedPreset, group: Group, seed: int) -> list[Order]:
     return orders(chosen, settings.synthesis.count, seed)
 
 
+def check_trainable(settings: AdaptedPreset, backbone: Backbone) -> None:
+    """Raise InputError where these settings cannot train with this backbone, whatever the images."""
+    lora = settings.lora
+    plans = [plan_for(settings, group) for group in PLANS[settings.name]]
+    # The group is not known yet: the least rank any group would get.
+    check_rank(backbone.channels, min(plan.rank for plan in plans))
+    _training_settings(settings, plans[0], seed=0)
+    if lora.where == "features":
+        if lora.dora:
+            raise InputError(
+                "lora.dora=true goes with lora.where=encoder: it changes the encoder's own weights"
+            )
+        return
+    encoder_of(backbone)
+    if plans[0].form == "multiscale":
+        raise InputError(
+            f"{settings.name} joins features of several scales after the backbone: LoRA inside the encoder"
+            " goes with v1.1, v1.2 and v1.4"
+        )
+    if settings.training.rows == "patches":
+        raise InputError("training.rows=patches goes with lora.where=features: the encoder learns summaries")
+
+
 def new_adapter(
     settings: AdaptedPreset, plan: Plan, backbone: Backbone, seed: int
 ) -> Adapter | InEncoderAdapter:
     """An untrained adapter of features, or of the backbone, which it then changes in place.
 
-    Raises InputError where the backbone or the version cannot be adapted that way, and for a rank above the
-    features' dimensions.
+    Raises InputError where the backbone cannot be adapted that way, and for a rank above the features'
+    dimensions.
     """
     lora = settings.lora
     if lora.where == "features":
         return build(
             plan.form, backbone.channels, rank=plan.rank, alpha=plan.alpha, dropout=lora.dropout, seed=seed
-        )
-    if plan.form == "multiscale":
-        raise InputError(
-            f"{settings.name} joins features of several scales after the backbone: LoRA inside the encoder"
-            " goes with v1.1, v1.2 and v1.4"
         )
     return InEncoderAdapter(backbone, plan.rank, plan.alpha, lora.dropout, dora=lora.dora, seed=seed)
 
@@ -145,6 +171,12 @@ def adapt(
     Row i of ``good`` is ``images[i]``. Raises InputError where defects cannot be made of these images, and
     where training cannot be done or go on; what is large lies beside ``good`` on disk.
     """
+    check_trainable(settings, extractor.backbone)
+    if len(good) < 2:
+        raise InputError(
+            f"{len(good)} good image{'s' * (len(good) != 1)} to train on, beside those that calibrate;"
+            " at least 2 are needed to make synthetic defects from"
+        )
     group = group_for(category, images, good.summaries())
     plan = plan_for(settings, group)
     wanted = orders_for(settings, group, seed)
@@ -159,17 +191,7 @@ def adapt(
         adapter,
         Head(adapter.width, outputs=2 if training.loss == "confidence-map" else 1, seed=seed),
         made,
-        TrainingSettings(
-            epochs=plan.epochs,
-            batch=training.batch,
-            learning_rate=training.learning_rate,
-            weight_decay=training.weight_decay,
-            loss=training.loss,
-            temperature=training.temperature,
-            parts=training.parts,
-            precision=training.precision,
-            seed=seed,
-        ),
+        _training_settings(settings, plan, seed),
         device=str(extractor.backbone.device),
         checkpoint=checkpoint,
         track=track,
@@ -185,6 +207,21 @@ def adapt(
         {stage: counts[stage] for stage in STAGES},
         curve.epochs,
         curve.seconds,
+    )
+
+
+def _training_settings(settings: AdaptedPreset, plan: Plan, seed: int) -> TrainingSettings:
+    training = settings.training
+    return TrainingSettings(
+        epochs=plan.epochs,
+        batch=training.batch,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        loss=training.loss,
+        temperature=training.temperature,
+        parts=training.parts,
+        precision=training.precision,
+        seed=seed,
     )
 
 
@@ -226,8 +263,6 @@ def _images_and_synthetic(
     track: Tracker,
 ) -> TrainingData:
     """The images themselves, on disk: with LoRA inside the encoder every step runs the backbone."""
-    if settings.training.rows == "patches":
-        raise InputError("training.rows=patches goes with lora.where=features: the encoder learns summaries")
 
     def seen(image: Image8) -> Tensor:
         return torch.from_numpy(extractor.place(image).views[0])

@@ -150,8 +150,9 @@ def _run(
     pipeline: Pipeline, category: Category, seed: int, backbone: RememberingBackbone, device: str
 ) -> Run:
     settings = pipeline.settings
-    in_encoder = isinstance(settings, AdaptedPreset) and settings.lora.where == "encoder"
+    lora = settings.lora if isinstance(settings, AdaptedPreset) else None
     # LoRA inside the encoder changes the network, so it gets one of its own.
+    in_encoder = lora is not None and lora.enabled and lora.where == "encoder"
     detector = Detector(settings, device=device, seed=seed, backbone=None if in_encoder else backbone)
     before = backbone.seconds_saved
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 _THUMBNAIL = 224
 
@@ -18,8 +18,7 @@ def contact_sheet(pictures: list[tuple[NDArray[np.uint8], str]], columns: int = 
     pen = ImageDraw.Draw(sheet)
     for index, (picture, text) in enumerate(pictures):
         left, top = gap + index % columns * cell[0], gap + index // columns * cell[1]
-        thumbnail = Image.fromarray(picture)
-        thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        thumbnail = ImageOps.contain(Image.fromarray(picture), (_THUMBNAIL, _THUMBNAIL))
         sheet.paste(thumbnail, (left, top + caption))
         pen.text((left, top + 2), text, fill="black", font_size=14)
     return np.asarray(sheet)

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from anomalyvfm import __version__, backbones
-from anomalyvfm.adaptation import Adaptation, GoodImages, adapt, scales_of, stored_adapter
-from anomalyvfm.adapters import Adapter, InEncoderAdapter, to_tensors
+from anomalyvfm.adaptation import Adaptation, GoodImages, adapt, check_trainable, scales_of, stored_adapter
+from anomalyvfm.adapters import Adapter, InEncoderAdapter, digest, to_tensors
 from anomalyvfm.backbones.features import Backbone
 from anomalyvfm.calibration import Array, Calibration, GoodScores, images_needed
 from anomalyvfm.cross_fitting import cross_fit
 from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, open_dataset
+from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import Extracted, Extractor, ImageSource, describe, readable_sizes
 from anomalyvfm.feature_store import FeatureStore
@@ -35,7 +36,6 @@ from anomalyvfm.presets import (
     stored_preset,
 )
 from anomalyvfm.scoring.adapted import AdaptedScorer, with_token
-from anomalyvfm.scoring.grid import Grid
 from anomalyvfm.scoring.positional import PositionalScorer
 from anomalyvfm.scoring.scorer import Scorer
 from anomalyvfm.tracking import Tracker, untracked
@@ -150,6 +150,7 @@ class Detector:
         """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
         settings = self.settings.calibration
         assert isinstance(settings, CrossFittingSettings)
+        assert isinstance(self.scorer_, PositionalScorer)
         judged = set(np.random.default_rng(self.seed).permutation(len(images))[: settings.images].tolist())
         few = len(validation) < images_needed(settings.false_alarm_rate)
         store, keys = FeatureStore(folder / "features"), []
@@ -169,9 +170,7 @@ class Detector:
         scores = GoodScores()
         self._score(validation, scores, track)
         if len(scores) < images_needed(settings.false_alarm_rate) and len(store) > 1:
-            cross_fit(
-                self.scorer_, store, keys, settings.folds, self.settings.batch, self.seed, scores, track
-            )
+            cross_fit(self.scorer_, store, keys, self.settings.batch, self.seed, scores, track)
         self._set_calibration(scores, len(images) + len(validation))
 
     def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
@@ -259,6 +258,15 @@ class Detector:
             verdicts = self._verdicts(batch, keep_pixels)
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
+
+    def drift_test(self, images_between_false_alarms: float, seed: int = 0) -> DriftTest:
+        """A running test whether good images still score as those that calibrated."""
+        calibration = self.calibration_
+        # Cross-fitted scores are not quite exchangeable with new ones: those are compared with one another.
+        cross_fitted = isinstance(self.settings, GaussianPreset)
+        return DriftTest(
+            calibration.scores, calibration.threshold, images_between_false_alarms, seed, cross_fitted
+        )
 
     def _verdicts(self, batch: Extracted, keep_pixels: bool) -> Iterator[Verdict]:
         """One by one: maps at full resolution, once asked for, then live no longer than their verdict."""
@@ -384,8 +392,14 @@ class Detector:
         assert isinstance(settings, GaussianPreset)
         self._extractor = Extractor(backbone, self.canvas_, settings.image, settings.batch)
         gaussian = settings.gaussian
-        grid = Grid.within(*self._extractor.grid, backbone.channels, gaussian.max_mb, gaussian.dimensions)
-        self.scorer_ = PositionalScorer(grid, backbone.summary_channels, gaussian, backbone.device, tensors)
+        self.scorer_ = PositionalScorer(
+            self._extractor.grid,
+            backbone.channels,
+            backbone.summary_channels,
+            gaussian,
+            backbone.device,
+            tensors,
+        )
 
     def _fit_adapted(
         self,
@@ -399,6 +413,7 @@ class Detector:
         """Learn, by an adapter trained on them where there is one, images that do not calibrate."""
         learned, held_out = (images, validation) if validation else self._split(images, settings)
         if settings.lora.enabled:
+            check_trainable(settings, self._require_extractor().backbone)  # before the backbone runs
             self._adapt_and_learn(learned, settings, folder, track, checkpoint)
         else:
             self._learn(learned, 1, track, "learning")
@@ -470,6 +485,7 @@ class Detector:
             "canvas": asdict(self.canvas_),
             "image": self.settings.image.model_dump(mode="json"),
             **self.scorer_.identity(),
+            "encoder": None if self._in_encoder is None else digest(self._in_encoder),
         }
 
     def _require_extractor(self) -> Extractor:

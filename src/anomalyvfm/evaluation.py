@@ -181,8 +181,9 @@ def _learned(detector: Detector) -> Learned | None:
     n, cells = statistics.count, statistics.cells
     if n < 2:
         return None
-    total = statistics.total.cpu().numpy()
-    outer = statistics.outer.cpu().numpy()
+    given = detector.scorer_.given
+    total = statistics.total[:, given:].cpu().numpy()
+    outer = statistics.outer[:, given:, given:].cpu().numpy()
     pooled = (outer.sum(0) - total.T @ total / n) / (cells * (n - 1))
     variances = (np.einsum("pdd->pd", outer) - total**2 / n) / (n - 1)  # the diagonals, not copied
     # Each channel in its own unit, so that no channel decides alone.

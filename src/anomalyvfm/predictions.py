@@ -1,4 +1,4 @@
-"""Judge many images and write down what was found: ``predictions.jsonl`` and ``maps/``."""
+"""Judge many images and write down what was found: ``predictions.jsonl``, ``maps/``, ``drift.json``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from anomalyvfm.data import ImageError, read_many
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.detector import Detector
+from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
 from anomalyvfm.extraction import read_source
 from anomalyvfm.model_file import unwritable
@@ -36,6 +37,8 @@ class Tally:
     images: int = 0
     anomalous: int = 0
     errors: int = 0
+    drift: dict[str, Any] | None = None
+    """The drift test's outcome, where one was asked for."""
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:
@@ -55,12 +58,17 @@ def find_images(places: Sequence[Path]) -> list[Path]:
 
 
 def write_predictions(
-    detector: Detector, images: Sequence[Path], out: Path, track: Tracker = untracked
+    detector: Detector,
+    images: Sequence[Path],
+    out: Path,
+    track: Tracker = untracked,
+    drift: DriftTest | None = None,
 ) -> Tally:
     """Judge ``images`` in order; write a line each to ``predictions.jsonl`` and a picture each to ``maps/``.
 
     The lines grow under the name ``predictions.jsonl.partial``, which becomes ``predictions.jsonl`` when
-    complete: a killed run leaves every finished line, and cannot be mistaken for a whole one.
+    complete: a killed run leaves every finished line, and cannot be mistaken for a whole one. ``drift``
+    takes in the scores in the same order; its outcome and state end in ``drift.json``.
     """
     maps = out / "maps"
     names = _MapNames()
@@ -83,19 +91,25 @@ def write_predictions(
     )
     try:
         maps.mkdir(parents=True, exist_ok=True)
-        (out / "predictions.jsonl").unlink(missing_ok=True)  # of an earlier run: its pictures give way too
+        for earlier in ("predictions.jsonl", "drift.json"):  # of another run: its pictures give way too
+            (out / earlier).unlink(missing_ok=True)
         partial = out / "predictions.jsonl.partial"
         with partial.open("w", encoding="utf-8") as stream:
             # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
             finished = read_many(judged, finish)
-            for _, line in track(finished, len(images), "judging"):
+            for (_, verdict, _), line in track(finished, len(images), "judging"):
                 assert isinstance(line, dict)
                 stream.write(json.dumps(line, allow_nan=False) + "\n")
                 tally.images += 1
                 tally.errors += "error" in line
                 tally.anomalous += line.get("anomalous", False)
+                if drift is not None and isinstance(verdict, Verdict) and "error" not in line:
+                    drift.add(verdict.score)
             stream.flush()
             os.fsync(stream.fileno())
+        if drift is not None:
+            tally.drift = drift.summary()
+            save_drift(drift, out / "drift.json")
         partial.replace(out / "predictions.jsonl")
     except OSError as error:  # every finished line stays in the partial file
         raise unwritable(out, error) from None
@@ -106,6 +120,14 @@ def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """Write a PNG under a temporary name, then rename it."""
     partial = path.with_name(f".{path.name}.partial")
     Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
+    partial.replace(path)
+
+
+def save_drift(drift: DriftTest, path: Path) -> None:
+    """Write the state of a drift test, from which it goes on, under a temporary name, then rename it."""
+    partial = path.with_name(f".{path.name}.partial")
+    body = {"says": drift.describe(), **drift.as_dict()}
+    partial.write_text(json.dumps(body, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 

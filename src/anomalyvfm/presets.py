@@ -59,6 +59,9 @@ class GaussianSettings(_Settings):
         None, ge=1, description="feature dimensions kept by a random projection; none: as many as fit max_mb"
     )
     max_mb: float = Field(125.0, gt=0, description="bound on the size of the stored sums, MB")
+    given: int = Field(
+        64, ge=0, description="random directions of the image's summary that cells are conditioned on"
+    )
     prior_images: float = Field(20.0, gt=0, description="weight of the pooled covariance, counted in images")
     top: float = Field(
         0.02,
@@ -92,7 +95,6 @@ class HoldoutSettings(CalibrationSettings):
 class CrossFittingSettings(CalibrationSettings):
     """Scores of the learned images themselves, each without its own share in what was learned."""
 
-    folds: int = Field(10, ge=2, description="images of one fold are judged by what the others have taught")
     images: int = Field(1000, ge=2, description="at most so many learned images are judged that way")
 
 
@@ -115,7 +117,9 @@ class TrainingPlan(_Settings):
     """How the adapter is trained; `training.settings` says what each means."""
 
     epochs: int | None = Field(None, ge=1, description="none: the version's for the category")
-    batch: int = Field(32, ge=2, description="rows a step, half of them normal and half synthetic")
+    batch: int = Field(
+        32, ge=2, multiple_of=2, description="rows a step, half of them normal and half synthetic"
+    )
     learning_rate: float = Field(1e-4, gt=0, description="of AdamW")
     weight_decay: float = Field(1e-5, ge=0, description="of AdamW")
     loss: Literal["weighted", "confidence-map"] = Field(
@@ -133,7 +137,7 @@ class SynthesisSettings(_Settings):
     """The synthetic defects the adapter is trained against."""
 
     count: int = Field(90, ge=1, description="synthetic images a category")
-    severity: float = Field(1.0, gt=0, description="how strong the defects are")
+    severity: float = Field(1.0, gt=0, le=1, description="how strong the defects are, 1: as in the pipelines")
     leave_out: Literal["texture", "structural", "contextual"] | None = Field(
         None, description="a stage to do without, as in an ablation"
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anomalyvfm import backbones
-from anomalyvfm.backbones.image_threads import image_threads
+from anomalyvfm.core_threads import core_threads
 from anomalyvfm.errors import InputError
 
 STRIDES = (2, 4, 8, 16, 16, 32, 32)
@@ -197,9 +197,9 @@ def test_anything_but_a_batch_of_rgb_images_is_an_error(shape: tuple[int, ...]) 
         backbones.load("efficientnet-lite0")(torch.zeros(shape, dtype=torch.uint8))
 
 
-def test_image_threads_leave_other_threads_their_cores() -> None:
+def test_core_threads_leave_other_threads_their_cores() -> None:
     before = torch.get_num_threads()
-    pool = image_threads(3)
+    pool = core_threads(3)
     assert set(pool.map(lambda _: torch.get_num_threads(), range(9))) == {1}
     seen: list[int] = []
     other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))

@@ -37,6 +37,9 @@ class SeededDropout(nn.Module):
         kept.bernoulli_(1 - self.share, generator=self._generator)
         return x * kept[start:stop] / (1 - self.share)
 
+    def extra_repr(self) -> str:
+        return f"{self.share:g}"
+
 
 def begin_batch(model: nn.Module, seed: int, start: int, stop: int, batch: int) -> None:
     """:meth:`SeededDropout.begin` for every dropout of a model, each with a seed of its own."""

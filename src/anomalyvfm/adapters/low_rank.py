@@ -29,6 +29,10 @@ class LowRank(nn.Module):
         update: Tensor = self.scale * self.dropout(x @ self.a @ self.b)
         return update
 
+    def extra_repr(self) -> str:
+        width, rank = self.a.shape
+        return f"{width}, rank={rank}, scale={self.scale:g}"
+
 
 def check_rank(width: int, rank: int) -> None:
     """Raise InputError for a rank that is none in this many feature dimensions."""

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anomalyvfm.backbones.features import Backbone, resolve_device, resolve_layers, resolve_precision
-from anomalyvfm.backbones.image_threads import image_threads
 from anomalyvfm.backbones.names import LITE_PACKAGES
 from anomalyvfm.backbones.weight_hash import hash_weights
+from anomalyvfm.core_threads import core_threads
 from anomalyvfm.errors import InputError
 
 DEFAULT_LAYERS = (4, 5)
@@ -101,7 +101,7 @@ class EfficientNetLite(Backbone):
             return self._joined(images)
         # One by one even where there is one: an image's features are then the same to the last bit, whatever
         # it is batched with.
-        per_image = list(image_threads(torch.get_num_threads()).map(self._in_thread, images.unsqueeze(1)))
+        per_image = list(core_threads(torch.get_num_threads()).map(self._in_thread, images.unsqueeze(1)))
         patches, summaries = zip(*per_image, strict=True)
         return torch.cat(patches), torch.cat(summaries)
 

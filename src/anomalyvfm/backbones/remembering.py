@@ -56,9 +56,11 @@ class RememberingBackbone(Backbone):
         if missing:
             started = time.perf_counter()
             patches, summaries = self._backbone._features(images[missing])
+            # A GPU has computed them only once they are here.
+            patches, summaries = patches.float().cpu(), summaries.float().cpu()
             seconds = (time.perf_counter() - started) / len(missing)
             for i, row, summary in zip(missing, patches, summaries, strict=True):
-                self._remember(keys[i], row.float().cpu(), summary.float().cpu(), seconds)
+                self._remember(keys[i], row, summary, seconds)
         known = set(range(len(keys))).difference(missing)
         self.seconds_saved += sum(self._places[keys[i]].seconds for i in known)
         found = [self._recall(key) for key in keys]

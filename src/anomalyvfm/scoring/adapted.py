@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from anomalyvfm.adapters import Adapter, to_tensors
+from anomalyvfm.adapters import Adapter, digest, to_tensors
 from anomalyvfm.backbones.features import PatchFeatures
 from anomalyvfm.scoring.empirical import Empirical
 from anomalyvfm.scoring.scorer import Distances, Scorer, under
@@ -27,6 +26,7 @@ class AdaptedScorer(Scorer):
 
     weights = (1.0,)
     rows = 1
+    given = 0
 
     def __init__(
         self,
@@ -66,11 +66,7 @@ class AdaptedScorer(Scorer):
         _ = self._gaussians
 
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256()
-        if self.adapter is not None:
-            for name, tensor in sorted(to_tensors(self.adapter, "adapter").items()):
-                digest.update(name.encode() + tensor.numpy().tobytes())
-        return {"adapter": digest.hexdigest()}
+        return {"adapter": None if self.adapter is None else digest(self.adapter)}
 
     def to_tensors(self) -> dict[str, Tensor]:
         return {

@@ -5,40 +5,56 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from anomalyvfm.core_threads import core_threads
 from anomalyvfm.scoring.statistics import Statistics
 
 # Cells handled at once when factoring: bounds the temporary arrays, whatever the grid.
-_CHUNK = 256
+_CHUNK = 16
 
 
 class Gaussian:
-    """Means (P, D) and whitening matrices (P, D, D) derived from the sums; float32.
+    """Means (P, D) and whitening matrices (P, D − G, D) derived from the sums; float32.
+
+    Of D dimensions the first ``given`` G are known beforehand, and distances are those of the others
+    conditioned on them: a vector whitened by the inverse of the covariance's Cholesky factor has its
+    conditional residuals in the last D − G coordinates (Eaton 1983, "Multivariate Statistics", section 3.4).
+    With G = 0 that is the plain Mahalanobis distance.
 
     The covariance of cell p is the posterior mean under an inverse-Wishart prior centred on the
     covariance pooled over all cells: (n·S_p + k·S_pool) / (n + k), with k the prior's weight in images.
     With few images it tends to the pooled covariance, with many to the cell's own (Friedman, 1989,
-    "Regularized Discriminant Analysis", eq. 16-18, with an amount that follows n).
+    "Regularized Discriminant Analysis", eq. 16-18, with an amount that follows n). What is given is the same
+    in all cells, so there is nothing to pool: its prior has its mean variance on the diagonal besides, which
+    makes the regression on it a ridge regression.
     """
 
-    def __init__(self, statistics: Statistics, prior_images: float) -> None:
+    def __init__(self, statistics: Statistics, prior_images: float, given: int = 0) -> None:
         n = statistics.count
         cells, dims = statistics.cells, statistics.dimensions
         mean = statistics.total / n
         prior = _pooled(statistics, mean)
-        whitener = torch.empty(cells, dims, dims, dtype=torch.float32, device=mean.device)
+        prior.diagonal()[:given].add_(prior.diagonal()[:given].mean() if given else 0)
+        whitener = torch.empty(cells, dims - given, dims, dtype=torch.float32, device=mean.device)
         identity = torch.eye(dims, dtype=torch.float64, device=mean.device)
+
         # A cell's n counts feature vectors; the prior's weight is in the same unit.
-        for start in range(0, cells, _CHUNK):
+        def whiten(start: int) -> None:
             part = slice(start, start + _CHUNK)
             scatter = statistics.outer[part] - n * mean[part, :, None] * mean[part, None, :]
             covariance = (scatter + prior_images * prior) / (n + prior_images)
             factor = torch.linalg.cholesky(covariance)
-            whitener[part] = torch.linalg.solve_triangular(factor, identity, upper=False).float()
+            whitener[part] = torch.linalg.solve_triangular(factor, identity, upper=False)[:, given:].float()
+
+        if mean.device.type == "cpu":
+            list(core_threads(torch.get_num_threads()).map(whiten, range(0, cells, _CHUNK)))
+        else:
+            for start in range(0, cells, _CHUNK):
+                whiten(start)
         self.mean = mean.float()
         self.whitener = whitener
 
     def distance(self, features: Tensor) -> Tensor:
-        """Squared Mahalanobis distances (P, N) of (P, N, D) features, divided by D.
+        """Squared Mahalanobis distances (P, N) of (P, N, D) features, divided by D − G.
 
         On images like those learned from, the value is about 1 whatever the dimension.
         """

@@ -32,14 +32,19 @@ class Grid:
     dimensions: int
 
     @classmethod
-    def within(cls, height: int, width: int, channels: int, max_mb: float, dimensions: int | None) -> Grid:
-        """The finest grid, then the most dimensions, whose stored float64 sums stay under ``max_mb``."""
+    def within(
+        cls, height: int, width: int, channels: int, max_mb: float, dimensions: int | None, given: int = 0
+    ) -> Grid:
+        """The finest grid, then the most dimensions, whose stored float64 sums stay under ``max_mb``.
+
+        ``given`` is how many dimensions beside those of the features each cell's sums hold.
+        """
         wanted = min(channels, dimensions or channels)
         step = 1
         while True:
             cells = math.ceil(height / step) * math.ceil(width / step)
             entries = max_mb * 1e6 / 8 / cells  # d(d+1)/2 outer products and d sums a cell
-            affordable = int((math.sqrt(9 + 8 * entries) - 3) / 2)
+            affordable = int((math.sqrt(9 + 8 * entries) - 3) / 2) - given
             if affordable >= min(wanted, _FEWEST_DIMENSIONS) or cells == 1:
                 return cls(height, width, channels, step, max(1, min(wanted, affordable)))
             step += 1
@@ -50,12 +55,7 @@ class Grid:
 
     def projection(self) -> Tensor | None:
         """Orthonormal columns (channels, dimensions), the same on every machine; None to keep all."""
-        if self.dimensions == self.channels:
-            return None
-        # Signs from the generator's raw bits: unlike normal draws, these never change between versions.
-        bits = np.random.PCG64(0).random_raw(self.channels * self.dimensions) >> np.uint64(63)
-        signs = 1 - 2 * bits.astype(np.float64).reshape(self.channels, self.dimensions)
-        return torch.from_numpy(np.linalg.qr(signs).Q).float()
+        return None if self.dimensions == self.channels else orthonormal(self.channels, self.dimensions)
 
     def to_cells(self, patches: Tensor) -> Tensor:
         """(B, H, W, D) features to (P, B·step², D); a border that does not fill a cell is repeated."""
@@ -76,3 +76,11 @@ class Grid:
         rows, columns = math.ceil(self.height / s), math.ceil(self.width / s)
         blocks = values.reshape(rows, columns, images, s, s).permute(2, 0, 3, 1, 4)
         return blocks.reshape(images, rows * s, columns * s)[:, : self.height, : self.width]
+
+
+def orthonormal(channels: int, dimensions: int) -> Tensor:
+    """Orthonormal columns (channels, dimensions), drawn at random once and for all."""
+    # Signs from the generator's raw bits: unlike normal draws, these never change between versions.
+    bits = np.random.PCG64(0).random_raw(channels * dimensions) >> np.uint64(63)
+    signs = 1 - 2 * bits.astype(np.float64).reshape(channels, dimensions)
+    return torch.from_numpy(np.linalg.qr(signs).Q).float()

@@ -7,14 +7,21 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from anomalyvfm.backbones.features import PatchFeatures
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.scoring.gaussian import Gaussian
-from anomalyvfm.scoring.grid import Grid
+from anomalyvfm.scoring.grid import Grid, orthonormal
 from anomalyvfm.scoring.statistics import Statistics
 
 
 class PatchScorer:
-    """A Gaussian at every cell of the feature grid.
+    """A Gaussian at every cell of the feature grid, conditioned on the image's summary.
+
+    Good parts differ in ways that move all their features together: the batch, the light, the wear of a
+    tool. The summary knows these, and what a cell shows is judged by what such an image leads to expect
+    there. The summary counts by ``given`` random directions of it, which the sums hold before each
+    cell's features: p(cell | summary) then needs no other kind of sum, and the summary's own distance
+    completes it to p(summary, cell).
 
     What it has learned is ``statistics``; the Gaussians are derived from it when a distance is first asked
     for, and again after :meth:`learn` changed it.
@@ -23,19 +30,23 @@ class PatchScorer:
     def __init__(
         self,
         grid: Grid,
+        given: int,
+        summary_channels: int,
         settings: GaussianSettings,
         device: torch.device,
         statistics: Statistics | None = None,
     ) -> None:
         self.grid = grid
         self.settings = settings
-        self.statistics = statistics or Statistics(grid.cells, grid.dimensions, device)
+        self.given = given
+        self.statistics = statistics or Statistics(grid.cells, self.given + grid.dimensions, device)
         projection = grid.projection()
         self._projection = None if projection is None else projection.to(device)
+        self._of_summary = orthonormal(summary_channels, given).to(device) if given else None
 
-    def learn(self, patches: Tensor, sign: int = 1) -> None:
-        """Add (B, H, W, C) features of good images to the sums, or with ``sign=-1`` take them back."""
-        self.statistics.add(self._cells(patches), sign)
+    def learn(self, features: PatchFeatures, sign: int = 1) -> None:
+        """Add features of good images to the sums, or with ``sign=-1`` take them back."""
+        self.statistics.add(self._cells(features), sign)
         self.forget_derived()
 
     def merge(self, other: PatchScorer) -> None:
@@ -43,10 +54,10 @@ class PatchScorer:
         self.statistics.merge(other.statistics)
         self.forget_derived()
 
-    def distances(self, patches: Tensor) -> Tensor:
-        """Mahalanobis distances (B, H, W) of (B, H, W, C) features; about 1 on good images."""
-        squared = self._gaussian.distance(self._cells(patches))
-        return self.grid.to_map(squared, len(patches)).sqrt()
+    def distances(self, features: PatchFeatures) -> Tensor:
+        """Mahalanobis distances (B, H, W); about 1 on good images."""
+        squared = self._gaussian.distance(self._cells(features))
+        return self.grid.to_map(squared, len(features.patches)).sqrt()
 
     def image_scores(self, distances: Tensor) -> Tensor:
         """(B,) mean of the largest squared distances of (B, H, W): a defect is small, noise is everywhere."""
@@ -62,8 +73,13 @@ class PatchScorer:
 
     @cached_property
     def _gaussian(self) -> Gaussian:
-        return Gaussian(self.statistics, self.settings.prior_images * self.grid.step**2)
+        return Gaussian(self.statistics, self.settings.prior_images * self.grid.step**2, self.given)
 
-    def _cells(self, patches: Tensor) -> Tensor:
-        kept = patches if self._projection is None else patches @ self._projection
-        return self.grid.to_cells(kept)
+    def _cells(self, features: PatchFeatures) -> Tensor:
+        """(P, B·step², G + D): the summary's directions, then the cell's features."""
+        kept = features.patches if self._projection is None else features.patches @ self._projection
+        cells = self.grid.to_cells(kept)
+        if self._of_summary is None:
+            return cells
+        given = (features.summary @ self._of_summary).repeat_interleave(self.grid.step**2, dim=0)
+        return torch.cat([given.expand(len(cells), -1, -1), cells], dim=2)

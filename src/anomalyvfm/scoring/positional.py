@@ -24,26 +24,28 @@ class PositionalScorer(Scorer):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: tuple[int, int],
+        channels: int,
         summary_channels: int,
         settings: GaussianSettings,
         device: torch.device,
         tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.device = device
-        self.grid = grid
-        self.rows = -(-grid.height // grid.step)
+        self.given = min(settings.given, summary_channels)
+        self.grid = Grid.within(*grid, channels, settings.max_mb, settings.dimensions, self.given)
+        self.rows = -(-self.grid.height // self.grid.step)
         self.weights = (1.0, settings.summary_weight)
         patches, summary = (
             None if tensors is None else Statistics.from_tensors(under(dict(tensors), name), device)
             for name in ("patches", "summary")
         )
-        self._patches = PatchScorer(grid, settings, device, patches)
+        self._patches = PatchScorer(self.grid, self.given, summary_channels, settings, device, patches)
         self._summary = SummaryScorer(summary_channels, device, summary)
         self.patches = self._patches.statistics
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
-        self._patches.learn(features.patches, sign)
+        self._patches.learn(features, sign)
         self._summary.learn(features.summary, sign)
 
     def merge(self, other: Self) -> None:
@@ -51,15 +53,25 @@ class PositionalScorer(Scorer):
         self._summary.merge(other._summary)
 
     def distances(self, features: PatchFeatures) -> Distances:
-        cells = self._patches.distances(features.patches)
+        cells = self._patches.distances(features)
         opinions = (self._patches.image_scores(cells), self._summary.image_scores(features.summary))
         return Distances(cells, torch.stack(opinions, 1))
+
+    def learn_map(self, features: PatchFeatures, sign: int = 1) -> None:
+        """As :meth:`learn`, but of the cells alone: what comes and goes while a map is cross-fitted."""
+        self._patches.learn(features, sign)
+
+    def distances_without(self, features: PatchFeatures, copies: Tensor) -> Distances:
+        """Of images that the map has not learned, and the summary has, each ``copies`` (B,) times."""
+        cells = self._patches.distances(features)
+        summary = self._summary.image_scores_without(features.summary, copies)
+        return Distances(cells, torch.stack((self._patches.image_scores(cells), summary), 1))
 
     def derive(self) -> None:
         self._patches.derive()
 
     def identity(self) -> dict[str, Any]:
-        return {"grid": asdict(self.grid)}
+        return {"grid": asdict(self.grid), "given": self.given}
 
     def to_tensors(self) -> dict[str, Tensor]:
         return {

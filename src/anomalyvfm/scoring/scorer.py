@@ -36,13 +36,15 @@ class Scorer(ABC):
     """Knows good images by sums over their features, on a ``device``.
 
     ``weights`` (K) are those of its opinions in the score. ``patches`` are the sums of patch features at
-    each of its cells, which lie in ``rows`` rows over the image.
+    each of its cells, which lie in ``rows`` rows over the image; the first ``given`` dimensions are not the
+    cell's own.
     """
 
     device: torch.device
     weights: tuple[float, ...]
     patches: Statistics
     rows: int
+    given: int
 
     @abstractmethod
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:

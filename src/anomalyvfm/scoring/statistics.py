@@ -30,6 +30,12 @@ class Statistics:
     def dimensions(self) -> int:
         return self.total.shape[1]
 
+    def copy(self) -> Statistics:
+        """The same sums, to be changed on their own."""
+        copied = Statistics(0, 0)
+        copied.count, copied.total, copied.outer = self.count, self.total.clone(), self.outer.clone()
+        return copied
+
     def add(self, features: Tensor, sign: int = 1) -> None:
         """Add (or with ``sign=-1`` take back) the vectors of (P, N, D) features, N for each cell."""
         exact = features.to(self.total)

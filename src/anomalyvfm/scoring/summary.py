@@ -10,6 +10,9 @@ from torch import Tensor
 from anomalyvfm.scoring.gaussian import Gaussian
 from anomalyvfm.scoring.statistics import Statistics
 
+# There are no other cells to pool over: the prior is the covariance's own diagonal.
+_PRIOR_IMAGES = 3.0
+
 
 class SummaryScorer:
     """One Gaussian over the summary tokens of good images, learned as sums like a single cell."""
@@ -31,10 +34,23 @@ class SummaryScorer:
         """Squared Mahalanobis distances (B,) of (B, D) summaries, divided by D."""
         return self._gaussian.distance(summary[None])[0]
 
+    def image_scores_without(self, summary: Tensor, copies: Tensor) -> Tensor:
+        """As :meth:`image_scores`, of learned images as if they, each ``copies`` (B,) times, had not been.
+
+        Each by a Gaussian of its own: with fewer images than dimensions most of what keeps an image near the
+        others is itself, and no shortcut is accurate enough there.
+        """
+        scores = []
+        for row, count in zip(summary, copies.tolist(), strict=True):
+            others = self.statistics.copy()
+            for _ in range(count):
+                others.add(row[None, None], -1)
+            scores.append(Gaussian(others, _PRIOR_IMAGES).distance(row[None, None])[0, 0])
+        return torch.stack(scores)
+
     def forget_derived(self) -> None:
         self.__dict__.pop("_gaussian", None)
 
     @cached_property
     def _gaussian(self) -> Gaussian:
-        # There are no other cells to pool over: the prior is the covariance's own diagonal.
-        return Gaussian(self.statistics, prior_images=1.0)
+        return Gaussian(self.statistics, _PRIOR_IMAGES)

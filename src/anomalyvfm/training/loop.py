@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -114,7 +115,11 @@ def train(
         )
     step = _Step(_Trained(adapter, head), data, settings, processes)
     curve = Curve(steps_per_epoch(len(data.normal), len(data.synthetic), settings.batch))
-    identity = {"settings": asdict(settings), "data": _identity(data)} if checkpoint else {}
+    identity = (
+        {"settings": asdict(settings), "adapter": _digest(step.model), "data": _identity(data)}
+        if checkpoint
+        else {}
+    )
     done = 0
     if checkpoint and checkpoint.exists():
         state = load_checkpoint(checkpoint, step.model, step.optimizer, identity)
@@ -227,6 +232,11 @@ class _Step:
         rows = torch.stack((normal.to(self.processes.device), synthetic.to(self.processes.device)), dim=1)
         # Features may be kept in half precision; images stay the integers a backbone takes.
         return (rows.float() if rows.is_floating_point() else rows).flatten(0, 1)
+
+
+def _digest(model: nn.Module) -> str:
+    """Tells models of other layers, sizes or scales apart: their modules' representations name all that."""
+    return hashlib.blake2b(repr(model).encode(), digest_size=12).hexdigest()
 
 
 def _identity(data: TrainingData) -> dict[str, str]:

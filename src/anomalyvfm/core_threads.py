@@ -1,9 +1,10 @@
-"""A thread an image: how a small network keeps all cores busy.
+"""Threads of one core each: how many small pieces of work keep all cores busy.
 
-A layer of EfficientNet-Lite takes well under a millisecond. Splitting each layer over the cores makes them
-wait for one another at the end of every layer, and where anything else runs (decoding the next images, say)
-each wait can cost a slice of the scheduler. Whole images need no waiting at all. Measured on two busy cores,
-16 images of 256 px: 20 to 30 ms an image, against 50 to 100 ms with torch's own threads.
+Torch splits each operation over the cores, and they wait for one another at the end of it, spinning. Where
+an operation is short (a layer of EfficientNet-Lite takes well under a millisecond, the Cholesky factor of a
+cell's covariance hardly more) and anything else runs, such as decoding the next images, each wait can cost
+a slice of the scheduler. Whole images, and groups of cells, need no waiting at all. Measured on two busy
+cores, 16 images of 256 px: 20 to 30 ms an image, against 50 to 100 ms with torch's own threads.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 
 
 @functools.cache
-def image_threads(count: int) -> ThreadPoolExecutor:
+def core_threads(count: int) -> ThreadPoolExecutor:
     """`count` threads in each of which torch uses one core. Other threads keep the setting they have."""
     before = torch.get_num_threads()
     all_started = threading.Barrier(count)
@@ -27,7 +28,7 @@ def image_threads(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)  # for this thread, but also for MKL and for threads yet to come
         all_started.wait()
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="image")
+    pool = ThreadPoolExecutor(count, thread_name_prefix="core")
     for _ in pool.map(start, range(count)):
         pass
     torch.set_num_threads(before)  # gives those their cores back

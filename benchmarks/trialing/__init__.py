@@ -1,0 +1,1 @@
+"""Which scorer is best: features computed once, many ways to score them."""

@@ -1,0 +1,30 @@
+"""The command line: one file a command, each of which parses, calls and prints."""
+
+from __future__ import annotations
+
+import click
+
+from anomalyvfm import __version__
+from anomalyvfm.cli import compare, demo, doctor, evaluate, fit, generate, info, predict, submit, synthesize
+from anomalyvfm.cli.errors import OneLineErrors
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="anomalyvfm")
+def main() -> None:
+    """Learn good parts from good images alone; find and outline defects never seen."""
+
+
+for command in (
+    fit.fit,
+    predict.predict,
+    evaluate.evaluate,
+    compare.compare,
+    submit.submit,
+    generate.generate,
+    synthesize.synthesize,
+    info.info,
+    doctor.doctor,
+    demo.demo,
+):
+    main.add_command(command)

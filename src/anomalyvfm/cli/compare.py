@@ -1,0 +1,68 @@
+"""`anomalyvfm compare`: pipelines side by side on the same images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from anomalyvfm.cli.options import PATH, common, image_size, names, out, overrides, report, setting
+from anomalyvfm.errors import InputError
+
+
+@click.command()
+@click.argument("data", type=PATH)
+@out()
+@click.option("--presets", default="v1.1,v1.2,v1.3,v1.4,v2", show_default=True, help="Comma-separated.")
+@click.option("--categories", help="Comma-separated.  [default: all of DATA]")
+@click.option("--backbone", help="Name, or folder in the model hub's format.  [default: the presets']")
+@image_size("the presets'")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many, from --seed on."
+)
+@click.option(
+    "--baseline/--no-baseline", default=True, show_default=True, help="Also the features without LoRA."
+)
+@setting("A setting of every preset that has it.")
+@common
+def compare(
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    presets: str,
+    categories: str | None,
+    backbone: str | None,
+    image_size: int | None,
+    seeds: int,
+    baseline: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Fit and evaluate pipelines on the categories of DATA; write comparison.json, .md and .png.
+
+    A comparison that was interrupted, or is to have more pipelines or seeds, is continued by the same
+    command: runs that are in --out already are not made again.
+    """
+    from anomalyvfm.data import list_categories, open_dataset
+    from anomalyvfm.model_file import check_apart
+
+    check_apart(out, data)
+    chosen = list(dict.fromkeys(names(categories))) if categories else list_categories(data)
+    for name in chosen:
+        open_dataset(data, name, seed)  # a category that is not there is said at once
+    from anomalyvfm.comparison import compare as run_all
+    from anomalyvfm.comparison import open_comparison, pipelines
+    from anomalyvfm.progress import status
+    from anomalyvfm.reports.comparison import write_comparison
+
+    compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline)
+    open_comparison(out, overwrite)
+    with status("comparing") as say:
+        runs = run_all(data, chosen, compared, range(seed, seed + seeds), out, device, say)
+    text = write_comparison(runs, out, {one.label: one.settings.model_dump(mode="json") for one in compared})
+    if all(run.error is not None for run in runs):
+        raise InputError(f"no pipeline gave a result; the first: {runs[0].error}")
+    report(as_json, json.loads((out / "comparison.json").read_text()), lambda: click.echo(f"{text}→ {out}"))

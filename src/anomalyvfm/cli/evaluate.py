@@ -1,0 +1,86 @@
+"""`anomalyvfm evaluate`: measure a model on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anomalyvfm.cli.options import PATH, common, out, report, weights_moved
+
+_SHOWN_METRICS = (
+    "image_auroc",
+    "image_ap",
+    "image_f1",
+    "class_f1",
+    "false_alarm_rate",
+    "pixel_auroc",
+    "pixel_ap",
+    "aupro_0.30",
+    "aupro_0.05",
+    "seg_f1",
+)
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("data", type=PATH)
+@out()
+@click.option("--category", help="Which category of a data set's root.  [default: the one MODEL learned]")
+@weights_moved
+@common
+def evaluate(
+    model: Path,
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    category: str | None,
+    backbone: str | None,
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Measure MODEL on the labelled images of DATA; write metrics.json and the figures to --out."""
+    from anomalyvfm.data import list_categories, open_dataset
+    from anomalyvfm.model_file import check_apart, check_new, read_description
+
+    check_new(out, overwrite)
+    check_apart(out, model, data)
+    learned = read_description(model)["fitted_on"]["category"]
+    if category is None and learned in list_categories(data):
+        category = learned
+    images = open_dataset(data, category, seed)
+    from anomalyvfm.detector import Detector
+    from anomalyvfm.evaluation import evaluate as measure
+    from anomalyvfm.progress import bar
+
+    measured = measure(Detector.load(model, backbone=backbone, device=device), images, track=bar)
+    measured.save(out, overwrite)
+    report(as_json, measured.metrics, lambda: _print_metrics(measured.metrics, out))
+
+
+def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from anomalyvfm.reports.reported import SOURCE, compare_with_reported
+
+    table = Table(
+        title=f"{metrics['category']}: {metrics['n_good']} good, {metrics['n_bad']} defective",
+        title_justify="left",
+    )
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("95% interval, or why there is no value")
+    for name in _SHOWN_METRICS:
+        value, interval = metrics.get(name), metrics["intervals"].get(name)
+        note = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else metrics["reasons"].get(name, "")
+        table.add_row(name, "null" if value is None else f"{value:.4f}", note)
+    console = Console()
+    console.print(table)
+    for row in compare_with_reported(metrics["layout"], metrics["category"], metrics):
+        console.print(f"{SOURCE}: {row.metric} {row.reported:.4f} for pipelines v1 on MVTec AD 2")
+    console.print(
+        f"{metrics['images_per_s']:.1f} images/s with metrics, peak {metrics['peak_mb']:.0f} MB → {out}"
+    )

@@ -1,0 +1,79 @@
+"""`anomalyvfm fit`: learn from good images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anomalyvfm.cli.info import print_model
+from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, setting
+from anomalyvfm.errors import InputError
+
+if TYPE_CHECKING:
+    from anomalyvfm.detector import Detector
+
+
+@click.command()
+@click.argument("data", type=PATH)
+@out()
+@click.option("--preset", default="v2", show_default=True, help="Which pipeline.")
+@click.option("--backbone", help="Name, or folder in the model hub's format.  [default: the preset's]")
+@click.option("--category", help="Which category of a data set's root.")
+@image_size("the backbone's")
+@setting("Any other setting; `info` lists them.")
+@click.option(
+    "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
+)
+@common
+def fit(
+    data: Path,
+    out: Path,
+    overwrite: bool,
+    preset: str,
+    backbone: str | None,
+    category: str | None,
+    image_size: int | None,
+    settings: tuple[str, ...],
+    checkpoint: Path | None,
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Learn from the good images in DATA: a folder, a category, or a data set's root with --category."""
+    from anomalyvfm.data import open_dataset
+    from anomalyvfm.model_file import check_apart, check_new
+    from anomalyvfm.presets import AdaptedPreset
+    from anomalyvfm.presets import preset as named_preset
+
+    chosen = named_preset(preset).override(overrides(backbone, image_size, settings))
+    if checkpoint is not None and not (isinstance(chosen, AdaptedPreset) and chosen.lora.enabled):
+        raise InputError(f"--checkpoint: {preset} with these settings trains nothing; leave it out")
+    check_new(out, overwrite)
+    check_apart(out, data)
+    images = open_dataset(data, category, seed)
+    # Only now torch: whatever is wrong above is said at once.
+    from anomalyvfm.detector import Detector
+    from anomalyvfm.progress import bar
+
+    detector = Detector(chosen, device=device, seed=seed).fit(images, track=bar, checkpoint=checkpoint)
+    detector.save(out, overwrite=overwrite)
+    _warn(detector)
+    description = detector.describe()
+    report(as_json, {"model": str(out), **description}, lambda: print_model(out, description))
+
+
+def _warn(detector: Detector) -> None:
+    for message in detector.skipped_[:5]:
+        click.echo(f"skipped: {message}", err=True)
+    if skipped := len(detector.skipped_):
+        click.echo(f"skipped {skipped} image{'s' * (skipped != 1)} that could not be read", err=True)
+    calibration = detector.calibration_
+    if not calibration.promised:
+        click.echo(
+            f"warning: only {calibration.count} good images to calibrate with; a false-alarm promise of"
+            f" {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is"
+            " extrapolated from their spread",
+            err=True,
+        )

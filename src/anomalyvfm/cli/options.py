@@ -1,0 +1,89 @@
+"""Options that several commands take, what their text means, and the two ways to print a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from anomalyvfm.errors import InputError
+
+# Either a function or the command click made of it.
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+weights_moved = click.option(
+    "--backbone", help="Where the backbone's weights are now, if they have moved since the fit."
+)
+
+
+def common(command: _Command) -> _Command:
+    """The options every command takes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
+        click.option(
+            "--seed",
+            default=0,
+            show_default=True,
+            type=click.IntRange(0),
+            help="Seed of every random choice.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def out(**settings: Any) -> Callable[[_Command], _Command]:
+    """Where results go, and whether they may replace what is there."""
+    place = click.option("--out", type=PATH, help="A new folder.", **(settings or {"required": True}))
+    overwrite = click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
+    return lambda command: place(overwrite(command))
+
+
+def image_size(default: str) -> Callable[[_Command], _Command]:
+    """The side of the images, with the words that say what it is otherwise."""
+    return click.option(
+        "--image-size", type=int, help=f"Side in pixels images are resized to.  [default: {default}]"
+    )
+
+
+def setting(about: str) -> Callable[[_Command], _Command]:
+    """Any other setting of a preset."""
+    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=about)
+
+
+def overrides(backbone: str | None, size: int | None, settings: tuple[str, ...]) -> dict[str, Any]:
+    """What --backbone, --image-size and --set change in a preset. Raises InputError for a --set without =."""
+    changed: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: write it as key=value, e.g. --set image.size=256")
+        changed[key.strip()] = value.strip()
+    if backbone is not None:
+        from anomalyvfm.backbones import NAMES
+
+        # A folder is kept absolute, for the model will be used from elsewhere.
+        is_folder = backbone not in NAMES and Path(backbone).exists()
+        changed["backbone"] = str(Path(backbone).resolve()) if is_folder else backbone
+    if size is not None:
+        changed["image.size"] = size
+    return changed
+
+
+def names(text: str) -> list[str]:
+    """A comma-separated list, spaces allowed."""
+    return [name.strip() for name in text.split(",")]
+
+
+def report(as_json: bool, data: dict[str, Any], text: Callable[[], None]) -> None:
+    """Print the result as JSON, or have ``text`` print it for people."""
+    if as_json:
+        click.echo(json.dumps(data, indent=2, allow_nan=False))
+    else:
+        text()

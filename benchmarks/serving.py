@@ -199,7 +199,7 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
     }
 
 
-def review(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
+def review(model: Path, images: list[bytes], count: int, pause: float) -> dict[str, Any]:
     """Every part is called a defect and good in turn until the model has changed ``count`` times."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -217,6 +217,7 @@ def review(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
                 seconds.append(time.perf_counter() - started)
             if len(seconds) >= count:
                 break
+            time.sleep(pause)
         server.stop()
     ordered = sorted(seconds)
     return {
@@ -246,6 +247,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--reviews", type=int, default=50)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between reviews, as people need them")
     given = parser.parse_args()
     images = jpegs(given.images)
     if given.what == "load":
@@ -253,7 +255,7 @@ def main() -> None:
     elif given.what == "kills":
         result = kills(given.model, images, given.kills)
     else:
-        result = review(given.model, images, given.reviews)
+        result = review(given.model, images, given.reviews, given.pause)
     print(json.dumps(result, indent=2))
 
 

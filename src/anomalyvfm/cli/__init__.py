@@ -5,7 +5,19 @@ from __future__ import annotations
 import click
 
 from anomalyvfm import __version__
-from anomalyvfm.cli import compare, demo, doctor, evaluate, fit, generate, info, predict, submit, synthesize
+from anomalyvfm.cli import (
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    generate,
+    info,
+    predict,
+    serve,
+    submit,
+    synthesize,
+)
 from anomalyvfm.cli.errors import OneLineErrors
 
 
@@ -18,6 +30,7 @@ def main() -> None:
 for command in (
     fit.fit,
     predict.predict,
+    serve.serve,
     evaluate.evaluate,
     compare.compare,
     submit.submit,

@@ -1,0 +1,141 @@
+"""Images in, inspections out."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from anomalyvfm.server.api.shapes import INSPECTION, Job, JobItems, Jobs, Limit, ModelQuery, Number, Results
+from anomalyvfm.server.guard import Operator
+from anomalyvfm.server.problems import Problem, as_problem
+from anomalyvfm.server.station import Station
+
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    }
+}
+_IMAGES = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": _BYTES, "application/octet-stream": _BYTES, "multipart/form-data": _FORM},
+    }
+}
+_UPLOADS = {"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}}
+
+
+def router(station: Station) -> APIRouter:
+    routes = APIRouter(prefix="/api", tags=["judging"])
+
+    @routes.post("/judge", response_model=None, openapi_extra=_IMAGES, responses=_judged())
+    async def judge(
+        request: Request,
+        user: Operator,
+        model: ModelQuery = None,
+        name: Annotated[str, Query(max_length=200, description="for people to tell parts by")] = "",
+    ) -> Response | dict[str, Any]:
+        """Judge the image of a raw body, or each `image` of a form. The answer comes when it is in the store.
+
+        A form gives a result for each image: an inspection, or the problem with it.
+        """
+        if not _is_form(request):
+            with station.batcher.places():
+                content = await _body(request, station.settings.limits.image_bytes)
+                return await _judge(station, content, model, name, user.name)
+        images = await _form_images(request, station)
+        with station.batcher.places(len(images)):
+            answers = [_judge(station, content, model, name, user.name) for name, content in images]
+            found = await asyncio.gather(*answers, return_exceptions=True)
+        problems = [as_problem(one) for one in found if isinstance(one, BaseException)]
+        if len(problems) == len(found) and problems[0].status in (404, 503, 507):
+            raise problems[0]  # nothing to do with the images
+        return {
+            "results": [
+                {"name": name, "problem": as_problem(one).as_dict()}
+                if isinstance(one, BaseException)
+                else {"name": name, "inspection": one}
+                for (name, _), one in zip(images, found, strict=True)
+            ]
+        }
+
+    @routes.post("/jobs", status_code=202, response_model=Job, openapi_extra=_UPLOADS)
+    async def add_job(request: Request, user: Operator, model: ModelQuery = None) -> dict[str, Any]:
+        """Accept the images of a form, to be judged when there is time; they survive a restart."""
+        if not _is_form(request):
+            raise Problem(415, "send the images as multipart/form-data, each in a field named image")
+        images = await _form_images(request, station)
+        return await run_in_threadpool(station.add_job, images, model, user.name)
+
+    @routes.get("/jobs", response_model=Jobs)
+    def jobs(user: Operator, limit: Limit = 50) -> dict[str, Any]:
+        """The newest jobs."""
+        return {"items": station.jobs(limit)}
+
+    @routes.get("/jobs/{number}", response_model=Job)
+    def job(number: Number, user: Operator) -> dict[str, Any]:
+        """How far a job is."""
+        return station.job(number)
+
+    @routes.get("/jobs/{number}/items", response_model=JobItems)
+    def job_items(
+        number: Number,
+        user: Operator,
+        offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+        limit: Limit = 100,
+    ) -> dict[str, Any]:
+        """A job's images, in the order sent, with their inspections."""
+        return {"items": station.job_items(number, offset, limit)}
+
+    return routes
+
+
+async def _judge(station: Station, content: bytes, model: str | None, name: str, by: str) -> dict[str, Any]:
+    answer: Future[dict[str, Any]] = await run_in_threadpool(station.submit, content, model, name, by)
+    return await asyncio.wrap_future(answer)  # given up by its request, it is not judged
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > limit:
+            raise Problem(413, f"image data: over {limit} bytes; an image may have no more")
+    return bytes(content)
+
+
+async def _form_images(request: Request, station: Station) -> list[tuple[str, bytes]]:
+    """(name, content) of each file of the form. Raises Problem 413 for too many, 422 for none."""
+    limits = station.settings.limits
+    async with request.form(max_files=limits.images_a_request, max_fields=10) as form:
+        files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
+        if not files or any(key != "image" for key, _ in files):
+            raise Problem(422, "no image in the form; name the field of each file: image")
+        return [(file.filename or "", await file.read()) for _, file in files]
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+def _judged() -> dict[int | str, dict[str, Any]]:
+    one = {"$ref": "#/components/schemas/Inspection"}
+    return {
+        200: {
+            "model": Results,
+            "description": "An inspection for a raw body, results for a form",
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [one, {"$ref": "#/components/schemas/Results"}]},
+                    "example": INSPECTION,
+                }
+            },
+        }
+    }

@@ -1,0 +1,99 @@
+"""Models, their versions, and their promises."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from anomalyvfm.server.api.shapes import (
+    ActivateRequest,
+    DefaultRequest,
+    DriftResetRequest,
+    Model,
+    Models,
+    Name,
+    RateRequest,
+    Versions,
+    WhyRequest,
+    clean,
+)
+from anomalyvfm.server.guard import Engineer, Operator
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.station import Station
+
+
+def router(station: Station) -> APIRouter:
+    routes = APIRouter(prefix="/api/models", tags=["models"])
+
+    @routes.get("", response_model=Models)
+    def listed(user: Operator) -> dict[str, Any]:
+        return {"items": station.models()}
+
+    @routes.put("/default", response_model=Model)
+    def make_default(said: DefaultRequest, user: Engineer) -> dict[str, Any]:
+        """Choose the model for requests that name none."""
+        name = station.shelf.get(said.name).name
+        station.shelf.make_default(name, user.name)
+        return station.model(name)
+
+    @routes.get("/{name}", response_model=Model)
+    def one(name: Name, user: Operator) -> dict[str, Any]:
+        return station.model(name)
+
+    @routes.post("/{name}/load", response_model=Model)
+    def load(name: Name, user: Engineer) -> dict[str, Any]:
+        """Load the active version from its folder again."""
+        station.shelf.load_again(name)
+        return station.model(name)
+
+    @routes.get("/{name}/versions", response_model=Versions)
+    def versions(name: Name, user: Operator) -> dict[str, Any]:
+        """Newest first: who changed what, when and why."""
+        return {"items": station.versions(name)}
+
+    @routes.post("/{name}/activate", response_model=Model)
+    def activate(name: Name, said: ActivateRequest, user: Engineer) -> dict[str, Any]:
+        """Judge with another version, usually the one before."""
+        station.shelf.activate(name, said.version, said.expected, user.name, clean(said.why))
+        station.learning.tell_version(name, said.version, "activate")
+        return station.model(name)
+
+    @routes.get("/{name}/what-if")
+    def what_if(
+        name: Name,
+        user: Operator,
+        rates: Annotated[str, Query(max_length=1000, examples=["0.001,0.01,0.05"])] = "0.001,0.01,0.05",
+        last: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    ) -> dict[str, Any]:
+        """How many of the last parts each false-alarm promise would have rejected."""
+        return station.what_if(name, _rates(rates), last)
+
+    @routes.put("/{name}/false-alarm-rate", response_model=Model)
+    def set_rate(name: Name, said: RateRequest, user: Engineer) -> dict[str, Any]:
+        """Promise another rate: a new version."""
+        station.learning.set_rate(name, said.rate, user.name, clean(said.why), said.expected)
+        return station.model(name)
+
+    @routes.post("/{name}/calibrate", response_model=Model)
+    def calibrate(name: Name, said: WhyRequest, user: Engineer) -> dict[str, Any]:
+        """Calibrate on the sampled parts that review found good: a new version."""
+        station.learning.recalibrate(name, user.name, clean(said.why) or "asked for")
+        return station.model(name)
+
+    @routes.post("/{name}/drift/reset", status_code=204)
+    def reset_drift(name: Name, said: DriftResetRequest, user: Engineer) -> None:
+        """Begin the drift test anew, after its cause was removed or it was found to be none."""
+        station.reset_drift(name, said.false_alarm, user.name)
+
+    return routes
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        rates = [float(rate) for rate in text.split(",")]
+    except ValueError:
+        rates = []
+    if not 1 <= len(rates) <= 100 or not all(1e-9 < rate < 1 for rate in rates):
+        raise Problem(422, "rates: give 1 to 100 numbers between 0 and 1, with commas between them")
+    return rates

@@ -1,0 +1,52 @@
+"""Signing in and out, for browsers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from anomalyvfm.server.api.shapes import SignedIn, SignInRequest
+from anomalyvfm.server.guard import Operator, gate_of
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.sessions import COOKIE
+from anomalyvfm.server.station import Station
+
+
+def router(station: Station) -> APIRouter:
+    routes = APIRouter(prefix="/api/session", tags=["session"])
+
+    @routes.post("", response_model=SignedIn)
+    def sign_in(said: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
+        """Exchange a token for a session cookie; what changes anything needs `csrf` in X-CSRF-Token."""
+        gate = gate_of(request)
+        if gate.accounts is None or gate.sessions is None:
+            raise Problem(409, "this station asks for no tokens")
+        gate.check_site(request)  # or another site could sign a browser in as somebody else
+        account = gate.accounts.of_token(said.token.strip())
+        if account is None or account.expired:
+            address = request.client.host if request.client else "?"
+            station.note("?", "sign-in refused", address, "expired" if account else "unknown token")
+            raise Problem(401, "the token has expired" if account else "the token is not known here")
+        value, session = gate.sessions.begin(account)
+        station.note(account.name, "sign in", account.role)
+        response.set_cookie(
+            COOKIE,
+            value,
+            max_age=gate.sessions.seconds,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return {"name": account.name, "role": account.role, "csrf": session.csrf}
+
+    @routes.get("", response_model=SignedIn)
+    def who(user: Operator) -> dict[str, Any]:
+        """Who is signed in."""
+        return {"name": user.name, "role": user.role, "csrf": user.csrf}
+
+    @routes.delete("", status_code=204)
+    def sign_out(user: Operator, response: Response) -> None:
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+
+    return routes

@@ -1,0 +1,291 @@
+"""What goes in and comes out, for checking and for the OpenAPI document."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from anomalyvfm.server.store.inspections import InspectionFilter
+
+Number = Annotated[int, Path(ge=1, le=(1 << 31) - 1)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Before = Annotated[int | None, Query(ge=1, le=(1 << 31) - 1, description="only numbers below this")]
+Name = Annotated[str, Path(max_length=100)]
+ModelQuery = Annotated[str | None, Query(max_length=100, description="name of a model; none: the default")]
+
+INSPECTION: dict[str, Any] = {
+    "id": 1042,
+    "at": "2026-05-04T09:12:31.402Z",
+    "model": "sheet_metal",
+    "version": 3,
+    "name": "cam1-000173.jpg",
+    "score": 7.31842,
+    "p_value": 0.009901,
+    "threshold": 3.1,
+    "anomalous": True,
+    "regions": [{"bbox": [211, 96, 260, 141], "area": 1422, "peak": 18.6}],
+    "width": 640,
+    "height": 640,
+    "ms": 21.4,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "by": "line-1",
+    "sampled": False,
+    "label": None,
+    "reviewed_by": None,
+    "reviewed_at": None,
+    "review_id": None,
+}
+PROBLEM: dict[str, Any] = {
+    "type": "about:blank",
+    "title": "too many images waiting",
+    "status": 429,
+    "detail": "64 images are waiting; send again in 2 s",
+}
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Region(_Shape):
+    bbox: tuple[int, int, int, int] = Field(description="x0, y0, x1, y1 in pixels; x1 and y1 one past it")
+    area: int
+    peak: float = Field(description="in standard deviations of good pixels")
+
+
+class Inspection(_Shape):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [INSPECTION]})
+
+    id: int
+    at: str
+    model: str
+    version: int
+    name: str
+    score: float = Field(description="standard deviations above the average good image")
+    p_value: float = Field(description="share of good images that look at least as odd")
+    threshold: float
+    anomalous: bool
+    regions: list[Region]
+    width: int
+    height: int
+    ms: float
+    sha256: str
+    by: str
+    sampled: bool = Field(description="chosen for review whatever the verdict")
+    label: Literal["good", "defect", "unsure"] | None
+    reviewed_by: str | None
+    reviewed_at: str | None
+    review_id: int | None
+
+
+class ProblemShape(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [PROBLEM]})
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Result(_Shape):
+    """An image of several: its inspection, or why there is none."""
+
+    name: str
+    inspection: Inspection | None = None
+    problem: ProblemShape | None = None
+
+
+class Results(_Shape):
+    results: list[Result]
+
+
+class Inspections(_Shape):
+    items: list[Inspection]
+    next: int | None = Field(description="pass it as `before` for the next page")
+
+
+class Queue(_Shape):
+    items: list[Inspection]
+    waiting: int
+
+
+class Job(_Shape):
+    id: int
+    model: str
+    by: str
+    at: str
+    state: Literal["waiting", "running", "done"]
+    total: int
+    done: int
+    failed: int
+
+
+class Jobs(_Shape):
+    items: list[Job]
+
+
+class JobItem(_Shape):
+    position: int
+    name: str
+    state: Literal["waiting", "done", "failed"]
+    inspection_id: int | None
+    problem: str | None
+
+
+class JobItems(_Shape):
+    items: list[JobItem]
+
+
+class ReviewRequest(_Shape):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"label": "good", "why": "only dust"}]}
+    )
+
+    label: Literal["good", "defect", "unsure"]
+    why: str = Field("", max_length=500)
+    seen_review: int | None = Field(
+        None, description="the review looked at; 409 where another is in force by now"
+    )
+
+
+class Review(_Shape):
+    id: int
+    inspection_id: int
+    label: str
+    by: str
+    at: str
+    why: str
+    undone_by: str | None
+
+
+class LearningShape(_Shape):
+    action: Literal["learned", "forgotten", "none"]
+    version: int
+    message: str
+
+
+class Reviewed(_Shape):
+    inspection: Inspection
+    review: Review | None
+    learning: LearningShape
+
+
+class CalibrationShape(_Shape):
+    images: int
+    false_alarm_rate: float
+    threshold: float
+    promised: bool
+
+
+class Version(_Shape):
+    number: int
+    parent: int | None
+    action: str
+    by: str
+    at: str
+    why: str
+    images: int
+    calibration: CalibrationShape
+    inspection_id: int | None
+    active: bool
+    kept: bool
+
+
+class Versions(_Shape):
+    items: list[Version]
+
+
+class Model(_Shape):
+    name: str
+    default: bool
+    loaded: bool
+    active: Version
+    versions: int
+    description: dict[str, Any]
+
+
+class Models(_Shape):
+    items: list[Model]
+
+
+class ActivateRequest(_Shape):
+    version: int = Field(ge=1, le=(1 << 31) - 1)
+    expected: int = Field(description="the version that judges now; 409 where another does")
+    why: str = Field("", max_length=500)
+
+
+class RateRequest(_Shape):
+    rate: float = Field(gt=0, lt=1, description="share of good parts that may be rejected")
+    expected: int | None = Field(None, description="the version that judges now; 409 where another does")
+    why: str = Field("", max_length=500)
+
+
+class WhyRequest(_Shape):
+    why: str = Field("", max_length=500)
+
+
+class DefaultRequest(_Shape):
+    name: str = Field(max_length=100)
+
+
+class DriftResetRequest(_Shape):
+    false_alarm: bool = False
+
+
+class SignInRequest(_Shape):
+    token: str = Field(max_length=500)
+
+
+class SignedIn(_Shape):
+    name: str
+    role: str
+    csrf: str
+
+
+def _filter(
+    model: Annotated[str | None, Query(max_length=100)] = None,
+    version: Annotated[int | None, Query(ge=1, le=(1 << 31) - 1)] = None,
+    anomalous: bool | None = None,
+    label: Annotated[Literal["good", "defect", "unsure", "none"] | None, Query()] = None,
+    sampled: bool | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    min_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    max_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    name: Annotated[str | None, Query(max_length=200, description="what the name begins with")] = None,
+) -> InspectionFilter:
+    return InspectionFilter(
+        None if model is None else clean(model),
+        version,
+        anomalous,
+        label,
+        sampled,
+        seconds(since),
+        seconds(until),
+        min_score,
+        max_score,
+        None if name is None else clean(name),
+    )
+
+
+Filter = Annotated[InspectionFilter, Depends(_filter)]
+
+
+def clean(text: str) -> str:
+    """Without what a database would refuse: zero bytes and halves of characters."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def seconds(moment: datetime | None) -> float | None:
+    """Since 1970; a time without a zone is in UTC."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.timestamp()
+    except (OverflowError, ValueError):
+        return 0.0

@@ -1,0 +1,82 @@
+"""A decoding process: images come in on stdin, pixels go out on stdout, nothing else is touched.
+
+A request is a line of JSON ``{"size", "op", "max_pixels", …}`` and ``size`` bytes of an image file; an answer
+is a line ``{"parts": [bytes, …], …}`` and those bytes, or ``{"status", "error"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalyvfm.data.reading import ImageError, read_image, read_size
+
+THUMBNAIL_SIDE = 320
+PREVIEW_SIDE = 1280
+
+
+def main() -> None:
+    """Answer until stdin ends. The one argument is the address space allowed, in bytes."""
+    allowed = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while line := requests.readline():
+        request = json.loads(line)
+        content = requests.read(request["size"])
+        try:
+            head, parts = _answer(request, content)
+        except MemoryError:
+            head, parts = {"status": 413, "error": "image data: needs more memory than is allowed"}, []
+        except ImageError as error:
+            # The header is read again for the status alone; a damaged one is "cannot be used" as well.
+            head, parts = {"status": _status(content, request["max_pixels"]), "error": str(error)}, []
+        answers.write(json.dumps({**head, "parts": [len(part) for part in parts]}).encode() + b"\n")
+        for part in parts:
+            answers.write(part)
+        answers.flush()
+
+
+def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    image = read_image(content, max_pixels=request["max_pixels"], white_level=request["white_level"])
+    shape = {"height": image.shape[0], "width": image.shape[1]}
+    if request["op"] == "pixels":
+        return shape, [image.tobytes(), _jpeg(image, THUMBNAIL_SIDE, 80)]
+    if request["op"] == "crop":
+        x0, y0, x1, y1 = request["box"]
+        x0, y0 = min(x0, image.shape[1] - 1), min(y0, image.shape[0] - 1)
+        part = np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+        return shape, [_jpeg(part, THUMBNAIL_SIDE, 90)]
+    return shape, [_jpeg(image, request["side"], 85)]
+
+
+def _jpeg(image: NDArray[np.uint8], side: int, quality: int) -> bytes:
+    picture = Image.fromarray(image)
+    picture.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    stream = BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def _status(content: bytes, max_pixels: int) -> int:
+    try:
+        read_size(content, max_pixels=max_pixels)
+    except ImageError:
+        try:
+            read_size(content, max_pixels=1 << 62)
+        except ImageError:
+            return 422
+        return 413
+    return 422
+
+
+if __name__ == "__main__":
+    main()

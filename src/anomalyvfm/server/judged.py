@@ -1,0 +1,109 @@
+"""A verdict as it is kept: numbers in a row, the map at the resolution of the feature grid in a file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalyvfm.data import Canvas
+from anomalyvfm.server.store.tables import InspectionRow
+from anomalyvfm.verdict import Verdict
+
+_LONGEST_SIDE = 1280
+
+
+def map_content(verdict: Verdict) -> bytes:
+    """The grid as an array file, without pickle."""
+    stream = BytesIO()
+    np.save(stream, verdict.grid.astype(np.float32), allow_pickle=False)
+    return stream.getvalue()
+
+
+def columns(verdict: Verdict) -> dict[str, Any]:
+    """What a row says of a verdict."""
+    said = verdict.as_dict()
+    return {
+        "score": said["score"],
+        "p_value": said["p_value"],
+        "threshold": verdict.threshold,
+        "outline_level": verdict.outline_level,
+        "region_level": verdict.region_level,
+        "anomalous": verdict.anomalous,
+        "regions": said["regions"],
+        "height": verdict.size[0],
+        "width": verdict.size[1],
+        "canvas": asdict(verdict.canvas),
+        "ms": said["ms"],
+    }
+
+
+def restore(row: InspectionRow, content: bytes) -> Verdict:
+    """The verdict of a row and its map file."""
+    return Verdict(
+        score=row.score,
+        p_value=row.p_value,
+        anomalous=row.anomalous,
+        threshold=row.threshold,
+        grid=np.load(BytesIO(content), allow_pickle=False),
+        size=(row.height, row.width),
+        canvas=Canvas(**row.canvas),
+        outline_level=row.outline_level,
+        region_level=row.region_level,
+        seconds=row.ms / 1000,
+        summary=np.empty(0, np.float32),
+    )
+
+
+def heat(verdict: Verdict) -> bytes:
+    """PNG with alpha of the map alone, to lie over the image: clear where good pixels are."""
+    from anomalyvfm.overlay import _colour
+
+    map_ = verdict.canvas.restore(verdict.grid, _shown(verdict)).astype(float)
+    # The scale of the overlay: from where good pixels seldom reach to twice the level of a defect.
+    low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
+    share = np.clip((map_ - low) / (high - low), 0, 1)
+    return _png(np.dstack([_colour(share), 255 * np.sqrt(share)]).astype(np.uint8))
+
+
+def outline(verdict: Verdict) -> bytes:
+    """PNG with alpha of the regions' border alone."""
+    from anomalyvfm.overlay import border
+
+    height, width = _shown(verdict)
+    mask = Image.fromarray(verdict.mask).resize((width, height), Image.Resampling.NEAREST)
+    picture = np.zeros((height, width, 4), np.uint8)
+    if verdict.mask.any():
+        picture[border(np.asarray(mask), thickness=max(1, round(max(height, width) / 300)))] = (
+            0,
+            255,
+            255,
+            255,
+        )
+    return _png(picture)
+
+
+def is_sampled(digest: str, share: float) -> bool:
+    """Whether an image is among those that review sees whatever the verdict.
+
+    It depends on the image's content alone, so the good ones among them are a fair sample of good parts:
+    what recalibration needs, and what those that raised an alarm are not.
+    """
+    drawn = hashlib.sha256(b"sampled" + digest.encode()).digest()
+    return int.from_bytes(drawn[:8], "big") < share * 2**64
+
+
+def _shown(verdict: Verdict) -> tuple[int, int]:
+    scale = min(1.0, _LONGEST_SIDE / max(verdict.size))
+    return max(1, round(verdict.size[0] * scale)), max(1, round(verdict.size[1] * scale))
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()

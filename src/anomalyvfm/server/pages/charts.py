@@ -1,0 +1,243 @@
+"""Charts as SVG drawn on the server: they need no script, print well, and take their colours from the page.
+
+Rejected is told by shape and place as well as by colour. Every chart has a text that says what it shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from markupsafe import Markup
+
+from anomalyvfm.server.pages.axis import Axis, round_up
+from anomalyvfm.server.pages.svg import element
+from anomalyvfm.server.pages.wording import count, moment, percent, score
+
+_WIDTH, _HEIGHT = 640, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 34
+_FLOOR = _HEIGHT - _BOTTOM
+
+Buckets = Sequence[dict[str, Any]]
+
+
+def rate_chart(buckets: Buckets, bucket: str) -> Markup:
+    """Share of rejected parts over time, a bar a bucket; buckets without parts stay empty."""
+    y = Axis(0, round_up(max([b["defect_rate"] or 0 for b in buckets] + [0.01]), 4), _FLOOR, _TOP)
+    slot = _slot(buckets)
+    seen = [(i, each) for i, each in enumerate(buckets) if each["inspections"]]
+    bars = [
+        _bar(
+            "bar-bad",
+            _LEFT + (i + 0.14) * slot,
+            0.72 * slot,
+            y.at(each["defect_rate"]),
+            f"{moment(each['start'])}: {each['anomalous']} of {count(each['inspections'], 'part')} rejected",
+        )
+        for i, each in seen
+    ]
+    said = f"Share of rejected parts by {bucket}."
+    if seen:
+        worst = max((each for _, each in seen), key=lambda each: each["defect_rate"])
+        said += f" Highest: {percent(worst['defect_rate'])}, from {moment(worst['start'])}."
+    return _svg([_grid(y, lambda share: f"{100 * share:g} %"), _times(buckets, bucket), *bars], said)
+
+
+def mean_chart(buckets: Buckets, threshold: float | None, bucket: str) -> Markup:
+    """Average score over time as a line, interrupted where no parts came, with the limit."""
+    values = [b["mean_score"] for b in buckets if b["mean_score"] is not None]
+    ends = [*values, 0.0, *([] if threshold is None else [threshold])]
+    y = _framed(min(ends), max(ends), _FLOOR, _TOP)
+    slot = _slot(buckets)
+    runs: list[list[tuple[float, float]]] = [[]]
+    for i, each in enumerate(buckets):
+        if each["mean_score"] is None:
+            runs.append([])
+        else:
+            runs[-1].append((round(_LEFT + (i + 0.5) * slot, 1), y.at(each["mean_score"])))
+    marks = [_grid(y, _plain), _times(buckets, bucket)]
+    if threshold is not None:
+        down = y.at(threshold)
+        marks += [
+            element("path", class_="limit", d=f"M{_LEFT} {down}H{_WIDTH - _RIGHT}"),
+            _text("limit-text", _WIDTH - _RIGHT - 2, down - 6 if down > 30 else down + 16, _limit(threshold)),
+        ]
+    for run in filter(None, runs):
+        marks.append(element("path", class_="line", d=_path(run)))
+        if len(run) == 1:
+            marks.append(element("circle", class_="dot", cx=run[0][0], cy=run[0][1], r=3))
+    said = f"Average score by {bucket}."
+    return _svg(marks, said + (f" From {score(min(values))} to {score(max(values))}." if values else ""))
+
+
+def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
+    """How many parts had which score; the bars of rejected parts are hatched, the limit is a line."""
+    bins = [
+        (left, right, n)
+        for (left, right), n in zip(pairwise(histogram["edges"]), histogram["counts"], strict=True)
+    ]
+    while bins and not bins[0][2]:
+        bins.pop(0)
+    while bins and not bins[-1][2]:
+        bins.pop()
+    if not bins:
+        return element("p", "No scores yet.", class_="muted")
+    ends = [bins[0][0], bins[-1][1], *([] if threshold is None else [threshold])]
+    x = _framed(min(ends), max(ends), _LEFT, _WIDTH - _RIGHT)
+    y = Axis(0, round_up(max(n for _, _, n in bins), 4), _FLOOR, _TOP)
+    bars = [
+        _bar(
+            "bar-hatched" if threshold is not None and (left + right) / 2 > threshold else "bar-good",
+            x.at(left) + 0.5,
+            x.at(right) - x.at(left) - 1,
+            y.at(n),
+            f"{score(left)} to {score(right)}: {count(n, 'part')}",
+        )
+        for left, right, n in bins
+        if n
+    ]
+    marks = [_HATCH, _grid(y, _plain), *bars]
+    marks += [_text("tick", x.at(value), _HEIGHT - 10, _plain(value), "middle") for value in x.ticks(8)]
+    said = (
+        f"Scores of {count(sum(n for _, _, n in bins), 'part')}, {score(bins[0][0])} to {score(bins[-1][1])}"
+    )
+    if threshold is not None:
+        across, left_of = x.at(threshold), x.at(threshold) > _WIDTH - 110
+        marks += [
+            element("path", class_="limit", d=f"M{across} {_TOP - 6}V{_FLOOR}"),
+            _text(
+                "limit-text",
+                across - 7 if left_of else across + 7,
+                _TOP + 6,
+                _limit(threshold),
+                "end" if left_of else "start",
+            ),
+        ]
+        said += f"; rejected above {score(threshold)}"
+    return _svg(marks, f"{said}.")
+
+
+def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
+    """How many of the last parts each promise would have rejected; the page's script moves the marker."""
+    curve, floor = what_if["curve"], 150
+    x = Axis(0, len(curve) - 1, _LEFT, _WIDTH - _RIGHT)
+    y = Axis(0, round_up(max([step["rejected"] for step in curve] + [4]), 4), floor, _TOP)
+    points = [(x.at(i), y.at(step["rejected"])) for i, step in enumerate(curve)]
+    across, down = points[chosen]
+    marks = [
+        _grid(y, _plain),
+        element("path", class_="area", d=f"{_path([(_LEFT, floor), *points, (x.end, floor)])}Z"),
+        element("path", class_="line", d=_path(points)),
+        element(
+            "g",
+            element("path", class_="marker", d=f"M{across} {_TOP}V{floor}"),
+            element("circle", class_="dot", cx=across, cy=down, r=5.5),
+            id="marker",
+            data_points=" ".join(f"{right},{down}" for right, down in points),
+        ),
+    ]
+    said = f"Parts rejected of the last {what_if['parts']:,}: {curve[0]['rejected']:,} for"
+    said += f" {percent(curve[0]['rate'])}, {curve[-1]['rejected']:,} for {percent(curve[-1]['rate'])}."
+    return _svg(marks, said, floor + 14)
+
+
+def gauge(value: float, threshold: float) -> dict[str, Any]:
+    """Where a score lies beside its limit, on a bar 400 wide with the limit in its middle."""
+    reach = max(abs(value - threshold), abs(threshold), 1.0) * 1.15
+    axis = Axis(threshold - reach, threshold + reach, 4, 396)
+    side = "above" if value > threshold else "not above"
+    return {
+        "score_x": axis.at(value),
+        "limit_x": axis.at(threshold),
+        "limit": score(threshold),
+        "text": f"Score {score(value)}, {side} the limit of {score(threshold)}",
+    }
+
+
+_HATCH = element(
+    "defs",
+    element(
+        "pattern",
+        element("rect", class_="hatch-ground", width=6, height=6),
+        element("path", class_="hatch-line", d="M0 0V6"),
+        id="hatch",
+        width=6,
+        height=6,
+        patternUnits="userSpaceOnUse",
+        patternTransform="rotate(45)",
+    ),
+)
+
+
+def _svg(marks: Sequence[Markup], said: str, height: int = _HEIGHT) -> Markup:
+    size = f"0 0 {_WIDTH} {height}"
+    return element("svg", *marks, class_="chart", viewBox=size, role="img", aria_label=said)
+
+
+def _bar(kind: str, left: float, width: float, top: float, said: str) -> Markup:
+    """A bar from the floor up; a pixel of it shows that there was something to count, and none counted."""
+    top = min(top, _FLOOR - 1)
+    shape = {
+        "x": round(left, 1),
+        "y": top,
+        "width": round(max(width, 1), 1),
+        "height": round(_FLOOR - top, 1),
+    }
+    return element("rect", element("title", said), class_=kind, **shape)
+
+
+def _grid(y: Axis, text: Callable[[float], str]) -> Markup:
+    return Markup("").join(
+        element(
+            "path", class_="base" if value == y.low else "grid", d=f"M{_LEFT} {y.at(value)}H{_WIDTH - _RIGHT}"
+        )
+        + _text("tick", _LEFT - 8, y.at(value) + 4, text(value))
+        for value in y.ticks(4)
+    )
+
+
+def _times(buckets: Buckets, bucket: str) -> Markup:
+    """A few times under the axis: clock times for hours, dates for days."""
+    every = max(1, math.ceil(len(buckets) / 6))
+    starts = [datetime.fromisoformat(b["start"].replace("Z", "+00:00")) for b in buckets]
+    return Markup("").join(
+        _text(
+            "tick",
+            round(_LEFT + (i + 0.5) * _slot(buckets), 1),
+            _HEIGHT - 10,
+            f"{at:%H:%M}" if bucket == "hour" else f"{at.day} {at:%b}",
+            "middle",
+            data_time=at.isoformat(),
+        )
+        for i, at in enumerate(starts)
+        if i % every == 0
+    )
+
+
+def _slot(buckets: Buckets) -> float:
+    return (_WIDTH - _LEFT - _RIGHT) / max(len(buckets), 1)
+
+
+def _text(kind: str, x: float, y: float, text: str, anchor: str = "end", **more: str) -> Markup:
+    return element("text", text, class_=kind, x=x, y=y, text_anchor=anchor, **more)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + " L".join(f"{across} {down}" for across, down in points)
+
+
+def _framed(low: float, high: float, start: float, end: float) -> Axis:
+    """An axis a little wider than its values, so that none lies on the frame."""
+    pad = 0.04 * (high - low) or 0.5
+    return Axis(low - pad, high + pad, start, end)
+
+
+def _limit(threshold: float) -> str:
+    return f"limit {score(threshold)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.6g}".replace("-", "−") if abs(value) >= 1e-9 else "0"

@@ -1,0 +1,41 @@
+"""What a page's address asks for, checked: a wrong value gets one line, not a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+
+from anomalyvfm.server.problems import Problem
+
+# Larger numbers overflow the database's integers, smaller ones name nothing.
+_LARGEST_ID = 2**63 - 1
+
+
+def chosen(query: Mapping[str, str], name: str, of: Sequence[str], default: str = "") -> str:
+    """One of some values, or the default where it is absent or empty. Raises Problem 422."""
+    value = query.get(name) or default
+    if value != default and value not in of:
+        raise Problem(422, f"{name}={value[:40]}: not one of {', '.join(of)}")
+    return value
+
+
+def identity(query: Mapping[str, str], name: str) -> int | None:
+    """The number of an inspection, or None. Raises Problem 422."""
+    value = query.get(name)
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit()) or not 0 < int(value[:20]) <= _LARGEST_ID:
+        raise Problem(422, f"{name}={value[:40]}: not the number of a part")
+    return int(value)
+
+
+def day(query: Mapping[str, str], name: str, end: bool = False) -> datetime | None:
+    """When a day in UTC begins, or ends; or None. Raises Problem 422."""
+    value = query.get(name)
+    if not value:
+        return None
+    try:
+        start = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+        return start + timedelta(days=1) if end else start
+    except (ValueError, OverflowError):
+        raise Problem(422, f"{name}={value[:40]}: not a day as 2026-11-23") from None

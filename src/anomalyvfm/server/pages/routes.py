@@ -1,0 +1,146 @@
+"""Addresses of the pages: each as a page, and under the same name with .json as its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from anomalyvfm import __version__
+from anomalyvfm.errors import InputError
+from anomalyvfm.server.guard import User, find_user
+from anomalyvfm.server.pages import views
+from anomalyvfm.server.pages.rendering import environment, static_files
+from anomalyvfm.server.problems import Problem, as_problem
+
+if TYPE_CHECKING:
+    from anomalyvfm.server.station import Station
+
+# Address, template, title, tab it belongs to, and what it shows; {number} and {name} come from the address.
+_PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
+    ("/wall", "wall.html", "Wall", "wall", views.wall),
+    ("/review", "review.html", "Review", "review", views.review),
+    ("/inspections", "inspections.html", "Parts", "inspections", views.inspections),
+    ("/inspections/{number:int}", "inspection.html", "Part", "inspections", views.inspection),
+    ("/trends", "trends.html", "Trends", "trends", views.trends),
+    ("/models", "models.html", "Models", "models", views.models),
+    ("/models/{name}", "model.html", "Model", "models", views.model),
+    ("/upload", "upload.html", "Upload", "upload", views.upload),
+)
+_TABS = {
+    "wall": "Wall",
+    "review": "Review",
+    "inspections": "Parts",
+    "trends": "Trends",
+    "models": "Models",
+    "upload": "Upload",
+}
+_EXPECTED = (Problem, InputError, SQLAlchemyError, OSError)
+
+
+def router(station: Station) -> APIRouter:
+    """The pages over a station; they stay out of the OpenAPI document."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/")
+    def home() -> Response:
+        return RedirectResponse("/wall", 303)
+
+    @routes.get("/static/{name}")
+    def static(name: str) -> Response:
+        file = static_files()[1].get(name)
+        if file is None:
+            raise Problem(404, f"{name[:40]}: no such file")
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
+    @routes.get("/login")
+    def login(request: Request) -> Response:
+        return _draw(
+            request, "login.html", _shell(request, None, "Sign in"), views.login(request.query_params)
+        )
+
+    for path, template, title, tab, view in _PAGES:
+        # The address that ends in .json first: a model's name may hold a dot.
+        routes.get(f"{path}.json")(_data_route(station, view))
+        routes.get(path)(_page_route(station, view, template, title, tab))
+    return routes
+
+
+def _data_route(station: Station, view: Callable[..., views.Data]) -> Callable[[Request], Response]:
+    def data(request: Request) -> Response:
+        user = find_user(request)
+        if user is None:
+            raise Problem(401, "nobody is signed in; send Authorization: Bearer TOKEN")
+        return JSONResponse(view(station, user, request.query_params, **request.path_params))
+
+    return data
+
+
+def _page_route(
+    station: Station, view: Callable[..., views.Data], template: str, title: str, tab: str
+) -> Callable[[Request], Response]:
+    def page(request: Request) -> Response:
+        user = find_user(request)
+        if user is None:
+            address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?{urlencode({'next': address})}", 303)
+        shell = _shell(request, user, title, tab)
+        try:
+            data = view(station, user, request.query_params, **request.path_params)
+            waiting = data.get("waiting")
+            shell["tabs"] = _tabs(
+                tab, station.review_queue(limit=1)["waiting"] if waiting is None else waiting
+            )
+        except _EXPECTED as error:
+            problem = as_problem(error)
+            shell |= {"title": problem.as_dict()["title"].capitalize(), "tabs": _tabs(tab, 0)}
+            shown = problem.as_dict() | {"title": shell["title"]}
+            return _draw(request, "error.html", shell, shown, problem.status)
+        return _draw(request, template, shell, data)
+
+    return page
+
+
+def _shell(request: Request, user: User | None, title: str, tab: str = "") -> dict[str, Any]:
+    """What is around every page: who is signed in, where one is, how it looks."""
+    theme = request.cookies.get("theme", "")
+    query = f"?{request.url.query}" if request.url.query else ""
+    return {
+        "title": title,
+        "user": user,
+        "csrf": user.csrf if user else "",
+        "can_sign_out": bool(user and user.csrf),
+        "may_change": bool(user and user.may("engineer")),
+        "may_export": bool(user and user.may("engineer")),
+        "theme": theme if theme in ("light", "dark") else "",
+        "json_url": f"{request.url.path}.json{query}" if user else "",
+        "version": __version__,
+        "tabs": [],
+    }
+
+
+def _tabs(current: str, waiting: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": name,
+            "name": text,
+            "url": f"/{name}",
+            "current": name == current,
+            "badge": ("99+" if waiting > 99 else str(waiting)) if name == "review" and waiting else "",
+            "badge_means": "waiting",
+        }
+        for name, text in _TABS.items()
+    ]
+
+
+def _draw(
+    request: Request, template: str, shell: dict[str, Any], data: views.Data, status: int = 200
+) -> HTMLResponse:
+    html = environment().get_template(template).render(shell=shell, data=data)
+    # Pages differ by who is signed in, and a part's page changes with its review.
+    return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})

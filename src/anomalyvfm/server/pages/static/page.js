@@ -1,0 +1,96 @@
+// On every page: light or dark, signing out, local times, and the helpers other scripts use.
+
+export const csrf = document.querySelector('meta[name="csrf-token"]').content;
+
+export class Refused extends Error {
+  constructor(status, detail, retryAfter) {
+    super(detail);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Calls the station; resolves to the answer's JSON (null for none), rejects with Refused. */
+export async function call(method, url, body) {
+  const json = body !== undefined && !(body instanceof Blob);
+  const headers = { Accept: "application/json" };
+  if (csrf) headers["X-CSRF-Token"] = csrf;
+  if (json) headers["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(url, { method, headers, body: json ? JSON.stringify(body) : body });
+  } catch {
+    throw new Refused(0, "The station does not answer. Check the network and try again.");
+  }
+  if (answer.status === 204) return null;
+  const content = await answer.json().catch(() => null);
+  if (answer.ok) return content;
+  if (answer.status === 401 && location.pathname !== "/login") {
+    location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
+  }
+  const detail = (content && content.detail) || "The station answered with error " + answer.status + ".";
+  throw new Refused(answer.status, detail, Number(answer.headers.get("Retry-After")) || 0);
+}
+
+const problem = document.getElementById("problem");
+
+/** Says what went wrong where everyone sees and hears it. */
+export function say(text) {
+  problem.querySelector("p").textContent = text;
+  problem.hidden = false;
+}
+
+problem.querySelector("button").addEventListener("click", () => { problem.hidden = true; });
+
+/** Whether a key press is a command: not while typing, and not with Ctrl or the like. */
+export function isCommand(event) {
+  const field = event.target.closest("input:not([type=range], [type=checkbox]), select, textarea");
+  return !field && !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
+}
+
+const fields = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const recent = new Intl.DateTimeFormat([], fields);
+const older = new Intl.DateTimeFormat([], { ...fields, year: "numeric" });
+
+/** Makes a <time> of the server's show the local time; the year is left out while it is this one. */
+export function localize(element) {
+  const at = new Date(element.dateTime);
+  element.textContent = (at.getFullYear() === new Date().getFullYear() ? recent : older).format(at);
+}
+
+/** A score as the server writes it. */
+export function score(value) {
+  return value.toFixed(2).replace("-", "\u2212");
+}
+
+document.querySelectorAll("time").forEach(localize);
+document.querySelectorAll("text[data-time]").forEach((text) => {
+  const at = new Date(text.dataset.time);
+  if (text.textContent.includes(":")) {
+    text.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  }
+});
+
+const root = document.documentElement;
+document.getElementById("theme").addEventListener("click", () => {
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  root.dataset.theme = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+  document.cookie = "theme=" + root.dataset.theme + "; Path=/; Max-Age=31536000; SameSite=Strict";
+});
+
+const out = document.getElementById("sign-out");
+if (out) {
+  out.addEventListener("click", async () => {
+    try {
+      await call("DELETE", "/api/session");
+      sessionStorage.clear();
+      location.assign("/login");
+    } catch (refused) {
+      say(refused.message);
+    }
+  });
+}
+
+document.querySelectorAll("form[data-autosubmit] select").forEach((select) => {
+  select.addEventListener("change", () => select.form.requestSubmit());
+});

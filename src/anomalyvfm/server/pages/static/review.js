@@ -1,0 +1,95 @@
+// Answers by keys: 1 good, 2 defect, 3 unsure, U takes the last one back. In the lane the next part follows.
+import { call, isCommand, say } from "./page.js";
+
+const KEYS = { 1: "good", 2: "defect", 3: "unsure" };
+const answers = document.querySelector(".answers");
+const inLane = location.pathname === "/review";
+const last = document.getElementById("last");
+const undo = document.getElementById("undo");
+let busy = false;
+
+// Answers given in this tab, newest last, so that several can be taken back one after another.
+const given = JSON.parse(sessionStorage.getItem("given") || "[]");
+
+function remember() {
+  sessionStorage.setItem("given", JSON.stringify(given.slice(-50)));
+}
+
+function lane(show) {
+  const query = new URLSearchParams(location.search);
+  query.delete("show");
+  if (show) query.set("show", show);
+  const text = query.toString();
+  return "/review" + (text ? "?" + text : "");
+}
+
+function sentence(text) {
+  return text && text[0].toUpperCase() + text.slice(1) + ".";
+}
+
+function tell() {
+  const answer = given[given.length - 1];
+  const fits = answer && (inLane || answers && answer.inspection === Number(answers.dataset.inspection));
+  last.hidden = !fits;
+  if (fits) {
+    last.querySelector("p").textContent = answer.name + ": " + answer.label + ". " + sentence(answer.message || "");
+  }
+}
+
+async function locked(work) {
+  // One answer at a time: a second key press must not answer for a part not yet seen.
+  if (busy) return;
+  busy = true;
+  if (answers) answers.setAttribute("aria-busy", "true");
+  try {
+    await work();
+  } catch (refused) {
+    busy = false;
+    if (answers) answers.setAttribute("aria-busy", "false");
+    say(refused.status === 409 ? refused.message + " Load the page again to see it." : refused.message);
+  }
+}
+
+function answer(label) {
+  return locked(async () => {
+    answers.querySelectorAll("[data-label]").forEach((button) => {
+      button.setAttribute("aria-pressed", String(button.dataset.label === label));
+    });
+    const inspection = Number(answers.dataset.inspection);
+    const seen = answers.dataset.review ? Number(answers.dataset.review) : null;
+    const result = await call("POST", "/api/inspections/" + inspection + "/reviews", { label, why: "", seen_review: seen });
+    given.push({
+      review: result.review.id, inspection, name: answers.dataset.name, label,
+      message: result.learning && result.learning.message,
+    });
+    remember();
+    location.replace(inLane ? lane() : location.href);
+  });
+}
+
+function takeBack() {
+  return locked(async () => {
+    const answer = given[given.length - 1];
+    if (!answer) {
+      busy = false;
+      return;
+    }
+    await call("POST", "/api/reviews/" + answer.review + "/undo");
+    given.pop();
+    remember();
+    location.replace(inLane ? lane(answer.inspection) : location.href);
+  });
+}
+
+if (answers) {
+  answers.querySelectorAll("[data-label]").forEach((button) => {
+    button.addEventListener("click", () => answer(button.dataset.label));
+  });
+}
+undo.addEventListener("click", takeBack);
+document.addEventListener("keydown", (event) => {
+  if (!isCommand(event)) return;
+  if (answers && KEYS[event.key]) answer(KEYS[event.key]);
+  else if (event.key.toLowerCase() === "u" && !last.hidden) takeBack();
+});
+tell();

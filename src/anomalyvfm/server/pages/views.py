@@ -1,0 +1,262 @@
+"""What each page shows, as plain data: the template draws it, and the page's .json is it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlencode
+
+from anomalyvfm.server.guard import User
+from anomalyvfm.server.pages.charts import gauge
+from anomalyvfm.server.pages.query import chosen, day, identity
+from anomalyvfm.server.pages.wording import count, odds, score
+from anomalyvfm.server.pages.wording import drift_told as told
+from anomalyvfm.server.store.inspections import InspectionFilter
+
+if TYPE_CHECKING:
+    from anomalyvfm.server.station import Station
+
+Query = Mapping[str, str]
+Data = dict[str, Any]
+
+TILES = 37
+"""Parts on the wall: the latest, and tiles that fill rows of 4, 6 or 9."""
+PAGE = 50
+"""Parts in the list at a time."""
+LAST_PARTS = 1000
+"""What a change of the false-alarm promise is tried on."""
+# Steps of the false-alarm slider: 1 in 1000 to 1 in 5, closer together where a step matters more.
+RATES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
+DAY = timedelta(days=1)
+SPANS: dict[str, tuple[str, timedelta, Literal["hour", "day"]]] = {
+    "day": ("24 hours", DAY, "hour"),
+    "week": ("7 days", 7 * DAY, "day"),
+    "month": ("30 days", 30 * DAY, "day"),
+}
+"""What it is called, its length, and what a bar of a chart stands for."""
+ACTIONS = {
+    "import": "Imported",
+    "learn": "Learned",
+    "forget": "Forgot",
+    "calibrate": "Calibrated",
+    "rate": "False alarms changed",
+}
+Label = Literal["none", "good", "defect", "unsure"]
+# Stands in templates where the first part will be.
+_BLANK = {
+    "id": 0,
+    "name": "",
+    "score": 0.0,
+    "threshold": 0.0,
+    "anomalous": False,
+    "at": "1970-01-01T00:00:00Z",
+}
+
+
+def wall(station: Station, user: User, query: Query) -> Data:
+    models = _names(station)
+    model = chosen(query, "model", models)
+    show = chosen(query, "show", ("rejected",))
+    fitting = InspectionFilter(model=model or None, anomalous=True if show else None)
+    statistics = station.statistics(model=model or None, since=(_now() - DAY).timestamp())
+    return {
+        "models": models,
+        "model": model,
+        "show": show,
+        "most": TILES - 1,
+        "items": station.inspections(fitting, limit=TILES),
+        "blank": _BLANK,
+        "waiting": station.review_queue(model=model or None, limit=1)["waiting"],
+        "drifted": _drifted(station, [model] if model else models),
+        "day": {name: statistics[name] for name in ("inspections", "anomalous", "defect_rate")},
+    }
+
+
+def review(station: Station, user: User, query: Query) -> Data:
+    """The next part to review; ``show`` names one, as after an undo."""
+    models = _names(station)
+    model = chosen(query, "model", models)
+    queue = station.review_queue(model=model or None, limit=2)
+    waiting = list(queue["items"])
+    shown = identity(query, "show")
+    if shown is not None:
+        waiting = [station.inspection(shown), *(part for part in waiting if part["id"] != shown)]
+    data: Data = {"models": models, "model": model, "waiting": queue["waiting"]}
+    data["following"] = waiting[1] if len(waiting) > 1 else None
+    return data | (_seen_large(station, waiting[0]) if waiting else {"part": None})
+
+
+def inspection(station: Station, user: User, query: Query, number: int) -> Data:
+    part = station.inspection(number)
+    older = station.inspections(InspectionFilter(), before=number, limit=1)
+    newer = station.inspections(InspectionFilter(), after=number, limit=1)
+    return _seen_large(station, part) | {
+        "older": older[0]["id"] if older else None,
+        "newer": newer[-1]["id"] if newer else None,
+    }
+
+
+def inspections(station: Station, user: User, query: Query) -> Data:
+    models = _names(station)
+    asked = {
+        "name": query.get("name", "")[:200],
+        "verdict": chosen(query, "verdict", ("rejected", "passed")),
+        "label": chosen(query, "label", ("none", "good", "defect", "unsure")),
+        "model": chosen(query, "model", models),
+        "since": query.get("since", ""),
+        "until": query.get("until", ""),
+    }
+    since, until = day(query, "since"), day(query, "until", end=True)
+    before = identity(query, "before")
+    anomalous = {"": None, "rejected": True, "passed": False}[asked["verdict"]]
+    fitting = InspectionFilter(
+        model=asked["model"] or None,
+        anomalous=anomalous,
+        label=cast("Label | None", asked["label"] or None),  # chosen() has checked it
+        since=since.timestamp() if since else None,
+        until=until.timestamp() if until else None,
+        name=asked["name"] or None,
+    )
+    found = station.inspections(fitting, before=before, limit=PAGE + 1)
+    given = {name: value for name, value in asked.items() if value}
+    more = {**given, "before": found[PAGE - 1]["id"]} if len(found) > PAGE else None
+    exported: dict[str, str] = {name: asked[name] for name in ("name", "label", "model") if asked[name]}
+    if anomalous is not None:
+        exported["anomalous"] = str(anomalous).lower()
+    exported |= {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
+    return {
+        "models": models,
+        "filter": asked,
+        "filtered": bool(given) or before is not None,
+        "items": found[:PAGE],
+        "first_url": _url("/inspections", given) if before is not None else None,
+        "next_url": _url("/inspections", more) if more else None,
+        "export": {
+            kind: _url("/api/export", {"format": kind, **exported}) for kind in ("csv", "parquet", "coco")
+        },
+    }
+
+
+def trends(station: Station, user: User, query: Query) -> Data:
+    models = _names(station)
+    model = chosen(query, "model", models, default=_default(station))
+    span = chosen(query, "span", tuple(SPANS), default="day")
+    _, length, bucket = SPANS[span]
+    now = _now()
+    statistics = station.statistics(model=model or None, since=(now - length).timestamp(), bucket=bucket)
+    return statistics | {
+        "buckets": without_gaps(statistics["buckets"], now - length, now, bucket),
+        "models": models,
+        "model": model,
+        "span": span,
+        "bucket": bucket,
+        "drift": (statistics["drift"] or {"alarm": False}) | told(statistics["drift"]),
+        "spans": [
+            {"name": text, "url": _url("/trends", {"span": name, "model": model}), "current": name == span}
+            for name, (text, _, _) in SPANS.items()
+        ],
+    }
+
+
+def models(station: Station, user: User, query: Query) -> Data:
+    return {"items": station.models()}
+
+
+def model(station: Station, user: User, query: Query, name: str) -> Data:
+    found = station.model(name)
+    now = found["active"]["calibration"]["false_alarm_rate"]
+    rates = sorted({*RATES, now})
+    what_if = station.what_if(name, rates, last=LAST_PARTS)
+    description = found.get("description") or {}
+    return {
+        "model": {key: value for key, value in found.items() if key != "description"},
+        "versions": station.versions(name),
+        "actions": ACTIONS,
+        "what_if": what_if,
+        "now_index": rates.index(now),
+        # As Calibration.images_needed: below it a conformal threshold does not exist.
+        "images_needed": math.ceil(1 / now - 1e-9) - 1,
+        "backbone": (description.get("backbone") or {}).get("name", "–"),
+        "preset": (description.get("settings") or {}).get("name", "–"),
+    }
+
+
+def upload(station: Station, user: User, query: Query) -> Data:
+    models = _names(station)
+    return {"models": models, "model": chosen(query, "model", models, default=_default(station))}
+
+
+def login(query: Query) -> Data:
+    asked = query.get("next", "")
+    # Only a page of this station: "//host" and "/\host" lead elsewhere.
+    here = asked.startswith("/") and not asked.startswith(("//", "/\\")) and asked.isprintable()
+    return {"next": asked if here else "/wall"}
+
+
+def _seen_large(station: Station, part: Data) -> Data:
+    active = station.model(part["model"])["active"]
+    known = active["calibration"]["images"] if active["number"] == part["version"] else None
+    nearest = station.nearest_good(part["id"])
+    verdict = "rejected" if part["anomalous"] else "passed"
+    places = f", {count(len(part['regions']), 'odd place')}" if part["regions"] else ""
+    return {
+        "part": part,
+        "words": odds(part["p_value"], known),
+        "describe": f"{part['name']}, {verdict} with score {score(part['score'])}{places}",
+        "scale": gauge(part["score"], part["threshold"]),
+        "nearest": nearest
+        and {
+            **nearest,
+            "crop": _crop(nearest["inspection_id"], nearest["bbox"]),
+            "own_crop": _crop(part["id"], nearest["own_bbox"]),
+        },
+    }
+
+
+def without_gaps(
+    buckets: list[Data], since: datetime, until: datetime, bucket: Literal["hour", "day"]
+) -> list[Data]:
+    """Buckets from ``since`` to ``until`` with the empty ones among them, which the statistics leave out."""
+    step = timedelta(hours=1) if bucket == "hour" else DAY
+    known = {_instant(each["start"]): each for each in buckets}
+    start = since.replace(hour=since.hour if bucket == "hour" else 0, minute=0, second=0, microsecond=0)
+    empty = {"inspections": 0, "anomalous": 0, "defect_rate": None, "mean_score": None}
+    filled = []
+    while start <= until:
+        filled.append({**empty, **known.get(start, {}), "start": start.isoformat()})
+        start += step
+    return filled
+
+
+def _drifted(station: Station, names: list[str]) -> list[Data]:
+    """The models whose drift test has raised its alarm."""
+    tests = {name: station.statistics(model=name, since=_now().timestamp())["drift"] for name in names}
+    return [{"model": name, **told(test)} for name, test in tests.items() if test and test["alarm"]]
+
+
+def _instant(iso: str) -> datetime:
+    return datetime.fromisoformat(iso.replace("Z", "+00:00"))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _names(station: Station) -> list[str]:
+    return [each["name"] for each in station.models()]
+
+
+def _default(station: Station) -> str:
+    models = station.models()
+    return next((each["name"] for each in models if each["default"]), models[0]["name"] if models else "")
+
+
+def _crop(number: int, bbox: list[int]) -> str:
+    corners = dict(zip(("x0", "y0", "x1", "y1"), bbox, strict=True))
+    return _url(f"/api/inspections/{number}/crop.jpg", corners)
+
+
+def _url(path: str, query: Mapping[str, Any]) -> str:
+    return f"{path}?{urlencode(query)}" if query else path

@@ -1,0 +1,62 @@
+"""Every setting of a station, with its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for; beyond it the answer is a problem, never an attempt."""
+
+    image_bytes: int = 32 << 20
+    request_bytes: int = 256 << 20
+    images_a_request: int = 512
+    pixels: int = 64_000_000
+    """Width × height, known from the header before anything is decoded."""
+    waiting: int = 64
+    """Images accepted and not yet judged; the next one is answered 429."""
+    seconds: float = 30.0
+    """From a request's arrival to its answer."""
+    decode_seconds: float = 10.0
+    decode_bytes: int = 3 << 30
+    """Address space of a decoding worker."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What is kept. Reviewed inspections and those a model learned from are kept twice as long."""
+
+    days: float | None = None
+    bytes: int | None = None
+    """Of images and maps; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A station's place, limits and habits."""
+
+    data: Path
+    """Folder of everything the station keeps; one station at a time works in it."""
+    database: str | None = None
+    """URL for SQLAlchemy; none: SQLite in ``data``."""
+    token_file: Path | None = None
+    """None: no tokens are asked for, which only a loopback address may have."""
+    limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
+    decoders: int = 2
+    """Decoding processes."""
+    gather_seconds: float = 0.004
+    """How long a batch waits for company once the first image is there."""
+    sampled_share: float = 0.1
+    """Share of all inspections, chosen by their content alone, that review sees whatever the verdict."""
+    versions_kept: int = 100
+    """Versions of a model that can be gone back to, beside those that were imported."""
+    images_between_drift_alarms: float = 100_000
+    """While nothing has changed, so many images pass on average before drift is wrongly reported."""
+    session_hours: float = 12.0
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data / 'station.sqlite3'}"

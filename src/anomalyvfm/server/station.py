@@ -1,0 +1,324 @@
+"""The station: everything it consists of, and what may be asked of it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy.orm import Session
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.model_file import unwritable
+from anomalyvfm.server import nearest, statistics
+from anomalyvfm.server.batching import Batcher, Part
+from anomalyvfm.server.decoding.pool import Decoders
+from anomalyvfm.server.drifting import Drifting
+from anomalyvfm.server.events import Events
+from anomalyvfm.server.judged import restore
+from anomalyvfm.server.keeping import Keeper
+from anomalyvfm.server.learning import Learning
+from anomalyvfm.server.metrics import Metrics
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.settings import Settings
+from anomalyvfm.server.shelf import Loader, Shelf
+from anomalyvfm.server.store import audit, inspections, jobs, retention, versions
+from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.inspections import InspectionFilter
+from anomalyvfm.server.store.tables import InspectionRow
+from anomalyvfm.server.thumbnails import Thumbnails
+from anomalyvfm.server.working import Worker
+from anomalyvfm.verdict import Verdict
+
+_log = logging.getLogger(__name__)
+
+_TIDY_SECONDS = 600.0
+
+
+class Station:
+    """Opened over a folder of its own, by one process at a time; :meth:`close` finishes what was accepted.
+
+    Raises InputError where the folder is in use or unwritable, the database does not answer, or there is
+    no model.
+    """
+
+    def __init__(self, settings: Settings, models: Sequence[Path], load: Loader) -> None:
+        self.settings = settings
+        self._lock = _take(settings.data)
+        self.metrics = Metrics()
+        self.events = Events()
+        self.database = Database(settings.database_url)
+        self.files = Files(settings.data / "files")
+        self.files.sweep(lambda digest: retention.is_needed(self.database, digest))
+        self.shelf = Shelf(settings.data / "models", self.database, load)
+        self.shelf.open(models)
+        self.decoders = Decoders(settings.decoders, settings.limits)
+        self.thumbnails = Thumbnails(settings.data / "thumbnails", self.files, self.decoders)
+        self._keeper = Keeper(self.database, self.files, self.thumbnails, self.events, self.metrics, settings)
+        self.batcher = Batcher(self.shelf, self._keeper.keep, settings, self.metrics)
+        self.learning = Learning(
+            self.database, self.files, self.shelf, self.decoders, self.events, self.metrics
+        )
+        self._worker = Worker(self.database, self.files, self.decoders, self.batcher)
+        self._closing = threading.Event()
+        self._tidier = threading.Thread(target=self._tidy_now_and_then, name="tidy")
+        self._tidier.start()
+
+    def close(self) -> None:
+        """Finish what was accepted, then let go of everything."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._worker.close()
+        self.batcher.close()
+        self.learning.close()
+        self.shelf.close()
+        self._tidier.join()
+        self._keeper.close()
+        self.decoders.close()
+        self.database.close()
+        self._lock.close()
+
+    # ── judging ─────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, content: bytes, model: str | None, name: str, by: str) -> Future[dict[str, Any]]:
+        """Decode and queue an image, within the batcher's places; the future gives its inspection."""
+        model = self.model_name(model)
+        decoded = self.decoders.pixels(content, self.white_level(model))
+        part = Part(model, plain_name(name), by, content, decoded.pixels, decoded.thumbnail)
+        self.batcher.submit(part)
+        return part.answer
+
+    def add_job(self, images: Sequence[tuple[str, bytes]], model: str | None, by: str) -> dict[str, Any]:
+        """Accept images to be judged when there is time; they are on the disk when this returns."""
+        model = self.model_name(model)
+        for _, content in images:
+            self.decoders.check(content)
+        with self.files.keeping() as keep:
+            kept = [(plain_name(name), keep(content)) for name, content in images]
+            with self.database.writing() as session:
+                number = jobs.add(session, model, by, kept)
+        self._worker.wake()
+        return self.job(number)
+
+    def job(self, number: int) -> dict[str, Any]:
+        with self.database.reading() as session:
+            return jobs.find(session, number)
+
+    def jobs(self, limit: int = 50) -> list[dict[str, Any]]:
+        with self.database.reading() as session:
+            return jobs.newest(session, limit)
+
+    def job_items(self, number: int, offset: int, limit: int) -> list[dict[str, Any]]:
+        with self.database.reading() as session:
+            jobs.find(session, number)
+            return jobs.items(session, number, offset, limit)
+
+    # ── inspections ─────────────────────────────────────────────────────────────────────────────────
+
+    def inspections(
+        self,
+        wanted: InspectionFilter | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> list[dict[str, Any]]:
+        """Newest first; with ``after`` alone, the closest above it."""
+        with self.database.reading() as session:
+            rows = inspections.newest(session, wanted or InspectionFilter(), before, after, limit)
+            return [inspections.as_dict(row) for row in rows]
+
+    def inspection(self, number: int) -> dict[str, Any]:
+        """Raises Problem 404 for an unknown number, as all that take one do."""
+        return inspections.as_dict(self.row(number))
+
+    def row(self, number: int) -> InspectionRow:
+        with self.database.reading() as session:
+            return inspections.find(session, number)
+
+    def verdict(self, number: int) -> Verdict:
+        row = self.row(number)
+        return restore(row, self._read(row.map))
+
+    def original(self, number: int) -> bytes:
+        return self._read(self.row(number).image)
+
+    def preview(self, number: int) -> bytes:
+        row = self.row(number)
+        return self.decoders.picture(self._read(row.image), white_level=self.white_level(row.model))
+
+    def thumbnail(self, number: int) -> bytes:
+        row = self.row(number)
+        return self.thumbnails.get(row.image, self.white_level(row.model))
+
+    def crop(self, number: int, box: tuple[int, int, int, int]) -> bytes:
+        row = self.row(number)
+        return self.decoders.crop(self._read(row.image), box, self.white_level(row.model))
+
+    def nearest_good(self, number: int) -> dict[str, Any] | None:
+        row = self.row(number)
+        level = self.white_level(row.model)
+        with self.database.reading() as session:
+            return nearest.nearest_good(session, row, lambda digest: self.thumbnails.get(digest, level))
+
+    def review_queue(self, model: str | None = None, limit: int = 20) -> dict[str, Any]:
+        with self.database.reading() as session:
+            rows, waiting = inspections.to_review(session, model, limit)
+            return {"items": [inspections.as_dict(row) for row in rows], "waiting": waiting}
+
+    # ── models ──────────────────────────────────────────────────────────────────────────────────────
+
+    def model_name(self, name: str | None) -> str:
+        """The given model, or the default one. Raises Problem 404 for an unknown name."""
+        return self.shelf.get(name or self.shelf.default()).name
+
+    def white_level(self, model: str) -> int:
+        if model not in self.shelf.names():  # its inspections outlive a model
+            return 65535
+        return self.shelf.get(model).current.detector.settings.image.white_level
+
+    def models(self) -> list[dict[str, Any]]:
+        return [self.model(name) for name in self.shelf.names()]
+
+    def model(self, name: str) -> dict[str, Any]:
+        current = self.shelf.get(name).head
+        with self.database.reading() as session:
+            version = versions.find_version(session, name, current.number)
+            return {
+                "name": name,
+                "default": versions.find_model(session, name).is_default,
+                "loaded": True,
+                "active": versions.as_dict(version, current.number),
+                "versions": versions.next_number(session, name) - 1,
+                "description": current.detector.describe(),
+            }
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        number = self.shelf.get(name).head.number
+        with self.database.reading() as session:
+            return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
+
+    def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
+        """How many of the last parts each false-alarm promise would have rejected."""
+        calibration = self.shelf.get(name).head.detector.calibration_
+        with self.database.reading() as session:
+            scores = inspections.last_scores(session, name, last)
+        curve = []
+        for rate in (calibration.false_alarm_rate, *rates):
+            promise = replace(calibration, false_alarm_rate=rate)
+            rejected = sum(score > promise.threshold for score in scores)
+            curve.append(
+                {
+                    "rate": rate,
+                    "threshold": promise.threshold,
+                    "promised": promise.promised,
+                    "rejected": rejected,
+                }
+            )
+        return {"parts": len(scores), "now": curve[0], "curve": curve[1:]}
+
+    def reset_drift(self, name: str, false_alarm: bool, by: str) -> None:
+        """Begin the drift test anew."""
+        self.shelf.get(name)
+        with self.database.writing() as session:
+            drift = Drifting(self.settings.images_between_drift_alarms)
+            drift.reset(session, name, false_alarm)
+            audit.note(session, by, "reset drift", name, "false alarm" if false_alarm else "cause removed")
+        self.metrics.drift.labels(name).set(0)
+
+    # ── the whole ───────────────────────────────────────────────────────────────────────────────────
+
+    def statistics(
+        self,
+        model: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        bucket: statistics.Bucket = "hour",
+    ) -> dict[str, Any]:
+        threshold = None
+        if model is not None:
+            threshold = self.shelf.get(model).head.detector.calibration_.threshold
+        with self.database.reading() as session:
+            return statistics.summarize(session, model, since, until, bucket, threshold)
+
+    def audit(self, before: int | None, limit: int) -> list[dict[str, Any]]:
+        with self.database.reading() as session:
+            return audit.newest(session, before, limit)
+
+    def note(self, by: str, action: str, object_: str, detail: str = "") -> None:
+        """An entry of the audit log for what changes nothing else."""
+        with self.database.writing() as session:
+            audit.note(session, by, action, object_, detail)
+
+    def check(self) -> None:
+        """Raise where the station cannot judge now: no database, no room on the disk."""
+        if self._closing.is_set():
+            raise Problem(503, "the station is stopping", retry_after=10)
+        self.database.check()
+        probe = self.settings.data / ".probe"
+        try:
+            probe.write_bytes(b"x" * 4096)
+        finally:
+            probe.unlink(missing_ok=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        with self.database.reading() as session:
+            yield session
+
+    def tidy(self) -> retention.Freed:
+        """Apply the retention, and let go of old versions and of files that no row names."""
+        freed = retention.apply(self.settings.retention, self.database, self.files, self.thumbnails.remove)
+        self.shelf.prune(self.settings.versions_kept)
+        return freed
+
+    def _read(self, digest: str) -> bytes:
+        try:
+            return self.files.read(digest)
+        except FileNotFoundError:
+            raise Problem(404, "the file is no longer kept") from None
+
+    def _tidy_now_and_then(self) -> None:
+        while not self._closing.wait(_TIDY_SECONDS):
+            self._try_to_tidy()
+
+    def _try_to_tidy(self) -> None:
+        try:
+            self.tidy()
+        except Exception as error:  # the next round tries again
+            _log.error("not tidied: %s", " ".join(str(error).split()))
+
+
+def plain_name(name: str) -> str:
+    """A client's name for an image, for people to read; it never becomes a path."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(letter for letter in base if letter.isprintable())[:200]
+
+
+def _take(folder: Path) -> IO[bytes]:
+    """The folder, for this process alone: the system lets go of the lock when the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "station.lock").open("ab")
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise InputError(
+            f"{folder}: another station works in it; stop that or choose another --data"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()).encode())
+    lock.flush()
+    return lock

@@ -1,0 +1,1 @@
+"""What the station keeps: rows in a database, images and maps as files."""

@@ -1,0 +1,103 @@
+"""Files named by the SHA-256 of their content, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+
+class Files:
+    """``folder/ab/ab12…``. A name is only ever formed from a hash, so no client's text becomes a path.
+
+    Content goes to a temporary name, to the disk, and then to its own name. Rows that name a file are
+    committed after it and deleted before it: a kill leaves at most a file without a row, which
+    :meth:`sweep` removes. :meth:`keeping` guards files whose rows are still on the way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._pinned: Counter[str] = Counter()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise ValueError("not a SHA-256")
+        return self._folder / digest[:2] / digest
+
+    def read(self, digest: str) -> bytes:
+        return self.path(digest).read_bytes()
+
+    @contextmanager
+    def keeping(self) -> Iterator[Callable[[bytes], str]]:
+        """Yields a function that stores content and gives its hash; commit the row within the block."""
+        pinned: list[str] = []
+
+        def keep(content: bytes) -> str:
+            digest = hashlib.sha256(content).hexdigest()
+            with self._lock:
+                self._pinned[digest] += 1
+            pinned.append(digest)
+            self._write(self.path(digest), content)
+            return digest
+
+        try:
+            yield keep
+        finally:
+            with self._lock:
+                self._pinned.subtract(pinned)
+                self._pinned += Counter()  # drops those at zero
+
+    def remove(self, digests: Iterator[str] | set[str] | list[str], needed: Callable[[str], bool]) -> int:
+        """Delete files that no row needs; returns the bytes freed."""
+        freed = 0
+        for digest in digests:
+            with self._lock:
+                if self._pinned[digest] or needed(digest):
+                    continue
+                with suppress(FileNotFoundError):
+                    path = self.path(digest)
+                    freed += path.stat().st_size
+                    path.unlink()
+        return freed
+
+    def sweep(self, needed: Callable[[str], bool]) -> int:
+        """Remove what a kill left behind: unfinished files and files without a row. Bytes freed."""
+        freed = 0
+        for partial in self._folder.glob("*/*.partial"):
+            with suppress(FileNotFoundError):
+                freed += partial.stat().st_size
+                partial.unlink()
+        names = (path.name for path in self._folder.glob("??/*") if len(path.name) == 64)
+        return freed + self.remove(names, needed)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        if path.exists():
+            return
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+        try:
+            with partial.open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""Deleting what is too old or too much: rows first, then the files that no row needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from anomalyvfm.server.settings import Retention
+from anomalyvfm.server.store.clock import now
+from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.tables import InspectionRow, JobItemRow, JobRow
+
+_A_TIME = 500  # rows deleted in one transaction: nobody waits long for it
+
+
+@dataclass(frozen=True)
+class Freed:
+    inspections: int
+    bytes: int
+
+
+def apply(retention: Retention, database: Database, files: Files, forget: Callable[[str], None]) -> Freed:
+    """Delete by age, then the oldest until the size fits. ``forget`` hears of each deleted image's hash."""
+    inspections = freed = 0
+    while digests := _delete_some(retention, database):
+        inspections += len(digests) // 2
+        gone = [digest for digest in digests if not is_needed(database, digest)]
+        freed += files.remove(gone, lambda digest: is_needed(database, digest))
+        for digest in gone:
+            forget(digest)
+    return Freed(inspections, freed)
+
+
+def is_needed(database: Database, digest: str) -> bool:
+    """Whether a row names the file."""
+    with database.reading() as session:
+        row = InspectionRow
+        wanted = select(row.id).where(or_(row.image == digest, row.map == digest)).limit(1)
+        if session.scalar(wanted) is not None:
+            return True
+        item = JobItemRow
+        waiting = select(item.id).where(item.image == digest, item.state == "waiting").limit(1)
+        return session.scalar(waiting) is not None
+
+
+def _delete_some(retention: Retention, database: Database) -> list[str]:
+    with database.writing() as session:
+        rows = _too_old(session, retention.days) or _too_many(session, retention.bytes)
+        if rows:
+            session.execute(delete(InspectionRow).where(InspectionRow.id.in_([row.id for row in rows])))
+        if retention.days is not None:
+            _delete_jobs(session, now() - retention.days * 86400)
+        return [digest for row in rows for digest in (row.image, row.map)]
+
+
+def _too_old(session: Session, days: float | None) -> Sequence[InspectionRow]:
+    if days is None:
+        return []
+    row = InspectionRow
+    # What a person has looked at is kept twice as long: models were changed by it.
+    old = or_(row.at < now() - 2 * days * 86400, row.label.is_(None) & (row.at < now() - days * 86400))
+    return session.scalars(select(row).where(old).order_by(row.id).limit(_A_TIME)).all()
+
+
+def _too_many(session: Session, limit: int | None) -> Sequence[InspectionRow]:
+    if limit is None:
+        return []
+    over = (session.scalar(select(func.sum(InspectionRow.bytes))) or 0) - limit
+    if over <= 0:
+        return []
+    rows = []
+    for row in session.scalars(select(InspectionRow).order_by(InspectionRow.id).limit(_A_TIME)):
+        rows.append(row)
+        over -= row.bytes
+        if over <= 0:
+            break
+    return rows
+
+
+def _delete_jobs(session: Session, before: float) -> None:
+    unfinished = select(JobItemRow.job_id).where(JobItemRow.state == "waiting")
+    session.execute(delete(JobRow).where(JobRow.at < before, JobRow.id.not_in(unfinished)))

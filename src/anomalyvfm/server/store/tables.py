@@ -1,0 +1,157 @@
+"""The tables. Times are seconds since 1970 in UTC; files are named by the SHA-256 of their content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_HASH = String(64)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - read by SQLAlchemy
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    active: Mapped[int]
+    """Number of the version that judges."""
+    is_default: Mapped[bool] = mapped_column(default=False)
+
+
+class VersionRow(Base):
+    """A model as it was at one time; never changed once written."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("model", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    number: Mapped[int]
+    parent: Mapped[int | None]
+    action: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str] = mapped_column(String(100))
+    at: Mapped[float]
+    why: Mapped[str]
+    folder: Mapped[str] = mapped_column(String(100))
+    """Under the model's folder of the station."""
+    source: Mapped[str | None] = mapped_column(_HASH)
+    """Seal of the model folder it was imported from."""
+    images: Mapped[int]
+    calibration: Mapped[dict[str, Any]]
+    inspection_id: Mapped[int | None]
+    added: Mapped[str | None] = mapped_column(_HASH)
+    """Image this version learned and its parent had not."""
+    removed: Mapped[str | None] = mapped_column(_HASH)
+
+
+class InspectionRow(Base):
+    __tablename__ = "inspections"
+    __table_args__ = (
+        Index(None, "model", "id"),
+        Index(None, "label", "anomalous", "sampled"),
+        {"sqlite_autoincrement": True},  # a number given away is never given to another part
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(index=True)
+    hour: Mapped[int]
+    """Whole hours since 1970, which both databases group by alike."""
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    version: Mapped[int]
+    name: Mapped[str] = mapped_column(String(200))
+    by: Mapped[str] = mapped_column(String(100))
+    score: Mapped[float]
+    p_value: Mapped[float]
+    threshold: Mapped[float]
+    outline_level: Mapped[float]
+    region_level: Mapped[float]
+    anomalous: Mapped[bool]
+    regions: Mapped[list[Any]]
+    width: Mapped[int]
+    height: Mapped[int]
+    canvas: Mapped[dict[str, Any]]
+    ms: Mapped[float]
+    image: Mapped[str] = mapped_column(_HASH, index=True)
+    map: Mapped[str] = mapped_column(_HASH, index=True)
+    bytes: Mapped[int]
+    """Of image and map together."""
+    sampled: Mapped[bool]
+    label: Mapped[str | None] = mapped_column(String(10))
+    """Of the review in force."""
+    review_id: Mapped[int | None]
+    reviewed_by: Mapped[str | None] = mapped_column(String(100))
+    reviewed_at: Mapped[float | None]
+
+
+class ReviewRow(Base):
+    __tablename__ = "reviews"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str] = mapped_column(String(10))
+    by: Mapped[str] = mapped_column(String(100))
+    at: Mapped[float]
+    why: Mapped[str]
+    undone_by: Mapped[str | None] = mapped_column(String(100))
+    undone_at: Mapped[float | None]
+
+
+class JobRow(Base):
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    by: Mapped[str] = mapped_column(String(100))
+    at: Mapped[float]
+
+
+class JobItemRow(Base):
+    __tablename__ = "job_items"
+    __table_args__ = (Index(None, "job_id", "position"), Index(None, "state", "id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(String(200))
+    image: Mapped[str] = mapped_column(_HASH, index=True)
+    state: Mapped[str] = mapped_column(String(10))
+    """waiting, done, failed"""
+    inspection_id: Mapped[int | None]
+    problem: Mapped[str | None]
+
+
+class DriftRow(Base):
+    """The state of a model's drift test, in step with the inspections it has seen."""
+
+    __tablename__ = "drift"
+
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    version: Mapped[int]
+    state: Mapped[dict[str, Any]]
+    alarm_at: Mapped[float | None]
+
+
+class AuditRow(Base):
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    by: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(40))
+    object: Mapped[str] = mapped_column(String(200))
+    detail: Mapped[str]

@@ -1,0 +1,146 @@
+"""A detector that judges by brightness alone: the station's tests need its manners, not its eyes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalyvfm.calibration import Calibration, count_cells
+from anomalyvfm.data import Canvas
+from anomalyvfm.errors import InputError
+from anomalyvfm.model_file import new_folder, read_description
+from anomalyvfm.verdict import Verdict
+
+if TYPE_CHECKING:  # torch takes seconds, and nothing here computes with it
+    from anomalyvfm.detector import Detector
+
+SIDE = 8
+
+
+@dataclass(frozen=True)
+class _Image:
+    white_level: int = 65535
+
+
+@dataclass(frozen=True)
+class _Settings:
+    batch: int = 4
+    false_alarm_rate: float = 0.1
+    image: _Image = field(default_factory=_Image)
+
+    def override(self, changes: dict[str, float]) -> _Settings:
+        return replace(self, false_alarm_rate=changes["calibration.false_alarm_rate"])
+
+
+class FakeScorer:
+    def derive(self) -> None:
+        """Nothing to derive."""
+
+
+class FakeDetector:
+    """Scores an image by its mean brightness; 100 is usual, and above about 130 anomalous."""
+
+    def __init__(self, learned: Iterable[str] = ("training",), rate: float = 0.1) -> None:
+        self.settings = _Settings(false_alarm_rate=rate)
+        self.scorer_ = FakeScorer()
+        self.learned_ = Counter(learned)
+        self.skipped_: list[str] = []
+        good = np.exp(np.linspace(-1, 1, 40) * 0.1)
+        self.calibration_ = Calibration(good[:, None], good, count_cells(good), (1.0,), rate, 0.01)
+
+    def judge(self, images: Iterable[Any]) -> Iterator[tuple[Any, Verdict]]:
+        for image in images:
+            opinion = float(image.mean()) / 100
+            score = float(self.calibration_.score(np.array([[opinion]]))[0])
+            grid = np.zeros((SIDE, SIDE), np.float32)
+            grid[2, 3] = 50.0
+            yield (
+                image,
+                Verdict(
+                    score=score,
+                    p_value=self.calibration_.p_value(score),
+                    anomalous=score > self.calibration_.threshold,
+                    threshold=self.calibration_.threshold,
+                    grid=grid,
+                    size=image.shape[:2],
+                    canvas=Canvas(64, 64),
+                    outline_level=2.0,
+                    region_level=10.0,
+                    seconds=0.001,
+                    summary=np.zeros(1, np.float32),
+                ),
+            )
+
+    def update(self, images: Sequence[Any]) -> FakeDetector:
+        self.learned_.update(map(_key, images))
+        return self
+
+    def forget(self, images: Sequence[Any]) -> FakeDetector:
+        for image in images:
+            if not self.learned_[_key(image)]:
+                raise InputError("an image of ndarray: not among the images this model learned")
+        self.learned_.subtract(map(_key, images))
+        self.learned_ += Counter()
+        return self
+
+    def calibrate(self, images: Sequence[Any]) -> FakeDetector:
+        opinions = np.array([[image.mean() / 100] for image in images])
+        self.calibration_ = replace(self.calibration_, opinions=opinions, peaks=opinions[:, 0])
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        calibration = self.calibration_
+        return {
+            "learned": sorted(self.learned_.elements()),
+            "calibration": {
+                "images": calibration.count,
+                "false_alarm_rate": calibration.false_alarm_rate,
+                "threshold": calibration.threshold,
+                "promised": calibration.promised,
+            },
+            "fitted_on": {"images": self.learned_.total()},
+        }
+
+    def save(self, folder: Path) -> None:
+        body: dict[str, Any] = {"schema_version": 1, **self.describe()}
+        body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        with new_folder(folder) as partial:
+            (partial / "model.json").write_text(json.dumps(body))
+
+    @classmethod
+    def load(cls, folder: Path) -> Detector:
+        description = read_description(folder)
+        fake = cls(description["learned"], description["calibration"]["false_alarm_rate"])
+        return cast("Detector", fake)
+
+
+def picture(brightness: int, seed: int = 0, side: int = 32) -> bytes:
+    """A PNG of that mean brightness; different seeds give different files."""
+    noise = np.random.default_rng(seed).integers(-3, 4, (side, side, 1))
+    pixels = np.clip(brightness + noise, 0, 255).astype(np.uint8).repeat(3, 2)
+    return png(pixels)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def learned(detector: Detector) -> Counter[Any]:
+    """What a fake has learned, by content."""
+    return cast(Counter[Any], detector.learned_)
+
+
+def _key(image: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(image.tobytes()).hexdigest()

@@ -1,0 +1,173 @@
+"""A station of plain lists: what the pages ask of the real one, with parts made up."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from typing import Any
+
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.store.inspections import InspectionFilter
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+LIMIT = 2.5
+
+
+def part(number: int, score: float = 0.3, **changes: Any) -> dict[str, Any]:
+    """An inspection as the REST interface gives it."""
+    anomalous = score > LIMIT
+    return {
+        "id": number,
+        "at": (START + timedelta(seconds=7 * number)).isoformat().replace("+00:00", "Z"),
+        "model": "can",
+        "version": 3,
+        "name": f"part_{number:04}.png",
+        "score": score,
+        "p_value": 0.008 if anomalous else 0.4,
+        "threshold": LIMIT,
+        "anomalous": anomalous,
+        "regions": [{"bbox": [10, 20, 60, 50], "area": 900, "peak": 9.1}] if anomalous else [],
+        "width": 640,
+        "height": 480,
+        "ms": 41.3,
+        "sha256": f"{number:064x}",
+        "by": "camera-1",
+        "sampled": False,
+        "label": None,
+        "reviewed_by": None,
+        "reviewed_at": None,
+        "review_id": None,
+    } | changes
+
+
+def version(number: int, active: bool = False, **changes: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "parent": number - 1 or None,
+        "action": "import" if number == 1 else "learn",
+        "by": "ada",
+        "at": START.isoformat(),
+        "why": "false alarm",
+        "images": 118 + number,
+        "calibration": {"images": 124, "false_alarm_rate": 0.01, "threshold": LIMIT, "promised": True},
+        "inspection_id": None if number == 1 else 7,
+        "active": active,
+        "kept": True,
+    } | changes
+
+
+def model(name: str = "can", default: bool = True, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "default": default,
+        "loaded": True,
+        "active": version(3, active=True),
+        "versions": 3,
+        "description": {"backbone": {"name": "efficientnet-lite0"}, "settings": {"name": "v2"}},
+    } | changes
+
+
+class FakeStation:
+    """Parts in the order they came, models, and what the statistics say; change the lists at will."""
+
+    def __init__(self, parts: list[dict[str, Any]] | None = None, models: list[dict[str, Any]] | None = None):
+        self.parts = parts or []
+        self.all_models = [model()] if models is None else models
+        self.all_versions = [version(3, active=True), version(2), version(1)]
+        self.drift: dict[str, Any] | None = None
+        self.near: dict[str, Any] | None = None
+        self.asked: list[InspectionFilter] = []
+
+    def inspections(
+        self, filter: InspectionFilter, before: int | None = None, after: int | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        self.asked.append(filter)
+        fits = [
+            each
+            for each in reversed(self.parts)
+            if (filter.model is None or each["model"] == filter.model)
+            and (filter.anomalous is None or each["anomalous"] == filter.anomalous)
+            and (filter.label is None or (each["label"] or "none") == filter.label)
+            and (filter.name is None or each["name"].startswith(filter.name))
+            and (before is None or each["id"] < before)
+            and (after is None or each["id"] > after)
+        ]
+        return fits[-limit:] if after is not None else fits[:limit]
+
+    def inspection(self, number: int) -> dict[str, Any]:
+        for each in self.parts:
+            if each["id"] == number:
+                return each
+        raise Problem(404, f"inspection {number}: not here")
+
+    def review_queue(self, model: str | None = None, limit: int = 20) -> dict[str, Any]:
+        waiting = [
+            each
+            for each in self.parts
+            if each["label"] is None
+            and (each["anomalous"] or each["sampled"])
+            and model in (None, each["model"])
+        ]
+        return {"items": waiting[:limit], "waiting": len(waiting)}
+
+    def models(self) -> list[dict[str, Any]]:
+        return self.all_models
+
+    def model(self, name: str) -> dict[str, Any]:
+        for each in self.all_models:
+            if each["name"] == name:
+                return each
+        raise Problem(404, f"model {name}: not here")
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        return self.all_versions
+
+    def what_if(self, name: str, rates: list[float], last: int = 1000) -> dict[str, Any]:
+        judged = self.parts[-last:]
+        curve = [
+            {"rate": rate, "threshold": LIMIT + 2 * (0.01 - rate), "promised": rate >= 1 / 125}
+            for rate in rates
+        ]
+        for step in curve:
+            step["rejected"] = sum(each["score"] > step["threshold"] for each in judged)
+        now = {"rate": 0.01, "threshold": LIMIT, "rejected": sum(each["anomalous"] for each in judged)}
+        return {"parts": len(judged), "now": now, "curve": curve}
+
+    def nearest_good(self, number: int) -> dict[str, Any] | None:
+        return self.near
+
+    def statistics(
+        self,
+        model: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        bucket: str = "hour",
+    ) -> dict[str, Any]:
+        scores = [each["score"] for each in self.parts]
+        rejected = sum(each["anomalous"] for each in self.parts)
+        labels = [each["label"] for each in self.parts]
+        edges = [-3 + 0.5 * i for i in range(31)]
+        return {
+            "inspections": len(scores),
+            "anomalous": rejected,
+            "defect_rate": rejected / len(scores) if scores else None,
+            "reviewed": {label: labels.count(label) for label in ("good", "defect", "unsure")},
+            "false_alarms": 0,
+            "missed": 0,
+            "buckets": [
+                {
+                    "start": (START + timedelta(hours=hour)).isoformat(),
+                    "inspections": len(scores) * (hour != 1),
+                    "anomalous": rejected * (hour != 1),
+                    "defect_rate": rejected / len(scores) if scores and hour != 1 else None,
+                    "mean_score": sum(scores) / len(scores) if scores and hour != 1 else None,
+                }
+                for hour in range(4)
+            ],
+            "histogram": {
+                "edges": edges,
+                "counts": [sum(low <= score < high for score in scores) for low, high in pairwise(edges)],
+            },
+            "threshold": LIMIT,
+            "drift": self.drift,
+        }

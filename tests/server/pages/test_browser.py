@@ -1,0 +1,199 @@
+"""What the scripts do, in a real browser; skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from anomalyvfm.server.pages import router, routes
+from tests.server.pages.conftest import ENGINEER
+from tests.server.pages.fake_station import FakeStation, part
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Served:
+    """The pages and as much of the REST interface as the scripts need, over a station of lists."""
+
+    def __init__(self) -> None:
+        self.station = FakeStation([part(n, 6.0 if n % 2 else 0.2) for n in range(1, 9)])
+        self.sent: list[tuple[str, str, Any, str | None]] = []
+        self.refuse: dict[str, int] = {}
+        self.app = FastAPI(openapi_url=None)
+        self.app.middleware("http")(self._frame)
+        self.app.add_api_route("/api/events", self._events)
+        self.app.add_api_route("/api/{rest:path}", self._api, methods=["GET", "POST", "PUT", "DELETE"])
+        self.app.include_router(router(self.station))  # type: ignore[arg-type]  # the same methods
+
+    async def _frame(self, request: Request, answer: Any) -> Response:
+        response: Response = await answer(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
+
+    def _events(self) -> Response:
+        latest = part(9, 7.5, name="<b>new</b>.png")
+        stream = f"event: inspection\nid: 9\ndata: {json.dumps(latest)}\n\n"
+        return StreamingResponse(iter([stream]), media_type="text/event-stream")
+
+    async def _api(self, request: Request, rest: str) -> Response:
+        if request.method == "GET":
+            if rest == "inspections":
+                return Response('{"items": []}', media_type="application/json")
+            return Response(b"", 404)
+        body = await request.body()
+        said: Any = json.loads(body) if body.startswith(b"{") else None
+        self.sent.append((request.method, rest, said, request.headers.get("x-csrf-token")))
+        if self.refuse.get(rest):
+            self.refuse[rest] -= 1
+            return Response('{"detail": "wait"}', 429, {"Retry-After": "1"}, "application/problem+json")
+        answer: Any = {}
+        if rest.endswith("/reviews"):
+            found = self.station.inspection(int(rest.split("/")[1]))
+            found["label"], found["review_id"] = said["label"], 50 + found["id"]
+            found |= {"reviewed_by": "grace", "reviewed_at": found["at"]}
+            answer = {"review": {"id": found["review_id"]}, "learning": {"message": "nothing to learn"}}
+        elif rest.endswith("/undo"):
+            found = self.station.inspection(int(rest.split("/")[1]) - 50)
+            found |= {"label": None, "review_id": None}
+        elif rest == "judge":
+            answer = part(20, 6.0)
+        return Response(json.dumps(answer), media_type="application/json")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Served, str]]:
+    monkeypatch.setattr(routes, "find_user", lambda request: ENGINEER)
+    made, listening = Served(), socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(made.app, log_level="error"))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield made, f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    listening.close()
+
+
+@pytest.fixture
+def page(browser: Any, served: tuple[Served, str]) -> Iterator[Any]:
+    context = browser.new_context(base_url=served[1], viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
+    yield opened
+    context.close()
+    assert not faults
+
+
+def test_keys_answer_part_after_part_and_take_answers_back(page: Any, served: tuple[Served, str]) -> None:
+    def shows(number: int) -> None:
+        page.wait_for_selector(f".answers[data-inspection='{number}']")
+        page.wait_for_load_state()
+
+    page.goto("/review")
+    shows(1)
+    page.keyboard.press("2")
+    shows(3)
+    page.keyboard.press("1")
+    shows(5)
+    assert page.inner_text("#last p") == "part_0003.png: good. Nothing to learn."
+    page.keyboard.press("u")
+    shows(3)
+    page.keyboard.press("u")
+    shows(1)
+    assert not page.is_visible("#last")
+    assert [(path, said and said["label"], token) for _, path, said, token in served[0].sent] == [
+        ("inspections/1/reviews", "defect", ENGINEER.csrf),
+        ("inspections/3/reviews", "good", ENGINEER.csrf),
+        ("reviews/53/undo", None, ENGINEER.csrf),
+        ("reviews/51/undo", None, ENGINEER.csrf),
+    ]
+
+
+def test_heat_map_follows_the_slider_and_the_key(page: Any) -> None:
+    def opacity() -> str:
+        return str(page.evaluate("() => document.querySelector('.heat').style.opacity"))
+
+    page.goto("/inspections/1")
+    assert opacity() == "0.6"
+    page.fill("#heat-strength", "25")
+    assert opacity() == "0.25"
+    page.locator(".stage").focus()
+    page.keyboard.press("m")
+    assert opacity() == "0"
+    page.keyboard.press("m")
+    assert opacity() == "0.25"
+    page.reload()
+    assert opacity() == "0.25"  # kept from part to part
+    page.keyboard.press("o")
+    assert not page.is_visible(".outline")
+
+
+def test_wall_shows_what_comes_without_reload_and_as_text(page: Any) -> None:
+    page.goto("/wall")
+    page.wait_for_selector("#latest.rejected >> text=<b>new</b>.png")
+    assert page.inner_text("#count-parts") == "9"
+    assert page.locator(".tile").count() == 8  # the eighth part has become the first tile
+    assert page.locator(".tile").first.get_attribute("data-id") == "8"
+
+
+def test_slider_tells_the_effect_before_saving(page: Any, served: tuple[Served, str]) -> None:
+    page.goto("/models/can")
+    assert page.is_disabled("#rate-save")
+    page.focus("#rate")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#rate-text") == page.get_attribute("#rate", "aria-valuetext") == "1 in 67"
+    assert not served[0].sent
+    page.fill("#rate-why", "fewer misses")
+    page.click("#rate-save")
+    page.wait_for_load_state()
+    page.wait_for_timeout(200)
+    assert served[0].sent[0][:3] == (
+        "PUT",
+        "models/can/false-alarm-rate",
+        {"rate": 0.015, "why": "fewer misses", "expected": 3},
+    )
+
+
+def test_upload_waits_for_a_busy_station(page: Any, served: tuple[Served, str]) -> None:
+    served[0].refuse["judge"] = 1
+    page.goto("/upload")
+    page.set_input_files("#files", [{"name": "<i>.png", "mimeType": "image/png", "buffer": b"\x89PNG"}])
+    page.wait_for_selector(".result .tag.rejected")
+    assert page.inner_text(".result b") == "<i>.png"
+    assert [path for _, path, _, _ in served[0].sent] == ["judge", "judge"]
+
+
+def test_theme_changes_once_a_click_and_stays(page: Any) -> None:
+    page.goto("/wall")
+    page.click("#theme")
+    assert page.get_attribute("html", "data-theme") == "dark"
+    page.reload()
+    assert page.get_attribute("html", "data-theme") == "dark"

@@ -1,0 +1,63 @@
+"""Words for numbers: right for every number, not only the usual ones."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anomalyvfm.server.pages.wording import count, moment, odds, one_in, percent, score
+
+
+@given(st.integers(1, 5000), st.data())
+def test_odds_give_back_the_count_a_conformal_p_value_was_made_of(good: int, data: st.DataObject) -> None:
+    odder = data.draw(st.integers(0, good))
+    said = odds((1 + odder) / (1 + good), good)
+    if odder == 0:
+        assert said.startswith(f"Odder than every one of the {good:,} good parts")
+    elif odder == good:
+        assert said.startswith(f"No odder than any of the {good:,} good parts")
+    else:
+        assert said.startswith(f"{odder:,} of {good:,} good parts look")
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (0.004, "At most about 1 in 250 good parts looks this odd."),
+        (0.9, "Most good parts look at least this odd."),
+    ],
+)
+def test_odds_without_a_count_are_a_share(p: float, said: str) -> None:
+    assert odds(p) == said
+
+
+@given(st.floats(1e-6, 1))
+def test_one_in_is_within_rounding_of_the_share(share: float) -> None:
+    times = Fraction(one_in(share).removeprefix("1 in ").replace(",", ""))
+    assert abs(float(times) * share - 1) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (None, "–"),
+        (0.0, "0 %"),
+        (0.0007, "0.07 %"),
+        (0.01, "1.0 %"),
+        (0.0142, "1.4 %"),
+        (0.12, "12 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_percent(share: float | None, said: str) -> None:
+    assert percent(share) == said
+
+
+def test_small_words() -> None:
+    assert (count(1, "part"), count(0, "part"), count(2000, "part")) == ("1 part", "0 parts", "2,000 parts")
+    assert (score(-0.184), score(None), score(2.5)) == ("−0.18", "–", "2.50")
+    assert moment("2026-11-23T14:05:09.250Z") == "23 Nov 2026, 14:05:09 UTC"
+    assert moment("2026-11-23T15:05:09+01:00") == "23 Nov 2026, 14:05:09 UTC"

@@ -1,0 +1,307 @@
+"""The REST interface, from outside."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import time
+from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from pyarrow import parquet  # type: ignore[import-untyped]  # it has no type hints
+
+from anomalyvfm.server import exporting
+from anomalyvfm.server.settings import Limits
+from anomalyvfm.server.station import Station
+from tests.server.conftest import Open, client_of
+from tests.server.fake_detector import picture
+
+PICTURES = ("thumbnail.jpg", "preview.jpg", "heat.png", "outline.png", "crop.jpg?x0=1&y0=1&x1=9&y1=9")
+
+
+def post(client: TestClient, content: bytes, **params: str) -> Any:
+    return client.post("/api/judge", params=params, content=content)
+
+
+def test_an_image_is_judged_kept_and_shown(client: TestClient) -> None:
+    answer = post(client, picture(180), name="../../cam/7.png")
+    assert answer.status_code == 200
+    part = answer.json()
+    assert part["anomalous"] and part["name"] == "7.png" and part["regions"]
+    assert client.get(f"/api/inspections/{part['id']}").json() == part
+    for name in PICTURES:
+        shown = client.get(f"/api/inspections/{part['id']}/{name}")
+        assert shown.status_code == 200 and shown.headers["content-type"].startswith("image/"), name
+    original = client.get(f"/api/inspections/{part['id']}/original")
+    assert original.content == picture(180)
+    assert original.headers["content-disposition"].startswith("attachment")
+
+
+def test_a_form_gives_a_result_for_each_image_and_one_bad_image_spoils_nothing(client: TestClient) -> None:
+    files = [
+        ("image", (f"{n}.png", content)) for n, content in enumerate([picture(100), b"GIF89a", picture(180)])
+    ]
+    results = client.post("/api/judge", files=files).json()["results"]
+    assert [result["name"] for result in results] == ["0.png", "1.png", "2.png"]
+    assert [result.get("problem", {}).get("status") for result in results] == [None, 415, None]
+    assert results[2]["inspection"]["anomalous"]
+
+
+def test_a_job_is_done_in_the_background_image_by_image(client: TestClient) -> None:
+    broken = picture(100)[:60]
+    files = [
+        ("image", (f"{n}.png", content)) for n, content in enumerate([picture(100), broken, picture(180)])
+    ]
+    answer = client.post("/api/jobs", files=files)
+    assert answer.status_code == 202
+    number = answer.json()["id"]
+    for _ in range(200):
+        job = client.get(f"/api/jobs/{number}").json()
+        if job["state"] == "done":
+            break
+        time.sleep(0.05)
+    assert (job["total"], job["done"], job["failed"]) == (3, 2, 1)
+    items = client.get(f"/api/jobs/{number}/items").json()["items"]
+    assert [item["state"] for item in items] == ["done", "failed", "done"]
+    assert "damaged" in items[1]["problem"]
+    assert client.get(f"/api/inspections/{items[2]['inspection_id']}").json()["anomalous"]
+
+
+def test_requests_at_once_are_judged_together_and_each_gets_its_own(
+    station: Station, client: TestClient
+) -> None:
+    with ThreadPoolExecutor(8) as clients:
+        wanted = [90 + 10 * (number % 3) for number in range(24)]
+        answers = list(clients.map(lambda b: post(client, picture(b), name=str(b)).json(), wanted))
+    assert [answer["name"] for answer in answers] == [str(brightness) for brightness in wanted]
+    assert sorted(answer["id"] for answer in answers) == list(range(1, 25))
+    by_brightness = {answer["name"]: answer["score"] for answer in answers}
+    assert by_brightness["90"] < by_brightness["100"] < by_brightness["110"]
+    assert all(answer["score"] == by_brightness[answer["name"]] for answer in answers)
+
+
+def test_a_full_queue_says_when_to_come_back(open_station: Open) -> None:
+    station = open_station(limits=Limits(waiting=2))
+    client = client_of(station)
+    with station.batcher.places(2):
+        answer = post(client, picture(100))
+        assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert post(client, picture(100)).status_code == 200
+
+
+def test_what_takes_too_long_is_answered_in_time_and_not_judged(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station(limits=Limits(seconds=0.5))
+    client = client_of(station)
+    detector = station.shelf.get("part").current.detector
+    judge = detector.judge
+
+    def slowly(images: Any) -> Any:
+        time.sleep(1.5)
+        return judge(images)
+
+    monkeypatch.setattr(detector, "judge", slowly)
+    started = time.monotonic()
+    assert post(client, picture(100)).status_code == 504
+    assert time.monotonic() - started < 1.3
+    time.sleep(1.5)
+    assert client.get("/api/inspections").status_code == 200
+    assert station.batcher._taken == 0
+
+
+def test_reviews_models_and_the_queue_over_http(client: TestClient) -> None:
+    part = post(client, picture(180)).json()
+    assert client.get("/api/review-queue").json()["items"][0]["id"] == part["id"]
+    said = client.post(f"/api/inspections/{part['id']}/reviews", json={"label": "good"}).json()
+    assert said["learning"]["action"] == "learned"
+    assert client.get("/api/review-queue").json()["waiting"] == 0
+    assert client.post(f"/api/reviews/{said['review']['id']}/undo").json()["inspection"]["label"] is None
+    back = client.post("/api/models/part/activate", json={"version": 1, "expected": 3})
+    assert back.json()["active"]["number"] == 1
+    stale = client.post("/api/models/part/activate", json={"version": 1, "expected": 3})
+    assert stale.status_code == 409 and "at version 1" in stale.json()["detail"]
+    rate = client.put("/api/models/part/false-alarm-rate", json={"rate": 0.2, "why": "calmer", "expected": 1})
+    assert rate.json()["active"]["calibration"]["false_alarm_rate"] == 0.2
+    assert client.get("/api/models/part/what-if?rates=0.1,0.5").json()["parts"] == 1
+    assert client.put("/api/models/default", json={"name": "part"}).json()["default"]
+    assert client.post("/api/models/part/load").json()["active"]["number"] == 4
+    assert [v["number"] for v in client.get("/api/models/part/versions").json()["items"]] == [4, 3, 2, 1]
+
+
+def test_exports_hold_what_fits_the_filter(client: TestClient) -> None:
+    post(client, picture(100), name="=HYPERLINK(1)")
+    part = post(client, picture(180), name="b.png").json()
+    rows = list(csv.DictReader(io.StringIO(client.get("/api/export?format=csv").text)))
+    assert [row["name"] for row in rows] == ["'=HYPERLINK(1)", "b.png"], "no spreadsheet runs it"
+    table = parquet.read_table(io.BytesIO(client.get("/api/export?format=parquet&anomalous=true").content))
+    assert table.column("score").to_pylist() == [part["score"]]
+    assert table.column("at").to_pylist()[0].isoformat(timespec="milliseconds")[:19] == part["at"][:19]
+    coco = client.get("/api/export?format=coco").json()
+    assert [image["id"] for image in coco["images"]] == [1, 2]
+    (annotation,) = coco["annotations"]
+    (region,) = part["regions"]
+    x0, y0, x1, y1 = region["bbox"]
+    assert annotation["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+    counts = annotation["segmentation"]["counts"]
+    assert sum(counts) == 32 * 32 and sum(counts[1::2]) == region["area"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_give_the_mask_back(seed: int) -> None:
+    mask = np.random.default_rng(seed).random((7, 5)) < 0.5
+    counts = exporting.run_lengths(mask)
+    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
+
+
+def test_the_nearest_good_place_is_on_the_part_that_looks_alike(client: TestClient) -> None:
+    for brightness, seed in ((100, 1), (101, 2)):
+        post(client, picture(brightness, seed))
+    odd = post(client, picture(180, 2)).json()
+    found = client.get(f"/api/inspections/{odd['id']}/nearest-good").json()
+    assert found["inspection_id"] == 2, "the one with the same noise"
+    assert found["distance"] < 3 and len(found["bbox"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/inspections/999", 404),
+        ("/api/inspections/99999999999999999999", 422),
+        ("/api/inspections/0", 422),
+        ("/api/inspections/1/heat.png", 404),
+        ("/api/jobs/5", 404),
+        ("/api/models/none", 404),
+        ("/api/models/..%2f..%2fetc", 404),
+        ("/api/inspections?since=yesterday", 422),
+        ("/api/inspections?limit=100000", 422),
+        ("/api/inspections?name=%00%ff", 200),
+        ("/api/models/part/what-if?rates=2", 422),
+        ("/api/export?format=exe", 422),
+        ("/nothing", 404),
+    ],
+)
+def test_what_is_not_there_or_not_sensible_is_a_problem_document(
+    client: TestClient, path: str, status: int
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status and "\n" not in answer.json()["detail"]
+
+
+def test_a_locked_database_is_503_and_the_station_recovers(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomalyvfm.server.store.database._BUSY_SECONDS", 1)
+    station = open_station()
+    client = client_of(station)
+    database = station.settings.data / "station.sqlite3"
+    with sqlite3.connect(database) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = post(client, picture(100))
+        assert answer.status_code == 503 and "retry-after" in answer.headers
+        assert client.get("/api/inspections").status_code == 200, "reading goes on"
+        other.rollback()
+    assert post(client, picture(100)).status_code == 200
+
+
+def test_a_full_disk_is_507_and_nothing_is_half_there(
+    station: Station, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("anomalyvfm.server.store.files.os.fsync", full)
+    answer = post(client, picture(100))
+    assert answer.status_code == 507 and "disk is full" in answer.json()["detail"]
+    monkeypatch.undo()
+    assert client.get("/api/inspections").json()["items"] == []
+    assert not list((station.settings.data / "files").glob("*/*"))
+    assert post(client, picture(100)).status_code == 200
+
+
+def test_events_tell_what_was_missed_and_what_is_new(station: Station) -> None:
+    # Over the application itself: the test client reads a stream only when it has ended.
+    import asyncio
+
+    app = client_of(station).app
+    first = station.submit(picture(100), None, "", "me").result(10)
+    second = station.submit(picture(101), None, "", "me").result(10)
+    heard: list[dict[str, Any]] = []
+
+    async def listen() -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/api/events",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"last-event-id", str(first["id"]).encode())],
+        }
+        text = b""
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal text
+            text += message.get("body", b"")
+            if text.count(b"event: inspection") == 1 and not heard:
+                heard.append({})
+                await asyncio.to_thread(lambda: station.submit(picture(180), None, "", "me").result(10))
+                asyncio.get_running_loop().call_later(0.3, station.events.close)
+
+        await asyncio.wait_for(app(scope, receive, send), 10)
+        heard[:] = [json.loads(line[6:]) for line in text.decode().splitlines() if line.startswith("data: ")]
+
+    asyncio.run(listen())
+    assert [event["id"] for event in heard] == [second["id"], second["id"] + 1]
+    assert heard[1]["anomalous"]
+
+
+def test_health_readiness_and_metrics(station: Station, client: TestClient) -> None:
+    assert client.get("/health").json()["status"] == "ok"
+    assert client.get("/ready").status_code == 200
+    post(client, picture(180))
+    assert 'anomalyvfm_inspections_total{model="part",verdict="anomalous"} 1.0' in client.get("/metrics").text
+
+
+def test_the_openapi_document_resolves_and_has_examples(client: TestClient) -> None:
+    text = client.get("/api/openapi.json").text
+    document = json.loads(text)
+    schemas = document["components"]["schemas"]
+    for reference in set(part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]):
+        assert reference in schemas
+    assert schemas["Inspection"]["examples"] and schemas["ProblemShape"]["examples"]
+    assert document["paths"]["/health"]["get"]["security"] == []
+
+
+def test_what_was_submitted_is_judged_before_the_station_ends(open_station: Open) -> None:
+    station = open_station()
+    answers = [station.submit(picture(100, seed), None, "", "me") for seed in range(12)]
+    station.close()
+    assert all(answer.done() and answer.result()["id"] for answer in answers)
+    assert len(open_station(models=[]).inspections()) == 12
+
+
+def test_drift_is_reported_once_and_reset(open_station: Open) -> None:
+    station = open_station(images_between_drift_alarms=50)
+    for seed in range(40):
+        station.submit(picture(106, seed), None, "", "me").result(10)
+    drift = station.statistics("part")["drift"]
+    assert drift["alarm"] and drift["kind"] == "risen" and drift["since"]
+    station.close()
+    station = open_station(models=[], images_between_drift_alarms=50)
+    assert station.statistics("part")["drift"] == drift, "kept over a restart"
+    station.reset_drift("part", false_alarm=True, by="eve")
+    assert not station.statistics("part")["drift"]["alarm"]

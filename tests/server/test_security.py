@@ -1,0 +1,229 @@
+"""Who comes in, and what a browser can be made to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fastapi.testclient import TestClient
+
+from anomalyvfm.cli.serve import serve
+from anomalyvfm.errors import InputError
+from anomalyvfm.server.accounts import Accounts, add_account, hash_token
+from anomalyvfm.server.serving import is_loopback
+from anomalyvfm.server.sessions import COOKIE
+from anomalyvfm.server.settings import Limits
+from anomalyvfm.server.station import Station
+from tests.server.conftest import Open, client_of
+from tests.server.fake_detector import picture
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    return tmp_path / "tokens"
+
+
+@pytest.fixture
+def tokens(token_file: Path) -> dict[str, str]:
+    return {role: add_account(token_file, role, role, None) for role in ("operator", "engineer", "admin")}
+
+
+@pytest.fixture
+def guarded(open_station: Open, token_file: Path, tokens: dict[str, str]) -> Station:
+    return open_station(token_file=token_file)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "least"),
+    [
+        ("GET", "/api/inspections", "operator"),
+        ("GET", "/metrics", "operator"),
+        ("GET", "/api/export?format=csv", "engineer"),
+        ("POST", "/api/models/part/load", "engineer"),
+        ("GET", "/api/audit", "admin"),
+    ],
+)
+def test_each_role_may_do_its_own_and_what_is_below(
+    guarded: Station, tokens: dict[str, str], method: str, path: str, least: str
+) -> None:
+    client = client_of(guarded)
+    roles = list(tokens)
+    for role, token in tokens.items():
+        allowed = roles.index(role) >= roles.index(least)
+        assert client.request(method, path, headers=bearer(token)).status_code == (200 if allowed else 403)
+    assert client.request(method, path).status_code == 401
+    assert client.request(method, path, headers=bearer("x" * 43)).status_code == 401
+
+
+def test_every_route_but_the_open_ones_asks_who_it_is(guarded: Station) -> None:
+    client = client_of(guarded)
+    token = add_account(guarded.settings.token_file or Path(), "reader", "operator", None)
+    document = client.get("/api/openapi.json", headers=bearer(token)).json()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            address = path.replace("{number}", "1").replace("{name}", "part")
+            status = client.request(method, address, json={"token": "guessed"}).status_code
+            assert (status == 200) == (path in ("/health", "/ready")), (method, path, status)
+            assert status in (200, 401), (method, path, status)
+
+
+def test_only_hashes_are_kept_and_the_file_is_read_again_when_it_changes(
+    guarded: Station, token_file: Path, tokens: dict[str, str]
+) -> None:
+    text = token_file.read_text()
+    assert not any(token in text for token in tokens.values())
+    assert hash_token(tokens["admin"]) in text
+    assert token_file.stat().st_mode & 0o077 == 0
+    client = client_of(guarded)
+    assert client.get("/api/inspections", headers=bearer(tokens["operator"])).status_code == 200
+    token_file.write_text("".join(line for line in text.splitlines(True) if not line.startswith("operator")))
+    assert client.get("/api/inspections", headers=bearer(tokens["operator"])).status_code == 401
+    token_file.unlink()
+    assert client.get("/api/inspections", headers=bearer(tokens["admin"])).status_code == 401
+
+
+def test_a_token_ends_with_its_time(open_station: Open, token_file: Path) -> None:
+    token = add_account(token_file, "guest", "operator", days=-1)
+    answer = client_of(open_station(token_file=token_file)).get("/api/inspections", headers=bearer(token))
+    assert answer.status_code == 401 and "expired" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "line", ["nobody", "a:king::" + "0" * 64, "a:admin::short", "a:admin:soon:" + "0" * 64]
+)
+def test_a_malformed_token_file_is_named_with_its_line(token_file: Path, line: str) -> None:
+    token_file.write_text(f"# tokens\n{line}\n")
+    with pytest.raises(InputError, match="line 2"):
+        Accounts(token_file)
+
+
+def test_a_token_file_that_others_may_write_is_refused(token_file: Path, tokens: dict[str, str]) -> None:
+    token_file.chmod(0o666)
+    with pytest.raises(InputError, match="others may write it"):
+        Accounts(token_file)
+
+
+def sign_in(client: TestClient, token: str) -> str:
+    answer = client.post("/api/session", json={"token": token})
+    assert answer.status_code == 200
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    return str(answer.json()["csrf"])
+
+
+def test_a_session_changes_things_only_with_its_word(guarded: Station, tokens: dict[str, str]) -> None:
+    client = client_of(guarded)
+    csrf = sign_in(client, tokens["operator"])
+    assert client.get("/api/session").json() == {"name": "operator", "role": "operator", "csrf": csrf}
+    assert client.post("/api/judge", content=picture(100)).status_code == 403
+    other = sign_in(client_of(guarded), tokens["operator"])
+    assert client.post("/api/judge", content=picture(100), headers={"X-CSRF-Token": other}).status_code == 403
+    mine = {"X-CSRF-Token": csrf}
+    assert client.post("/api/judge", content=picture(100), headers=mine).status_code == 200
+    elsewhere = {**mine, "Origin": "https://evil.example"}
+    assert client.post("/api/judge", content=picture(100), headers=elsewhere).status_code == 403
+    assert client.delete("/api/session", headers=mine).status_code == 204
+    assert client.get("/api/session").status_code == 401
+
+
+def test_forged_changed_and_old_cookies_are_nobody(
+    guarded: Station, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(guarded)
+    sign_in(client, tokens["operator"])
+    value = client.cookies[COOKIE]
+    client.cookies.clear()
+    name, expires, nonce, signature = value.split(".")
+    for forged in (
+        f"admin.{expires}.{nonce}.{signature}",
+        f"{name}.{int(expires) + 1}.{nonce}.{signature}",
+        "...",
+        "operator",
+        value[:-1] + ("0" if value[-1] != "0" else "1"),
+    ):
+        client.cookies.set(COOKIE, forged)
+        assert client.get("/api/session").status_code == 401
+    later = time.time() + 13 * 3600
+    monkeypatch.setattr("anomalyvfm.server.sessions.time.time", lambda: later)
+    client.cookies.set(COOKIE, value)
+    assert client.get("/api/session").status_code == 401
+
+
+def test_without_tokens_other_names_and_other_sites_get_nothing(client: TestClient) -> None:
+    assert client.get("/api/inspections", headers={"Host": "evil.example"}).status_code == 403
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert client.post("/api/judge", content=picture(100), headers=headers).status_code == 403
+        assert (
+            client.post(
+                "/api/judge", content=picture(100), headers={**headers, "Authorization": "x"}
+            ).status_code
+            == 403
+        )
+
+
+def test_every_answer_has_the_headers_that_bind_a_browser(client: TestClient) -> None:
+    for path in ("/health", "/nothing", "/api/inspections"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+
+
+def test_bodies_are_counted_whatever_they_announce(open_station: Open) -> None:
+    station = open_station(limits=Limits(image_bytes=1000, request_bytes=3000, pixels=2000))
+    client = client_of(station)
+    assert client.post("/api/judge", content=b"x" * 4000).status_code == 413
+    assert client.post("/api/judge", content=iter([b"x" * 500] * 8)).status_code == 413
+    assert client.post("/api/judge", content=b"\x89PNG\r\n\x1a\n" + b"x" * 1000).status_code == 413
+    many = [("image", ("a.png", picture(100, side=8)))] * 3
+    assert client.post("/api/judge", files=many).status_code == 200
+
+
+def test_what_changed_something_is_in_the_audit_log(guarded: Station, tokens: dict[str, str]) -> None:
+    client = client_of(guarded)
+    assert client.post("/api/session", json={"token": "guess"}).status_code == 401
+    csrf = sign_in(client, tokens["engineer"])
+    client.put("/api/models/part/false-alarm-rate", json={"rate": 0.2}, headers={"X-CSRF-Token": csrf})
+    entries = client_of(guarded).get("/api/audit", headers=bearer(tokens["admin"])).json()["items"]
+    said = [(entry["by"], entry["action"]) for entry in entries]
+    assert said[:3] == [("engineer", "rate"), ("engineer", "sign in"), ("?", "sign-in refused")]
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("10.0.0.7", False),
+        ("x", False),
+    ],
+)
+def test_only_loopback_addresses_do_without_tokens(host: str, loopback: bool, tmp_path: Path) -> None:
+    assert is_loopback(host) == loopback
+    if not loopback:
+        answer = CliRunner().invoke(serve, ["--host", host, "--data", str(tmp_path / "s")])
+        assert isinstance(answer.exception, InputError) and "tokens are needed" in str(answer.exception)
+
+
+def test_the_command_makes_tokens(token_file: Path) -> None:
+    made = CliRunner().invoke(serve, ["--token-file", str(token_file), "--new-token", "ann:engineer:30"])
+    assert made.exit_code == 0
+    account = Accounts(token_file).of_token(made.output.strip())
+    assert account is not None and (account.name, account.role) == ("ann", "engineer")
+    assert account.expires is not None and 29 * 86400 < account.expires - time.time() <= 30 * 86400
+    again = CliRunner().invoke(serve, ["--token-file", str(token_file), "--new-token", "ann:admin"])
+    assert isinstance(again.exception, InputError) and "has a token already" in str(again.exception)
+
+
+def test_the_stations_key_is_for_its_user_alone(guarded: Station) -> None:
+    client_of(guarded)
+    assert (guarded.settings.data / "session.key").stat().st_mode & 0o077 == 0

@@ -1,0 +1,168 @@
+"""The database, on both kinds of server, and the files beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import DBAPIError
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.server.problems import as_problem
+from anomalyvfm.server.settings import Retention
+from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.inspections import InspectionFilter
+from anomalyvfm.server.store.tables import Base
+from tests.server import postgres
+from tests.server.conftest import Open
+from tests.server.fake_detector import picture
+
+
+def test_migrations_give_the_tables_that_the_code_uses(database_url: str) -> None:
+    database = Database(database_url)
+    with database.reading() as session:
+        differences = compare_metadata(MigrationContext.configure(session.connection()), Base.metadata)
+    database.close()
+    assert differences == []
+
+
+def test_what_is_judged_and_reviewed_is_there_after_a_restart(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    kept = [station.submit(picture(b), None, f"{b}.png", "me").result(10) for b in (100, 101, 180)]
+    station.learning.review(kept[2]["id"], "good", "ann", "a reflection")
+    before = station.inspections()
+    statistics = station.statistics("part")
+    station.close()
+
+    station = open_station(models=[], database=database_url)
+
+    assert station.inspections() == before
+    assert [one["label"] for one in before] == ["good", None, None]
+    assert [one["anomalous"] for one in before] == [True, False, False]
+    assert station.statistics("part") == statistics
+    assert (statistics["inspections"], statistics["anomalous"], statistics["false_alarms"]) == (3, 1, 1)
+    assert sum(bucket["inspections"] for bucket in statistics["buckets"]) == 3
+    assert sum(statistics["histogram"]["counts"]) == 3
+    assert station.verdict(kept[2]["id"]).grid.max() == 50
+    assert station.model("part")["active"]["number"] == 2
+
+
+def test_filters_and_pages_find_the_same_on_both(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    for brightness in (90, 100, 105, 170, 180):
+        station.submit(picture(brightness), None, f"cam_{brightness}.png", "me").result(10)
+
+    def ids(wanted: InspectionFilter, **page: int) -> list[int]:
+        return [one["id"] for one in station.inspections(wanted, **page)]
+
+    assert ids(InspectionFilter()) == [5, 4, 3, 2, 1]
+    assert ids(InspectionFilter(), before=4, limit=2) == [3, 2]
+    assert ids(InspectionFilter(), after=2, limit=2) == [4, 3], "the closest ones, newest first"
+    assert ids(InspectionFilter(anomalous=True)) == [5, 4]
+    assert ids(InspectionFilter(name="cam_1")) == [5, 4, 3, 2], "no wildcards: _ is itself"
+    assert ids(InspectionFilter(name="%")) == []
+    assert ids(InspectionFilter(until=0.0)) == []
+    assert ids(InspectionFilter(label="none", min_score=0.0, model="part", version=1)) == [5, 4, 3, 2]
+
+
+def test_retention_by_age_spares_what_was_reviewed_and_removes_files(
+    open_station: Open, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station(database=database_url, retention=Retention(days=30))
+    kept = [station.submit(picture(b), None, "", "me").result(10) for b in (100, 101)]
+    station.learning.review(kept[0]["id"], "good", "ann")
+    later = time.time() + 40 * 86400
+    monkeypatch.setattr("anomalyvfm.server.store.retention.now", lambda: later)
+
+    freed = station.tidy()
+
+    assert freed.inspections == 1 and freed.bytes > 0
+    assert [one["id"] for one in station.inspections()] == [kept[0]["id"]]
+    assert station.files.path(kept[0]["sha256"]).exists()
+    assert not station.files.path(kept[1]["sha256"]).exists()
+
+
+def test_retention_by_size_deletes_the_oldest(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    for number in range(6):
+        station.submit(picture(100, seed=number), None, "", "me").result(10)
+    size = sum(path.stat().st_size for path in (station.settings.data / "files").glob("*/*"))
+    station.close()
+    station = open_station(models=[], database=database_url, retention=Retention(bytes=size // 2))
+
+    station.tidy()
+
+    left = [one["id"] for one in station.inspections()]
+    assert left and left == list(range(6, 6 - len(left), -1))
+    assert sum(path.stat().st_size for path in (station.settings.data / "files").glob("*/*")) <= size // 2
+
+
+def test_files_without_a_row_go_at_the_start_and_others_stay(open_station: Open) -> None:
+    station = open_station()
+    kept = station.submit(picture(100), None, "", "me").result(10)
+    station.close()
+    files = Files(station.settings.data / "files")
+    with files.keeping() as keep:
+        lost = keep(b"a kill came before the row")
+    partial = files.path(lost).with_name(f"{lost}.x.partial")
+    partial.write_bytes(b"half")
+    (station.settings.data / "models" / "part" / "half-a-version").mkdir()
+
+    station = open_station(models=[])
+
+    assert not files.path(lost).exists() and not partial.exists()
+    assert station.original(kept["id"]) == picture(100)
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
+
+
+def test_a_file_on_its_way_is_not_swept_away(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    with files.keeping() as keep:
+        digest = keep(b"content")
+        files.sweep(lambda _: False)
+        assert files.read(digest) == b"content"
+    files.sweep(lambda _: False)
+    assert not files.path(digest).exists()
+    assert digest == hashlib.sha256(b"content").hexdigest()
+
+
+@pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "0" * 63, "/" * 64])
+def test_only_a_hash_becomes_a_path(tmp_path: Path, digest: str) -> None:
+    with pytest.raises(ValueError, match="not a SHA-256"):
+        Files(tmp_path).path(digest)
+
+
+def test_two_stations_do_not_share_a_folder(open_station: Open) -> None:
+    open_station()
+    with pytest.raises(InputError, match="another station works in it"):
+        open_station()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "nonsense", "postgresql://127.0.0.1:1/none", "sqlite:////no/where/x"]
+)
+def test_a_database_that_cannot_be_used_is_one_line(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Database(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_goes_away_is_a_problem_until_it_is_back() -> None:
+    found = postgres.programs()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed here (no initdb); apt-get install postgresql")
+    with postgres.server(found) as folder:
+        database = Database(postgres.new_database(folder))
+        database.check()
+        postgres.control(found, folder, "stop")
+        with pytest.raises(DBAPIError) as caught:
+            database.check()
+        assert as_problem(caught.value).status == 503
+        postgres.control(found, folder, "start")
+        database.check()
+        database.close()

@@ -300,8 +300,13 @@ def test_an_interrupted_fit_leaves_no_model(parts: Path, tmp_path: Path) -> None
         start_new_session=True,
     )
     time.sleep(6)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    for _ in range(5):  # Python drops one that falls into an import; then a user presses again
+        os.kill(process.pid, signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=10)
+            break
+        except subprocess.TimeoutExpired:
+            continue
     assert process.returncode == 130, said
     assert "stopped" in said
     assert [p.name for p in tmp_path.iterdir()] == ["many"]

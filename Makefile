@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench bench-scaling bench-metrics bench-adaptation trials lock clean
+.PHONY: install demo test test-slow lint bench bench-accuracy bench-false-alarms bench-lighting bench-scaling bench-metrics bench-adaptation trials lock clean
 
 install: $(STAMP)
 
@@ -33,6 +33,16 @@ test-slow: install
 
 bench: install
 	$(BIN)/python benchmarks/accuracy.py
+
+# Beside v1.1 to v1.4 and anomalib, which is installed in an environment of its own; rows are kept.
+bench-accuracy: install
+	$(BIN)/python benchmarks/versus.py
+
+bench-false-alarms: install
+	$(BIN)/python benchmarks/false_alarms.py
+
+bench-lighting: install
+	$(BIN)/python benchmarks/lighting.py
 
 bench-scaling: install
 	$(BIN)/python benchmarks/scaling.py

@@ -21,18 +21,26 @@ from anomalyvfm.data import Category, open_dataset
 from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation import evaluate
 
+ELPV = ("elpv-mono", "elpv-poly")
+REAL = ("magnetic_tile", *ELPV)
 METRICS = ("image_auroc", "pixel_auroc", "aupro_0.30", "aupro_0.05", "class_f1", "false_alarm_rate")
 
 
+def open_split(name: str, magnetic_tile: Path, seed: int) -> Category:
+    """The data set with the good images that a seed learns; any other name is that of the folder given."""
+    if name in ELPV:
+        return open_dataset(name, seed=seed)
+    tiles = open_dataset(magnetic_tile)
+    kept = np.random.default_rng(seed).permutation(len(tiles.train))[: int(0.9 * len(tiles.train))]
+    return replace(tiles, train=tuple(tiles.train[i] for i in sorted(kept)))
+
+
 def datasets(magnetic_tile: Path, seed: int) -> Iterator[Category]:
-    if magnetic_tile.is_dir():
-        tiles = open_dataset(magnetic_tile)
-        kept = np.random.default_rng(seed).permutation(len(tiles.train))[: int(0.9 * len(tiles.train))]
-        yield replace(tiles, train=tuple(tiles.train[i] for i in sorted(kept)))
-    else:
-        print(f"{magnetic_tile} is not there: left out", file=sys.stderr)
-    for name in ("elpv-mono", "elpv-poly"):
-        yield open_dataset(name, seed=seed)
+    for name in REAL:
+        if name in ELPV or magnetic_tile.is_dir():
+            yield open_split(name, magnetic_tile, seed)
+        else:
+            print(f"{magnetic_tile} is not there: left out", file=sys.stderr)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from anomalyvfm import backbones
 from anomalyvfm.data import Canvas
 from anomalyvfm.data.generated import draw_good
-from anomalyvfm.extraction import Extractor, ImageSource, stack_scales, standard_exposure
+from anomalyvfm.extraction import Extractor, ImageSource, source_names, stack_scales, standard_exposure
 from anomalyvfm.presets import ImageSettings
 
 
@@ -97,3 +99,18 @@ def test_an_image_seen_at_several_scales_has_a_feature_for_each() -> None:
     assert alone.features is not None
     torch.testing.assert_close(batch.features.patches[..., 1, :], alone.features.patches)
     torch.testing.assert_close(batch.features.summary[:, 1], alone.features.summary)
+
+
+def test_positions_count_all_sources_broken_ones_too() -> None:
+    sources: list[ImageSource] = [part(0), b"no image", part(1), b"none", b"none", part(2)]
+    assert [batch.positions for batch in extractor().extract(sources)] == [[0, 2], [5]]
+
+
+def test_sources_are_named_below_the_folder_that_holds_all(tmp_path: Path) -> None:
+    folder = tmp_path / "good"
+    assert source_names([folder / "a.png", str(folder / "b" / "c.png")]) == ["a.png", "b/c.png"]
+    assert source_names([folder / "b" / "c.png"]) == ["c.png"]
+    assert source_names([part(), b"x", folder / "a.png"]) == ["array 0", "file 1", "a.png"]
+    assert source_names([]) == []
+    assert source_names([folder / "bad\udcff.png"]) == ["bad\ufffd.png"]  # not in the system's encoding
+    "".join(source_names([folder / "零件\udcff.png"])).encode()

@@ -85,11 +85,15 @@ class Features:
 
 def features(name: str, paths: list[Path], variant: str, cache: Path) -> Features:
     """The features of these images, computed where the cache does not hold them yet."""
-    folder = cache / name / variant
+    way = Variant.of(variant)
+    return kept(cache / name / variant, (way.show(path) for path in paths), len(paths), way.backbone)
+
+
+def kept(folder: Path, images: Iterable[NDArray[np.uint8]], count: int, backbone: str) -> Features:
+    """The features of `count` images in `folder`; no image is asked for where they are there already."""
     if not (folder / "done").exists():
-        way = Variant.of(variant)
         folder.mkdir(parents=True, exist_ok=True)
-        compute((way.show(path) for path in paths), len(paths), way.backbone, folder)
+        compute(images, count, backbone, folder)
         (folder / "done").touch()
     return Features(folder)
 

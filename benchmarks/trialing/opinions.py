@@ -97,12 +97,13 @@ class CellGaussian:
     known: tuple[int, ...] = (4, 5, 6)
 
     def judge(self, case: Case) -> Judgement:
+        found = case.features(self.variant)
         learned, tested = (
-            cells_of(case, self.variant, self.stages, rows, self.pool) for rows in (case.learned, case.tested)
+            cells_of(found, self.stages, rows, self.pool) for rows in (case.learned, case.tested)
         )
         residuals = centred(learned, tested)
         if self.factors:
-            summary = moments_of(case.features(self.variant), self.known)
+            summary = moments_of(found, self.known)
             known = (summary[case.learned], summary[case.tested])
             residuals = conditioned(learned, tested, known, self.factors, self.ridge)
         cells, _, dims = learned.shape
@@ -188,9 +189,8 @@ class Neighbours:
     dims: int = 64
 
     def judge(self, case: Case) -> Judgement:
-        learned, tested = (
-            cells_of(case, self.variant, self.stages, rows, 1) for rows in (case.learned, case.tested)
-        )
+        found = case.features(self.variant)
+        learned, tested = (cells_of(found, self.stages, rows) for rows in (case.learned, case.tested))
         cells, n, _ = learned.shape
         white = _whitener(learned, within=self.within, keep=self.dims)
         x = (learned @ white).transpose(0, 1).reshape(n * cells, -1)
@@ -217,9 +217,8 @@ class LocalNeighbours:
     nearest: int = 3
 
     def judge(self, case: Case) -> Judgement:
-        learned, tested = (
-            cells_of(case, self.variant, self.stages, rows, 1) for rows in (case.learned, case.tested)
-        )
+        found = case.features(self.variant)
+        learned, tested = (cells_of(found, self.stages, rows) for rows in (case.learned, case.tested))
         cells, n, _ = learned.shape
         side = round(cells**0.5)
         white = _whitener(learned, within=True, keep=self.dims)
@@ -251,18 +250,20 @@ class Pooled:
 
     def judge(self, case: Case) -> Judgement:
         maps = case.judge(self.map)
-        return Judgement(self._top(maps.held_out), self._top(maps.tested), maps.megabytes, maps.seconds)
-
-    def _top(self, maps: Floats) -> Floats:
-        flat = maps.reshape(len(maps), -1)
-        count = max(1, round(self.top * flat.shape[1]))
-        top: Floats = np.partition(flat, -count, axis=1)[:, -count:].mean(1)
-        return top
+        held_out, tested = top_mean(maps.held_out, self.top), top_mean(maps.tested, self.top)
+        return Judgement(held_out, tested, maps.megabytes, maps.seconds)
 
 
-def cells_of(case: Case, variant: str, stages: tuple[int, ...], rows: NDArray[np.int64], pool: int) -> Tensor:
+def top_mean(maps: Floats, share: float = 0.02) -> Floats:
+    """The mean of each map's largest cells, (N, ...) to (N,)."""
+    flat = maps.reshape(len(maps), -1)
+    count = max(1, round(share * flat.shape[1]))
+    top: Floats = np.partition(flat, -count, axis=1)[:, -count:].mean(1)
+    return top
+
+
+def cells_of(found: Features, stages: tuple[int, ...], rows: NDArray[np.int64], pool: int = 1) -> Tensor:
     """(P, N, D) features of the stages joined on the grid of the finest, float32."""
-    found = case.features(variant)
     joined: list[Tensor] = []
     for stage in stages:
         x = torch.from_numpy(np.asarray(found.maps(stage)[rows], np.float32)).permute(0, 3, 1, 2)

@@ -54,23 +54,18 @@ def run_trial(
     return row
 
 
-def fused(case: Case, trial: Trial) -> tuple[Doubles, Doubles]:
-    """Scores of learned (n,) and tested (m,) images: weighted standard scores of logarithms, added up.
+def image_auroc(case: Case, trial: Trial, condition: str) -> float:
+    """Of weighted standard scores of the opinions' logarithms, added up.
 
     Logarithms, because distances are positive and skewed; mean and spread are those of held-out good images.
     """
-    held_out, tested = np.zeros(len(case.learned)), np.zeros(len(case.tested))
+    scores = np.zeros(len(case.tested))
     for opinion, weight in trial.opinions:
         judged = case.judge(opinion)
-        good = np.log(np.maximum(judged.held_out.astype(np.float64), 1e-12))
-        center, spread = good.mean(), good.std()
-        held_out += weight * (good - center) / spread
-        tested += weight * (np.log(np.maximum(judged.tested.astype(np.float64), 1e-12)) - center) / spread
-    return held_out, tested
-
-
-def image_auroc(case: Case, trial: Trial, condition: str) -> float:
-    _, scores = fused(case, trial)
+        good, tested = (
+            np.log(np.maximum(side.astype(np.float64), 1e-12)) for side in (judged.held_out, judged.tested)
+        )
+        scores += weight * (tested - good.mean()) / good.std()
     shown = case.material.condition[case.tested] == condition
     return auroc(case.material.label[case.tested][shown], scores[shown])
 

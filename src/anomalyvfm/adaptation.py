@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,6 +52,18 @@ class Adaptation:
     """Mean loss of each epoch."""
     seconds: float
     """Of the training alone, without features."""
+
+
+def hold_out(
+    images: Sequence[ImageSource], share: float, seed: int
+) -> tuple[list[ImageSource], list[ImageSource]]:
+    """Images to learn from and images to calibrate with, chosen by the seed, each in its first order."""
+    held_out = min(max(1, round(share * len(images))), len(images) - 1)
+    chosen = set(np.random.default_rng(seed).permutation(len(images))[: max(held_out, 0)].tolist())
+    return (
+        [image for i, image in enumerate(images) if i not in chosen],
+        [image for i, image in enumerate(images) if i in chosen],
+    )
 
 
 class GoodImages:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from anomalyvfm.backbones.features import PatchFeatures
 from anomalyvfm.calibration import GoodScores
+from anomalyvfm.extraction import Extracted
 from anomalyvfm.feature_store import FeatureStore
 from anomalyvfm.scoring.positional import PositionalScorer
 from anomalyvfm.tracking import Tracker
@@ -16,23 +19,55 @@ from anomalyvfm.tracking import Tracker
 _FOLDS = 8
 
 
+class KeptImages:
+    """Those learned images that are judged again: at most ``most`` of ``count``, chosen by the seed."""
+
+    def __init__(self, path: Path, count: int, most: int, seed: int) -> None:
+        self.store = FeatureStore(path)
+        self.keys: list[int] = []
+        self._relit = FeatureStore(path.with_name(f"{path.name}-relit"))
+        self._relit_row: dict[int, int] = {}
+        self._chosen = set(np.random.default_rng(seed).permutation(count)[:most].tolist())
+
+    def add(self, batch: Extracted) -> None:
+        """Keep the features of those in the batch. Raises InputError where the disk takes no more."""
+        rows = [row for row, position in enumerate(batch.positions) if position in self._chosen]
+        if batch.features is not None and rows:
+            place = {row: len(self.keys) + i for i, row in enumerate(rows)}
+            self.store.append(batch.features.rows(rows))
+            self.keys += [batch.images[row].key for row in rows]
+            relit = [i for i, row in enumerate(batch.relit_rows) if row in place]
+            if batch.relit is not None and relit:
+                numbers = range(len(self._relit), len(self._relit) + len(relit))
+                self._relit_row.update(zip([place[batch.relit_rows[i]] for i in relit], numbers, strict=True))
+                self._relit.append(batch.relit.rows(relit))
+
+    def relit(self, rows: Sequence[int], device: torch.device) -> tuple[list[int], PatchFeatures | None]:
+        """Which of the rows were learned in another light too, by place, and their features in it."""
+        places = [place for place, row in enumerate(rows) if row in self._relit_row]
+        if not places:
+            return [], None
+        return places, self._relit.take([self._relit_row[rows[place]] for place in places], device)
+
+
 def cross_fit(
     scorer: PositionalScorer,
-    store: FeatureStore,
-    keys: Sequence[int],
+    kept: KeptImages,
     batch: int,
     seed: int,
     scores: GoodScores,
     track: Tracker,
 ) -> None:
-    """Add to ``scores`` what the images of ``store``, all learned by ``scorer``, score without themselves.
+    """Add to ``scores`` what images, all learned by ``scorer``, score without themselves.
 
     Fold by fold, a fold's share is taken out of the map's sums, its images are judged, and the share is put
     back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without a single image each. Closed
     forms for leaving one image out would be quicker, but leave its share in the prior that all cells have in
-    common: too little to see in most images, and too much in the tail that thresholds are made of. ``keys``
-    tell equal images, which share a fold: none is judged by its double.
+    common: too little to see in most images, and too much in the tail that thresholds are made of. Equal
+    images, which their keys tell, share a fold: none is judged by its double.
     """
+    store = kept.store
+    keys: Sequence[int] = kept.keys
     counts = Counter(keys)
     if len(counts) == 1:  # the camera sees one picture: nothing else could judge it
         keys, counts = range(len(keys)), Counter(range(len(keys)))
@@ -44,9 +79,22 @@ def cross_fit(
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
         for rows in batches:
-            scorer.learn_map(store.take(rows, scorer.device), -1)
+            _learn(scorer, kept, rows, -1)
         for rows in batches:
+            features = store.take(rows, scorer.device)
             copies = torch.tensor([counts[keys[row]] for row in rows], device=scorer.device)
-            scores.add(*scorer.distances_without(store.take(rows, scorer.device), copies).numpy())
+            changes = torch.zeros_like(features.summary)
+            places, relit = kept.relit(rows, scorer.device)
+            if relit is not None:
+                changes[places] = relit.summary - features.summary[places]
+            scores.add(*scorer.distances_without(features, copies, changes).numpy())
         for rows in batches:
-            scorer.learn_map(store.take(rows, scorer.device))
+            _learn(scorer, kept, rows, 1)
+
+
+def _learn(scorer: PositionalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
+    features = kept.store.take(rows, scorer.device)
+    scorer.learn_map(features, sign)
+    places, relit = kept.relit(rows, scorer.device)
+    if relit is not None:
+        scorer.learn_map_relit(features.rows(places), relit, sign)

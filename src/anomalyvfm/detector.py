@@ -7,37 +7,54 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from anomalyvfm import __version__, backbones
-from anomalyvfm.adaptation import Adaptation, GoodImages, adapt, check_trainable, scales_of, stored_adapter
-from anomalyvfm.adapters import Adapter, InEncoderAdapter, digest, to_tensors
+from anomalyvfm import backbones
+from anomalyvfm.adaptation import (
+    Adaptation,
+    GoodImages,
+    adapt,
+    check_trainable,
+    hold_out,
+    scales_of,
+    stored_adapter,
+)
+from anomalyvfm.adapters import Adapter, InEncoderAdapter, to_tensors
 from anomalyvfm.backbones.features import Backbone
 from anomalyvfm.calibration import Array, Calibration, GoodScores, images_needed
-from anomalyvfm.cross_fitting import cross_fit
+from anomalyvfm.cross_fitting import KeptImages, cross_fit
 from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, open_dataset
+from anomalyvfm.description import describe_model, model_identity
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
-from anomalyvfm.extraction import Extracted, Extractor, ImageSource, describe, readable_sizes
+from anomalyvfm.explaining import Explainer
+from anomalyvfm.extraction import (
+    Extracted,
+    Extractor,
+    ImageSource,
+    describe,
+    readable_sizes,
+    source_names,
+)
 from anomalyvfm.feature_store import FeatureStore
+from anomalyvfm.gallery import Gallery
+from anomalyvfm.judging import judge_batch
 from anomalyvfm.model_file import read_description, read_tensors, write_model
 from anomalyvfm.presets import (
     AdaptedPreset,
-    CrossFittingSettings,
     GaussianPreset,
     Preset,
     preset,
     stored_preset,
 )
 from anomalyvfm.scoring.adapted import AdaptedScorer, with_token
+from anomalyvfm.scoring.grid import Grid
 from anomalyvfm.scoring.positional import PositionalScorer
-from anomalyvfm.scoring.scorer import Scorer
+from anomalyvfm.scoring.scorer import Scorer, under
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
@@ -52,8 +69,8 @@ class Detector:
 
     Settings come with the constructor and are not changed by ``fit``; what is learned ends in an
     underscore: ``category_``, ``canvas_``, ``scorer_``, ``adaptation_`` (what was trained, if anything was),
-    ``calibration_``, ``learned_`` (how often each canvas was learned), ``skipped_`` (messages about images
-    that could not be read) and ``fit_seconds_``.
+    ``calibration_``, ``gallery_`` (images to show beside odd ones), ``learned_`` (how often each canvas was
+    learned), ``skipped_`` (messages about images that could not be read) and ``fit_seconds_``.
 
     Parameters
     ----------
@@ -69,6 +86,7 @@ class Detector:
     scorer_: Scorer
     adaptation_: Adaptation | None
     calibration_: Calibration
+    gallery_: Gallery
     learned_: Counter[int]
     skipped_: list[str]
     fit_seconds_: float
@@ -148,29 +166,21 @@ class Detector:
         track: Tracker,
     ) -> None:
         """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
-        settings = self.settings.calibration
-        assert isinstance(settings, CrossFittingSettings)
+        assert isinstance(self.settings, GaussianPreset)
         assert isinstance(self.scorer_, PositionalScorer)
-        judged = set(np.random.default_rng(self.seed).permutation(len(images))[: settings.images].tolist())
+        settings = self.settings.calibration
         few = len(validation) < images_needed(settings.false_alarm_rate)
-        store, keys = FeatureStore(folder / "features"), []
-        place = 0
-        for batch in self._batches(images, track, "learning"):
-            self._note_broken(batch)
-            numbers = [place + i for i in range(len(batch.sources)) if i not in batch.broken]
-            place += len(batch.sources)
-            if batch.features is None:
-                continue
-            self.scorer_.learn(batch.features)
-            self.learned_.update(image.key for image in batch.images)
-            kept = [row for row, number in enumerate(numbers) if few and number in judged]
-            store.append(batch.features.rows(kept))
-            keys += [batch.images[row].key for row in kept]
+        kept = KeptImages(folder / "features", len(images), settings.images if few else 0, self.seed)
+        names = source_names(images)
+        share = self.settings.gaussian.relit_share
+        for batch in self._batches(images, track, "learning", share):
+            self._learn_batch(batch, 1, names)
+            kept.add(batch)
         self._require_learned(images)
         scores = GoodScores()
         self._score(validation, scores, track)
-        if len(scores) < images_needed(settings.false_alarm_rate) and len(store) > 1:
-            cross_fit(self.scorer_, store, keys, self.settings.batch, self.seed, scores, track)
+        if len(scores) < images_needed(settings.false_alarm_rate) and len(kept.keys) > 1:
+            cross_fit(self.scorer_, kept, self.settings.batch, self.seed, scores, track)
         self._set_calibration(scores, len(images) + len(validation))
 
     def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
@@ -215,6 +225,7 @@ class Detector:
         if leaving.total() >= self.learned_.total():
             raise InputError("a model cannot forget every image it learned; fit a new one")
         self._learn(images, -1, track, "forgetting")
+        self.gallery_ = self.gallery_.without(lambda key: self.learned_[key] < 1)
         return self
 
     def merge(self, other: Detector) -> Detector:
@@ -222,7 +233,7 @@ class Detector:
 
         Raises InputError, and changes nothing, where settings, backbone or canvas differ.
         """
-        mine, theirs = self._identity(), other._identity()
+        mine, theirs = self.identity(), other.identity()
         theirs["backbone"]["name"] = mine["backbone"]["name"]  # equal weights may lie elsewhere
         differing = [key for key in mine if mine[key] != theirs[key]]
         if differing:
@@ -230,6 +241,7 @@ class Detector:
                 f"models do not merge: their {', '.join(differing)} differ; fit both with the same settings"
             )
         self.scorer_.merge(other.scorer_)
+        self.gallery_ = self.gallery_.merge(other.gallery_)
         self.calibration_ = self.calibration_.merge(other.calibration_)
         self.learned_ = self.learned_ + other.learned_
         return self
@@ -254,8 +266,11 @@ class Detector:
         """
         extractor = self._require_extractor()
         self.scorer_.derive()  # now, so that the first image's time is its own
+        explainer = self._explainer()
         for batch in extractor.extract(images):
-            verdicts = self._verdicts(batch, keep_pixels)
+            verdicts = judge_batch(
+                batch, self.scorer_, self.calibration_, self.canvas_, explainer, keep_pixels
+            )
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
 
@@ -268,65 +283,18 @@ class Detector:
             calibration.scores, calibration.threshold, images_between_false_alarms, seed, cross_fitted
         )
 
-    def _verdicts(self, batch: Extracted, keep_pixels: bool) -> Iterator[Verdict]:
-        """One by one: maps at full resolution, once asked for, then live no longer than their verdict."""
-        if batch.features is None:
-            return
-        started = time.perf_counter()
-        calibration = self.calibration_
-        cells, opinions = self.scorer_.distances(batch.features).numpy()
-        scores = calibration.score(opinions)
-        center, spread = calibration.map_location
-        grids = ((cells - center) / spread).astype(np.float32)
-        # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
-        summaries = batch.features.summary.float().flatten(1).cpu().numpy().copy()
-        seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
-        for image, score, grid, summary in zip(batch.images, scores, grids, summaries, strict=True):
-            yield Verdict(
-                score=float(score),
-                p_value=calibration.p_value(float(score)),
-                anomalous=bool(score > calibration.threshold),
-                threshold=calibration.threshold,
-                grid=grid,
-                size=image.size,
-                canvas=self.canvas_,
-                outline_level=calibration.outline_level,
-                region_level=calibration.region_level,
-                seconds=seconds,
-                summary=summary,
-                pixels=image.pixels if keep_pixels else None,
-            )
-
     # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
 
     def describe(self) -> dict[str, Any]:
-        """What ``model.json`` says of the model, as plain data."""
-        calibration = self.calibration_
-        return {
-            "anomalyvfm_version": __version__,
-            "settings": self.settings.model_dump(mode="json"),
-            "seed": self.seed,
-            **self._identity(),
-            "calibration": {
-                "images": calibration.count,
-                "false_alarm_rate": calibration.false_alarm_rate,
-                "threshold": calibration.threshold,
-                "promised": calibration.promised,
-            },
-            "adaptation": None if self.adaptation_ is None else asdict(self.adaptation_),
-            "fitted_on": {
-                "category": self.category_,
-                "images": self.learned_.total(),
-                "skipped": len(self.skipped_),
-                "seconds": self.fit_seconds_,
-            },
-        }
+        """What ``model.json`` says of the model."""
+        return describe_model(self)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write ``model.json`` and ``model.safetensors`` to a new folder, whole or not at all."""
         tensors = {
             **self.scorer_.to_tensors(),
             **({} if self._in_encoder is None else to_tensors(self._in_encoder, "encoder")),
+            **{f"gallery.{name}": tensor for name, tensor in self.gallery_.to_tensors().items()},
             "learned": torch.tensor(sorted(self.learned_.elements()), dtype=torch.int64),
             **{
                 f"calibration.{name}": torch.from_numpy(getattr(self.calibration_, name))
@@ -384,6 +352,9 @@ class Detector:
         if isinstance(settings, AdaptedPreset):
             scales = scales_of(settings.name)
             self._extractor = Extractor(backbone, self.canvas_, settings.image, settings.batch, scales)
+            self.gallery_ = Gallery(
+                0, Grid(*self._extractor.grid, backbone.channels, step=1, dimensions=backbone.channels)
+            )
             if tensors is None or self.adaptation_ is None:
                 self._use(None, tensors)
             else:
@@ -391,15 +362,22 @@ class Detector:
             return
         assert isinstance(settings, GaussianPreset)
         self._extractor = Extractor(backbone, self.canvas_, settings.image, settings.batch)
-        gaussian = settings.gaussian
         self.scorer_ = PositionalScorer(
             self._extractor.grid,
             backbone.channels,
             backbone.summary_channels,
-            gaussian,
+            settings.gaussian,
             backbone.device,
             tensors,
         )
+        kept = {} if tensors is None else under(tensors, "gallery")
+        self.gallery_ = Gallery.from_tensors(settings.gallery.images, self.scorer_.grid, kept)
+
+    def _explainer(self) -> Explainer | None:
+        """Gives reasons where the scorer knows places and layers; that of v1.1 to v1.4 does not."""
+        if not isinstance(self.scorer_, PositionalScorer):
+            return None
+        return Explainer(self.scorer_, self.gallery_, self._require_extractor().backbone, self.canvas_)
 
     def _fit_adapted(
         self,
@@ -411,7 +389,9 @@ class Detector:
         checkpoint: Path | None,
     ) -> None:
         """Learn, by an adapter trained on them where there is one, images that do not calibrate."""
-        learned, held_out = (images, validation) if validation else self._split(images, settings)
+        learned, held_out = images, validation
+        if not validation:
+            learned, held_out = hold_out(images, settings.calibration.holdout, self.seed)
         if settings.lora.enabled:
             check_trainable(settings, self._require_extractor().backbone)  # before the backbone runs
             self._adapt_and_learn(learned, settings, folder, track, checkpoint)
@@ -473,51 +453,42 @@ class Detector:
             opinions, peaks, cells, self.scorer_.weights, rates.false_alarm_rate, rates.pixel_rate
         )
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What two models must have in common for their sums to add up."""
-        backbone = self._require_extractor().backbone
-        return {
-            "backbone": {
-                "name": backbone.name,
-                "layers": list(backbone.layers),
-                "weight_hash": backbone.weight_hash,
-            },
-            "canvas": asdict(self.canvas_),
-            "image": self.settings.image.model_dump(mode="json"),
-            **self.scorer_.identity(),
-            "encoder": None if self._in_encoder is None else digest(self._in_encoder),
-        }
+        extractor = self._require_extractor()
+        return model_identity(extractor, self.settings.image, self.scorer_, self._in_encoder)
 
     def _require_extractor(self) -> Extractor:
         if self._extractor is None:
             raise InputError("this detector has learned nothing yet; call fit, or load a model")
         return self._extractor
 
-    def _split(
-        self, images: Sequence[ImageSource], settings: AdaptedPreset
-    ) -> tuple[list[ImageSource], list[ImageSource]]:
-        """Images to learn from and images to calibrate with, chosen by the seed, each in its first order."""
-        held_out = min(max(1, round(settings.calibration.holdout * len(images))), len(images) - 1)
-        chosen = set(np.random.default_rng(self.seed).permutation(len(images))[: max(held_out, 0)].tolist())
-        return (
-            [image for i, image in enumerate(images) if i not in chosen],
-            [image for i, image in enumerate(images) if i in chosen],
-        )
-
     def _learn(self, images: Sequence[ImageSource], sign: int, track: Tracker, description: str) -> None:
-        for batch in self._batches(images, track, description):
-            self._note_broken(batch)
-            if batch.features is None:
-                continue
-            self.scorer_.learn(batch.features, sign)
-            for image in batch.images:
-                self.learned_[image.key] += sign
+        names = source_names(images)
+        share = self.settings.gaussian.relit_share if isinstance(self.settings, GaussianPreset) else 0
+        for batch in self._batches(images, track, description, share):
+            self._learn_batch(batch, sign, names)
+
+    def _learn_batch(self, batch: Extracted, sign: int, names: Sequence[str]) -> None:
+        self._note_broken(batch)
+        if batch.features is None:
+            return
+        self.scorer_.learn(batch.features, sign)
+        if batch.relit is not None:
+            assert isinstance(self.scorer_, PositionalScorer)
+            self.scorer_.learn_relit(batch.features.rows(batch.relit_rows), batch.relit, sign)
+        if sign > 0:
+            self.gallery_ = self.gallery_.learn(batch, names)
+        for image in batch.images:
+            self.learned_[image.key] += sign
 
     def _batches(
-        self, images: Sequence[ImageSource], track: Tracker, description: str
+        self, images: Sequence[ImageSource], track: Tracker, description: str, relit_share: float = 0
     ) -> Iterable[Extracted]:
         extractor = self._require_extractor()
-        return track(extractor.extract(images), math.ceil(len(images) / extractor.batch), description)
+        return track(
+            extractor.extract(images, relit_share), math.ceil(len(images) / extractor.batch), description
+        )
 
     def _note_broken(self, batch: Extracted) -> None:
         self.skipped_ += [str(error) for error in batch.broken.values()]

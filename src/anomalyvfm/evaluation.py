@@ -18,6 +18,7 @@ from PIL import Image
 from anomalyvfm.data import Category, ImageError, Sample, read_mask
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
+from anomalyvfm.exhibits import pair, told_in_lines
 from anomalyvfm.metrics.pixel import Curve, PixelMetrics
 from anomalyvfm.metrics.summary import AUPRO_LIMITS, summarise
 from anomalyvfm.model_file import new_folder
@@ -26,6 +27,7 @@ from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
 _THUMBNAIL = 160
+_EXHIBIT = 110  # pixels of each of its two squares
 # Six conditions at a quarter of the bins stay within the memory of the whole; their bounds are in the report.
 _CONDITION_BINS = 1 << 18
 
@@ -38,6 +40,10 @@ class Judged:
     verdict: Verdict
     thumbnail: bytes
     """JPEG of the image with heat and outline, no side over 160 pixels."""
+    exhibit: bytes | None = None
+    """JPEG of its oddest region beside the good patch most like it, where the model can tell."""
+    reason: str = ""
+    """That region's reason in words."""
 
     @property
     def score(self) -> float:
@@ -112,8 +118,10 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
         everything.add(sample, verdict, mask)
         if sample.condition:
             by_condition[sample.condition].add(sample, verdict, mask)
-        # A new verdict without what the old one has computed at full resolution.
-        images.append(Judged(sample, replace(verdict, pixels=None), _thumbnail(verdict)))
+        exhibit, reason = _exhibited(verdict)
+        # A new verdict without the features, and without what the old one has computed at full resolution.
+        bare = replace(verdict, pixels=None, explain=None)
+        images.append(Judged(sample, bare, _thumbnail(verdict), exhibit, reason))
     if not images:
         raise InputError(f"none of the {len(samples)} test images could be read; the first: {skipped[0]}")
     seconds = time.perf_counter() - started
@@ -170,8 +178,20 @@ def _thumbnail(verdict: Verdict) -> bytes:
     size = (max(1, round(scale * verdict.size[0])), max(1, round(scale * verdict.size[1])))
     channels = [verdict.canvas.restore(verdict.pixels[..., i].astype(np.float32), size) for i in range(3)]
     image = np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)
+    return _jpeg(draw(image, verdict, _THUMBNAIL))
+
+
+def _exhibited(verdict: Verdict) -> tuple[bytes | None, str]:
+    """The oddest region's picture and reason."""
+    if not verdict.regions or verdict.regions[0].reason is None:
+        return None, ""
+    region = verdict.regions[0]
+    return _jpeg(pair(None, verdict, region, _EXHIBIT)), "; ".join(told_in_lines(region))
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     stream = BytesIO()
-    Image.fromarray(draw(image, verdict, _THUMBNAIL)).save(stream, format="JPEG", quality=80)
+    Image.fromarray(picture).save(stream, format="JPEG", quality=80)
     return stream.getvalue()
 
 

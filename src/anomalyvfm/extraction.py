@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from anomalyvfm.backbones.features import Backbone, PatchFeatures
 from anomalyvfm.data import Canvas, ImageError, Tiling, as_rgb, read_image, read_many, read_size
 from anomalyvfm.data.reading import MIN_SIDE
 from anomalyvfm.errors import InputError
+from anomalyvfm.lighting import is_relit, relight
 from anomalyvfm.presets import ImageSettings
 
 ImageSource: TypeAlias = str | Path | bytes | NDArray[Any]
@@ -46,6 +48,8 @@ class Extracted:
 
     ``broken`` holds (position in ``sources``, error) of sources that gave no image; the others are, in
     order, ``images`` and the rows of ``features`` (None when every source of the batch is broken).
+    ``positions`` are those of ``images`` among all the sources. ``relit`` are the features of some images,
+    those at ``relit_rows`` among ``images``, under another light; None where that was not asked or is none.
     """
 
     sources: list[ImageSource]
@@ -53,6 +57,9 @@ class Extracted:
     images: list[PlacedImage]
     features: PatchFeatures | None
     seconds: float
+    positions: list[int]
+    relit_rows: list[int]
+    relit: PatchFeatures | None
 
 
 class Extractor:
@@ -90,10 +97,13 @@ class Extractor:
         """Height and width of the feature grid."""
         return self.canvas.height // self.backbone.stride, self.canvas.width // self.backbone.stride
 
-    def extract(self, sources: Iterable[ImageSource]) -> Iterator[Extracted]:
-        """Features of all sources in order, batch by batch; reading runs ahead of the backbone."""
+    def extract(self, sources: Iterable[ImageSource], relit_share: float = 0) -> Iterator[Extracted]:
+        """Features of all sources in order, batch by batch; reading runs ahead of the backbone.
+
+        A ``relit_share`` of the images is seen under another light as well.
+        """
         placed = read_many(sources, self.place, ahead=2 * self.batch)
-        while True:
+        for first in count(0, self.batch):
             started = time.perf_counter()
             part = list(islice(placed, self.batch))
             if not part:
@@ -101,7 +111,11 @@ class Extractor:
             broken = {i: image for i, (_, image) in enumerate(part) if isinstance(image, ImageError)}
             images = [image for _, image in part if isinstance(image, PlacedImage)]
             features = self._features(images) if images else None
-            yield Extracted([s for s, _ in part], broken, images, features, time.perf_counter() - started)
+            positions = [first + i for i in range(len(part)) if i not in broken]
+            seconds = time.perf_counter() - started
+            rows = [row for row, image in enumerate(images) if is_relit(image.key, relit_share)]
+            relit = self._features([self._relight(images[row]) for row in rows]) if rows else None
+            yield Extracted([s for s, _ in part], broken, images, features, seconds, positions, rows, relit)
 
     def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
         """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
@@ -114,10 +128,16 @@ class Extractor:
         """The image of a source as it goes into the backbone. Raises ImageError for what is no image."""
         image = read_source(source, self.settings)
         pixels = self.canvas.place(image)
-        exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
         key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
-        views = tuple(view.place(exposed) for view in self._views)
-        return PlacedImage(pixels, views, (image.shape[0], image.shape[1]), key)
+        return PlacedImage(pixels, self._shown(pixels), (image.shape[0], image.shape[1]), key)
+
+    def _relight(self, image: PlacedImage) -> PlacedImage:
+        pixels = relight(image.pixels, np.random.default_rng(image.key))
+        return replace(image, pixels=pixels, views=self._shown(pixels))
+
+    def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
+        return tuple(view.place(exposed) for view in self._views)
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
         seen = [
@@ -193,3 +213,18 @@ def readable_sizes(sources: Iterable[ImageSource], settings: ImageSettings) -> I
 def describe(source: ImageSource) -> str:
     """How messages name a source."""
     return str(source) if isinstance(source, str | Path) else f"an image of {type(source).__name__}"
+
+
+def source_names(sources: Sequence[ImageSource]) -> list[str]:
+    """A short name for each: a file's path below the folder that holds all, or what and which it is."""
+    paths = {i: Path(source) for i, source in enumerate(sources) if isinstance(source, str | Path)}
+    folder = os.path.commonpath([path.absolute().parent for path in paths.values()]) if paths else ""
+    names = []
+    for i, source in enumerate(sources):
+        if i in paths:
+            name = paths[i].absolute().relative_to(folder).as_posix()
+            # A name that is not valid in the system's encoding could not be written down.
+            names.append(name.encode(errors="surrogateescape").decode(errors="replace"))
+        else:
+            names.append(f"{'file' if isinstance(source, bytes) else 'array'} {i}")
+    return names

@@ -18,7 +18,7 @@ from anomalyvfm.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _JSON, _TENSORS = "model.json", "model.safetensors"
 
 
@@ -44,7 +44,7 @@ def write_model(
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The contents of ``model.json``. Raises InputError where it is missing, newer, broken or changed."""
+    """The contents of ``model.json``. Raises InputError where it is missing, broken, changed or not ours."""
     path = folder / _JSON
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
@@ -64,6 +64,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{path}: written by a newer AnomalyVFM (schema {version}, known up to {SCHEMA_VERSION});"
             " upgrade to read it"
         )
+    if version < SCHEMA_VERSION:
+        raise InputError(f"{path}: fitted by an older AnomalyVFM (schema {version}); fit it anew")
     if body.get("sha256") != _seal(body):
         raise InputError(f"{path}: changed since it was written; copy the model again or fit it anew")
     return dict(body)

@@ -12,7 +12,7 @@ from anomalyvfm.verdict import Verdict
 _LONGEST_SIDE = 1024
 # Dark to light, so that the order of values survives a greyscale print and colour blindness.
 _HEAT = np.array([(59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)], float)
-_OUTLINE = np.array((0, 255, 255), np.uint8)
+OUTLINE = np.array((0, 255, 255), np.uint8)
 
 
 def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGEST_SIDE) -> NDArray[np.uint8]:
@@ -29,14 +29,15 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
     heat = np.clip((map_ - low) / (high - low), 0, 1)
     alpha = 0.6 * np.sqrt(heat)[..., None]
-    picture: NDArray[np.uint8] = ((1 - alpha) * base + alpha * _colour(heat)).astype(np.uint8)
+    picture: NDArray[np.uint8] = ((1 - alpha) * base + alpha * colour(heat)).astype(np.uint8)
     if verdict.mask.any():
         mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
-        picture[border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = _OUTLINE
+        picture[border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = OUTLINE
     return picture
 
 
-def _colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
+def colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Heat (...) from 0 to 1 as colours (..., 3) from 0 to 255."""
     stops = np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(heat, stops, _HEAT[:, channel]) for channel in range(3)], axis=-1)
 

@@ -20,9 +20,9 @@ from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.detector import Detector
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
+from anomalyvfm.exhibits import draw_with_reasons
 from anomalyvfm.extraction import read_source
 from anomalyvfm.model_file import unwritable
-from anomalyvfm.overlay import draw
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
@@ -82,7 +82,7 @@ def write_predictions(
             image = read_source(path, detector.settings.image)
         except ImageError as error:  # gone or changed since it was judged
             return {"path": str(path), "error": str(error)}
-        save_picture(draw(image, verdict), maps / name)
+        save_picture(draw_with_reasons(image, verdict), maps / name)
         return {"path": str(path), **verdict.as_dict(), "map": f"maps/{name}"}
 
     judged = (

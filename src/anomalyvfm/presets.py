@@ -62,6 +62,12 @@ class GaussianSettings(_Settings):
     given: int = Field(
         64, ge=0, description="random directions of the image's summary that cells are conditioned on"
     )
+    relit_share: float = Field(
+        0.25, ge=0, le=1, description="share of the good images that is learned under another light, too"
+    )
+    relit_weight: float = Field(
+        0.3, gt=0, description="weight of how features change with the light, beside how they vary anyway"
+    )
     prior_images: float = Field(20.0, gt=0, description="weight of the pooled covariance, counted in images")
     top: float = Field(
         0.02,
@@ -71,6 +77,17 @@ class GaussianSettings(_Settings):
     )
     summary_weight: float = Field(
         0.25, ge=0, description="weight of the summary's distance beside the map score"
+    )
+
+
+class GallerySettings(_Settings):
+    """Good images kept in the model, small, to show beside odd places."""
+
+    images: int = Field(
+        100,
+        ge=0,
+        le=1000,
+        description="at most so many, 0.12 MB each at 256 px; 0: the model holds no picture",
     )
 
 
@@ -182,6 +199,7 @@ class GaussianPreset(Preset):
     """v2: a Gaussian at every position, beside one of the image as a whole."""
 
     gaussian: GaussianSettings = GaussianSettings()
+    gallery: GallerySettings = GallerySettings()
     calibration: CrossFittingSettings = CrossFittingSettings()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.data import Canvas
+from anomalyvfm.reason import Box, Reason
 
 # A backbone sees far beyond a cell, so around a strong defect the map falls off slowly; what is under this
 # share of the region's peak is that halo. Of 0, 0.3 and 0.5 the best pixel F1 on real and drawn parts.
@@ -20,14 +22,22 @@ _OUTLINED_SHARE = 0.3
 class Region:
     """A connected part of the image that does not look like any good one, in pixels of the image."""
 
-    bbox: tuple[int, int, int, int]
-    """x0, y0, x1, y1; x1 and y1 lie one past the region."""
+    bbox: Box
     area: int
     peak: float
     """Largest map value inside, in standard deviations of good pixels."""
+    peak_at: tuple[int, int] = (0, 0)
+    """x, y of that value."""
+    reason: Reason | None = None
+    """Why it is odd, where the model can tell."""
 
     def as_dict(self) -> dict[str, Any]:
-        return {"bbox": list(self.bbox), "area": self.area, "peak": round(self.peak, 4)}
+        told = {"nearest": None, "layers": None} if self.reason is None else self.reason.as_dict()
+        return {"bbox": list(self.bbox), "area": self.area, "peak": round(self.peak, 4), **told}
+
+
+Explain = Callable[[Sequence[Region], tuple[int, int]], list[Reason]]
+"""From regions and their image's (H, W) to the reason of each."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class Verdict:
     """(D,) features of the image as a whole."""
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     """(h, w, 3) the image on the canvas, where it was asked to be kept."""
+    explain: Explain | None = field(default=None, repr=False)
+    """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
@@ -67,8 +79,12 @@ class Verdict:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """The mask's 8-connected parts, the oddest first."""
-        return self._outlined[1]
+        """The mask's 8-connected parts, the oddest first, each with its reason."""
+        found = self._outlined[1]
+        if self.explain is None or not found:
+            return found
+        reasons = self.explain(found, self.size)
+        return tuple(replace(one, reason=why) for one, why in zip(found, reasons, strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """As in a line of ``predictions.jsonl``; ``ms`` is the image's share of its batch's time."""
@@ -100,12 +116,17 @@ class Verdict:
         levels = np.where(kept, np.maximum(self.outline_level, _OUTLINED_SHARE * peaks), np.inf)
         mask = map_ > np.concatenate([[np.inf], levels])[labels]
         labels, count = ndimage.label(mask, structure=eight)
-        regions = [
-            Region(
-                bbox=(columns.start, rows.start, columns.stop, rows.stop),
-                area=int((inside := labels[rows, columns] == number).sum()),
-                peak=float(map_[rows, columns][inside].max()),
+        regions = []
+        for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+            inside = labels[rows, columns] == number
+            values = np.where(inside, map_[rows, columns], -np.inf)
+            y, x = np.unravel_index(values.argmax(), values.shape)
+            regions.append(
+                Region(
+                    bbox=(columns.start, rows.start, columns.stop, rows.stop),
+                    area=int(inside.sum()),
+                    peak=float(values[y, x]),
+                    peak_at=(columns.start + int(x), rows.start + int(y)),
+                )
             )
-            for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1)
-        ]
         return mask, tuple(sorted(regions, key=lambda region: -region.peak))

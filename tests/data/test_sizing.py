@@ -166,3 +166,29 @@ def test_wrong_settings_are_refused(make: object) -> None:
     assert callable(make)
     with pytest.raises(InputError):
         make()
+
+
+@given(
+    size=st.tuples(st.integers(8, 500), st.integers(8, 500)),
+    aspect=st.sampled_from(["stretch", "keep"]),
+    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_positions_go_to_the_canvas_and_back(
+    size: tuple[int, int], aspect: Aspect, at: tuple[float, float]
+) -> None:
+    canvas = Canvas(96, 128, aspect)
+    points = np.array(at) * (size[1], size[0])
+    placed = canvas.to_canvas(points, size)
+    assert (placed >= 0).all()
+    assert (placed <= (128, 96)).all()
+    np.testing.assert_allclose(canvas.from_canvas(placed, size), points, atol=1e-9)
+
+
+def test_positions_follow_what_is_placed() -> None:
+    image = np.zeros((100, 50, 3), np.uint8)
+    image[60:64, 30:34] = 255
+    for canvas in (Canvas(96, 128), Canvas(96, 128, "keep")):
+        bright = np.argwhere(canvas.place(image)[..., 0] > 127).mean(0) + 0.5
+        np.testing.assert_allclose(
+            canvas.to_canvas(np.array([32.0, 62.0]), (100, 50))[::-1], bright, atol=0.6
+        )

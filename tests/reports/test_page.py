@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -127,3 +128,17 @@ def test_conditions_show_their_pixel_metrics(tmp_path: Path) -> None:
     text = render_page(report, "", {})
     assert "0.4321" in text
     assert "0.1234" in text
+
+
+def test_reasons_stand_beside_the_images_that_have_them(tmp_path: Path) -> None:
+    report = typical(tmp_path)
+    images = list(report.images)
+    told = "parts (layer 5) 70%; <good>.png, distance 0.50"
+    images[-1] = replace(images[-1], exhibit=images[-1].thumbnail, reason=told)
+    text = render_page(replace(report, images=images), "", {})
+    assert Parsed(text).open == []
+    assert text.count('class="why"') == 1
+    assert "parts (layer 5) 70%; &lt;good&gt;.png, distance 0.50" in text
+    rows = [row.split("</tr>")[0] for row in text.split("<tr data-outcome")[1:]]
+    assert len({row.count("<td") + row.count("<th") for row in rows}) == 1  # one cell a column in each
+    assert all(row.count("<td") + row.count("<th") == 8 for row in rows)

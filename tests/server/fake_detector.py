@@ -17,8 +17,9 @@ from PIL import Image
 
 from anomalyvfm.calibration import Calibration, count_cells
 from anomalyvfm.data import Canvas
+from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import new_folder, read_description
+from anomalyvfm.model_file import SCHEMA_VERSION, new_folder, read_description
 from anomalyvfm.verdict import Verdict
 
 if TYPE_CHECKING:  # torch takes seconds, and nothing here computes with it
@@ -28,7 +29,7 @@ SIDE = 8
 
 
 @dataclass(frozen=True)
-class _Image:
+class ImageSettings:
     white_level: int = 65535
 
 
@@ -36,7 +37,7 @@ class _Image:
 class _Settings:
     batch: int = 4
     false_alarm_rate: float = 0.1
-    image: _Image = field(default_factory=_Image)
+    image: ImageSettings = field(default_factory=ImageSettings)
 
     def override(self, changes: dict[str, float]) -> _Settings:
         return replace(self, false_alarm_rate=changes["calibration.false_alarm_rate"])
@@ -98,6 +99,10 @@ class FakeDetector:
         self.calibration_ = replace(self.calibration_, opinions=opinions, peaks=opinions[:, 0])
         return self
 
+    def drift_test(self, images_between_false_alarms: float) -> DriftTest:
+        calibration = self.calibration_
+        return DriftTest(calibration.scores, calibration.threshold, images_between_false_alarms)
+
     def describe(self) -> dict[str, Any]:
         calibration = self.calibration_
         return {
@@ -112,7 +117,7 @@ class FakeDetector:
         }
 
     def save(self, folder: Path) -> None:
-        body: dict[str, Any] = {"schema_version": 1, **self.describe()}
+        body: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **self.describe()}
         body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         with new_folder(folder) as partial:
             (partial / "model.json").write_text(json.dumps(body))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,10 +19,7 @@ def judged(station: Station, brightness: int, seed: int = 0) -> dict[str, Any]:
 
 
 def model_of(station: Station) -> Any:
-    station.shelf.settle()
-    shelved = station.shelf.get("part")
-    assert shelved.current.number == shelved.head.number
-    return shelved.current
+    return station.shelf.get("part").current
 
 
 def test_good_on_a_false_alarm_teaches_and_undo_takes_it_back_exactly(station: Station) -> None:
@@ -140,7 +136,6 @@ def test_a_new_promise_is_a_new_version_and_what_if_foretold_it(station: Station
 
     station.learning.set_rate("part", 0.3, "eve", "", expected=1)
 
-    station.shelf.settle()
     rejected = sum(judged(station, brightness)["anomalous"] for brightness in range(90, 130, 4))
     assert rejected == foretold["rejected"]
     assert station.model("part")["active"]["calibration"]["threshold"] == foretold["threshold"]
@@ -169,6 +164,7 @@ def test_old_versions_give_way_and_say_so(open_station: Open) -> None:
     station = open_station(versions_kept=2)
     for number in range(4):
         station.learning.review(judged(station, 180, number)["id"], "good", "ann")
+    station.version_folders.settle()
     station.tidy()
     assert [one["kept"] for one in station.versions("part")] == [True, True, False, False, True]
     with pytest.raises(Problem, match="no longer kept"):
@@ -182,54 +178,114 @@ def test_an_image_no_longer_kept_is_labelled_all_the_same(station: Station) -> N
     assert said.inspection["label"] == "good" and "no longer kept" in said.learning["message"]
 
 
-def test_reviews_do_not_wait_for_what_judging_needs_and_judging_goes_on(
-    station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    allowed = threading.Event()
-    monkeypatch.setattr(FakeScorer, "derive", lambda _: allowed.wait(20))
-    parts = [judged(station, 180, number) for number in range(3)]
-    said = [station.learning.review(part["id"], "good", "ann") for part in parts]
-    assert [one.learning["version"] for one in said] == [2, 3, 4]
-    assert judged(station, 100)["version"] == 1
-    assert station.model("part")["active"]["number"] == 4
-    allowed.set()
-    assert model_of(station).number == 4
-    assert judged(station, 100)["version"] == 4
-
-
-def test_going_back_is_not_undone_by_a_version_still_on_its_way(
+def test_the_next_part_is_judged_by_what_the_review_taught_and_others_wait_for_nothing(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = judged(station, 180)
-    allowed = threading.Event()
-    waiting = threading.Event()
+    allowed, deriving = threading.Event(), threading.Event()
 
     def derive(_: object) -> None:
-        if threading.current_thread().name.startswith("derive"):
-            waiting.set()
-            allowed.wait(20)
+        deriving.set()
+        allowed.wait(20)
 
     monkeypatch.setattr(FakeScorer, "derive", derive)
-    station.learning.review(part["id"], "good", "ann")
-    assert waiting.wait(20)
-    station.shelf.activate("part", 1, expected=2, by="bob", why="")
-    allowed.set()
+    with ThreadPoolExecutor(1) as people:
+        said = people.submit(station.learning.review, part["id"], "good", "ann")
+        assert deriving.wait(20)
+        assert judged(station, 100)["version"] == 1
+        allowed.set()
+        assert said.result(20).learning["version"] == 2
+    assert judged(station, 100)["version"] == 2
+
+
+def unwritten(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder of a version be written from now on."""
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("anomalyvfm.server.version_folders.sync_folder", full)
+
+
+def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station()
+    parts = [judged(station, 180, number) for number in range(2)]
+    unwritten(station, monkeypatch)
+    for part in parts:
+        station.learning.review(part["id"], "good", "ann")
+    taught = learned(model_of(station).detector)
+    station.close()  # as a kill would: what cannot be written is left
+    monkeypatch.undo()
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
+
+    station = open_station(models=[])
+
+    assert model_of(station).number == 3
+    assert learned(model_of(station).detector) == taught
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 3
+    assert learned(station.shelf.activate("part", 2, 3, "bob", "").current.detector).total() == 2
+
+
+def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_says_so(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station()
+    parts = [judged(station, 180, number) for number in range(2)]
+    unwritten(station, monkeypatch)
+    for part in parts:
+        station.learning.review(part["id"], "good", "ann")
+    station.close()
+    monkeypatch.undo()
+    for part in parts:
+        station.files.path(part["sha256"]).unlink()
+
+    station = open_station(models=[])
+
     assert model_of(station).number == 1
+    assert [one["kept"] for one in station.versions("part")] == [False, False, True]
+    lost = [entry["object"] for entry in station.audit(None, 50) if entry["action"] == "lost"]
+    assert lost == ["part 3", "part 2"]
 
 
-def test_a_failed_save_leaves_model_and_label_as_they_were(
+def test_where_versions_cannot_be_written_reviews_are_refused_before_memory_fills(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomalyvfm.server.version_folders._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("anomalyvfm.server.version_folders._RETRY_SECONDS", 0.05)
+    parts = [judged(station, 180, number) for number in range(3)]
+    with monkeypatch.context() as no_room:
+        unwritten(station, no_room)
+        for part in parts[:2]:
+            station.learning.review(part["id"], "good", "ann")
+        with pytest.raises(Problem, match="still to be written") as caught:
+            station.learning.review(parts[2]["id"], "good", "ann")
+    assert caught.value.status == 503
+    assert station.inspection(parts[2]["id"])["label"] is None
+    assert model_of(station).number == 3
+
+    station.version_folders.settle()
+    assert station.learning.review(parts[2]["id"], "good", "ann").learning["version"] == 4
+
+
+def test_an_image_of_an_unwritten_version_outlasts_its_row(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = judged(station, 180)
+    unwritten(station, monkeypatch)
+    station.learning.review(part["id"], "good", "ann")
+    station.files.sweep(lambda _: set(), lambda _: False)
+    assert station.files.path(part["sha256"]).exists()
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("anomalyvfm.server.shelf.sync_folder", full)
-    with pytest.raises(OSError, match="No space"):
-        station.learning.review(part["id"], "good", "ann")
-    monkeypatch.undo()
-    assert station.inspection(part["id"])["label"] is None
+def test_a_failed_save_leaves_the_promise_as_it_was(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as no_room:
+        unwritten(station, no_room)
+        with pytest.raises(OSError, match="No space"):
+            station.learning.set_rate("part", 0.2, "eve", "", expected=1)
     assert model_of(station).number == 1
-    assert shutil.disk_usage(station.settings.data).free > 0
-    assert station.learning.review(part["id"], "good", "ann").learning["version"] == 2
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
+    assert station.learning.set_rate("part", 0.2, "eve", "", expected=1) == 2

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -124,11 +127,53 @@ def test_a_file_on_its_way_is_not_swept_away(tmp_path: Path) -> None:
     files = Files(tmp_path)
     with files.keeping() as keep:
         digest = keep(b"content")
-        files.sweep(lambda _: False)
+        files.sweep(lambda _: set(), lambda _: False)
         assert files.read(digest) == b"content"
-    files.sweep(lambda _: False)
+    files.sweep(lambda _: set(), lambda _: False)
     assert not files.path(digest).exists()
     assert digest == hashlib.sha256(b"content").hexdigest()
+
+
+def test_tidying_removes_files_without_a_row_that_are_not_being_written(
+    open_station: Open, database_url: str
+) -> None:
+    station = open_station(database=database_url)
+    kept = station.submit(picture(100), None, "", "me").result(10)
+    with station.files.keeping() as keep:
+        orphans = [keep(b"judged twice, as a kill came between"), keep(b"just written")]
+    partial = station.files.path(orphans[0]).with_name("half.partial")
+    partial.write_bytes(b"half")
+    for path in (station.files.path(orphans[0]), partial, station.files.path(kept["sha256"])):
+        os.utime(path, (0, 0))
+
+    freed = station.tidy()
+
+    assert not station.files.path(orphans[0]).exists() and not partial.exists()
+    assert station.files.path(orphans[1]).exists()
+    assert station.original(kept["id"]) == picture(100)
+    assert freed.bytes == 40
+
+
+def test_a_file_kept_again_while_it_is_swept_stays(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    with files.keeping() as keep:
+        digest = keep(b"content")
+    rows: set[str] = set()
+    asked, kept = threading.Event(), threading.Event()
+
+    def named(_: str) -> set[str]:
+        asked.set()
+        kept.wait(10)
+        return set()  # what was so when it was asked
+
+    with ThreadPoolExecutor(1) as sweeping:
+        swept = sweeping.submit(files.sweep, named, lambda name: name in rows)
+        assert asked.wait(10)
+        with files.keeping() as keep:
+            rows.add(keep(b"content"))
+        kept.set()
+        assert swept.result(10) == 0
+    assert files.read(digest) == b"content"
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "0" * 63, "/" * 64])

@@ -81,15 +81,16 @@ class EfficientNetLite(Backbone):
         precision: str,
     ) -> None:
         stages = _stages(weights, _BLOCKS[name], depth=layers[-1])
-        channels = sum(_channels(stages[layer - 1]) for layer in layers)
+        layer_channels = tuple(_channels(stages[layer - 1]) for layer in layers)
         super().__init__(
             name=name,
             source=source,
             layers=layers,
             stride=_STRIDES[layers[0] - 1],
             multiple=_STRIDES[layers[-1] - 1],
-            channels=channels,
-            summary_channels=2 * channels,
+            depth=len(_STRIDES),
+            layer_channels=layer_channels,
+            summary_channels=2 * sum(layer_channels),
             weight_hash=hash_weights(weights, weights.__getitem__),
             device=device,
             precision=precision,

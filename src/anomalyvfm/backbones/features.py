@@ -12,6 +12,9 @@ from torch import Tensor
 
 from anomalyvfm.errors import InputError
 
+# What networks respond to from the first layers to the last (Zeiler & Fergus 2014, "Visualizing and
+# Understanding Convolutional Networks"; Raghu et al. 2021 find the same order in vision transformers).
+_SEEN_BY_DEPTH = ("edges", "fine texture", "texture", "patterns", "parts", "shapes", "the whole object")
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,7 +39,9 @@ class Backbone(ABC):
     stride            pixels from one cell of the feature grid to the next
     multiple          what both sides of an image must be a multiple of, in pixels
     image_size        side in pixels of the square it is best given
-    channels          C of `PatchFeatures.patches`
+    depth             how many layers the whole network has
+    layer_channels    how many channels each of `layers` has, in the order in which they are joined
+    channels          C of `PatchFeatures.patches`, their sum
     summary_channels  D of `PatchFeatures.summary`
     weight_hash       sha256 of the weights as published: equal weights give an equal hash, whatever the
                       layers, the device or the place they came from
@@ -53,7 +58,8 @@ class Backbone(ABC):
         layers: tuple[int, ...],
         stride: int,
         multiple: int,
-        channels: int,
+        depth: int,
+        layer_channels: tuple[int, ...],
         summary_channels: int,
         weight_hash: str,
         device: torch.device,
@@ -64,7 +70,9 @@ class Backbone(ABC):
         self.layers = layers
         self.stride = stride
         self.multiple = multiple
-        self.channels = channels
+        self.depth = depth
+        self.layer_channels = layer_channels
+        self.channels = sum(layer_channels)
         self.summary_channels = summary_channels
         self.weight_hash = weight_hash
         self.device = device
@@ -96,6 +104,10 @@ class Backbone(ABC):
         with self._precision_scope():
             patches, summary = self._features(images.to(self.device))
         return PatchFeatures(patches.float(), summary.float())
+
+    def sees(self, layer: int) -> str:
+        """In a word or two, what a layer of that depth mostly responds to."""
+        return _SEEN_BY_DEPTH[-(-layer * len(_SEEN_BY_DEPTH) // self.depth) - 1]
 
     @abstractmethod
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,10 +52,9 @@ def load(
             f"{checkpoint.folder / 'config.json'} describes a {checkpoint.model_type!r} model: "
             f"a backbone is one of {', '.join(_CLASSES)}."
         )
-    model, chosen = _model(name, checkpoint, layers)
-    return DinoViT(
-        name, checkpoint, model, chosen, device=target, precision=resolve_precision(precision, target)
-    )
+    model, chosen, depth = _model(name, checkpoint, layers)
+    precision = resolve_precision(precision, target)
+    return DinoViT(name, checkpoint, model, chosen, depth, device=target, precision=precision)
 
 
 class DinoViT(Backbone):
@@ -69,6 +68,7 @@ class DinoViT(Backbone):
         checkpoint: Checkpoint,
         model: Any,
         layers: tuple[int, ...],
+        depth: int,
         *,
         device: torch.device,
         precision: str,
@@ -80,7 +80,8 @@ class DinoViT(Backbone):
             layers=layers,
             stride=patch,
             multiple=patch,
-            channels=width * len(layers),
+            depth=depth,
+            layer_channels=(width,) * len(layers),
             summary_channels=width,
             weight_hash=checkpoint.weight_hash,
             device=device,
@@ -103,8 +104,10 @@ class DinoViT(Backbone):
         return joined.reshape(count, height // self.stride, width // self.stride, -1), deepest[:, 0]
 
 
-def _model(name: str, checkpoint: Checkpoint, layers: Sequence[int] | None) -> tuple[Any, tuple[int, ...]]:
-    """The model, no deeper than the layers asked for, and those layers."""
+def _model(
+    name: str, checkpoint: Checkpoint, layers: Sequence[int] | None
+) -> tuple[Any, tuple[int, ...], int]:
+    """The model, no deeper than the layers asked for, those layers, and the depth it had as published."""
     with quiet():
         import transformers
 
@@ -131,7 +134,7 @@ def _model(name: str, checkpoint: Checkpoint, layers: Sequence[int] | None) -> t
     absent = sorted(found["missing_keys"]) or sorted(str(key) for key in found["mismatched_keys"])
     if absent:
         raise _misfit(checkpoint, f"{len(absent)} tensors are missing, {absent[0]} for one")
-    return model, chosen
+    return model, chosen, depth
 
 
 def _misfit(checkpoint: Checkpoint, reason: str) -> InputError:

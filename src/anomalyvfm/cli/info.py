@@ -30,6 +30,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         ("model", str(folder)),
         ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
         ("skipped", f"{fitted['skipped']} unreadable"),
+        ("gallery", f"{fitted['shown']} of the good images are kept small, to show beside odd places"),
         (
             "backbone",
             f"{backbone['name']}, layers {backbone['layers']}, weights {backbone['weight_hash'][:12]}",

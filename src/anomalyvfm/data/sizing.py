@@ -61,6 +61,16 @@ class Canvas:
         full = grid.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
         return np.array(full, dtype=np.float32)
 
+    def to_canvas(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+        """(..., 2) positions x, y in an image of ``size`` (H, W), in pixels of the canvas."""
+        top, left, height, width = self._window(size)
+        return points * (width / size[1], height / size[0]) + (left, top)
+
+    def from_canvas(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+        """The inverse of :meth:`to_canvas`; what lies over the image's border is not cut off."""
+        top, left, height, width = self._window(size)
+        return (points - (left, top)) / (width / size[1], height / size[0])
+
     def _window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Where an image of (H, W) lies on the canvas: top, left, height, width."""
         if self.aspect == "stretch":

@@ -200,6 +200,17 @@ def _skipped(skipped: list[str]) -> str:
     return f"<details><summary>{len(skipped)} images skipped</summary><ul>{items}</ul></details>"
 
 
+def _why(image: Judged, name: str, with_picture: bool) -> str:
+    """The oddest region beside the good patch most like it, and the layers that object."""
+    if image.exhibit is None:
+        return "<td></td>"
+    picture = ""
+    if with_picture:
+        alt = f"Oddest place of {name}, and the good patch most like it"
+        picture = f'<img src="{_data_url(image.exhibit, "jpeg")}" alt="{alt}" loading="lazy">'
+    return f'<td class="why">{picture}<small>{_text(image.reason)}</small></td>'
+
+
 def _row(index: int, image: Judged, with_picture: bool, groups: list[str]) -> str:
     sample = image.sample
     # Images of one name lie in several folders; the one above tells them apart.
@@ -219,5 +230,5 @@ def _row(index: int, image: Judged, with_picture: bool, groups: list[str]) -> st
         f"<td>{'anomalous' if image.anomalous else 'good'}</td>"
         f"<td>{'defective' if sample.label else 'good'}</td>"
         f'<td><span class="tag {result.replace(" ", "-")}">{result}</span></td>'
-        f"{''.join(f'<td>{_text(of[name])}</td>' for name in groups)}</tr>"
+        f"{''.join(f'<td>{_text(of[name])}</td>' for name in groups)}{_why(image, name, with_picture)}</tr>"
     )

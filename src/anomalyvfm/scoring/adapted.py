@@ -86,6 +86,10 @@ class AdaptedScorer(Scorer):
     def _forget_derived(self) -> None:
         self.__dict__.pop("_gaussians", None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What was learned: copies are made to learn more, and derive the rest from that."""
+        return {key: value for key, value in self.__dict__.items() if key != "_gaussians"}
+
     @cached_property
     def _gaussians(self) -> tuple[Empirical, Empirical]:
         return Empirical(self.patches), Empirical(self.summary)

@@ -40,10 +40,14 @@ class Gaussian:
         # A cell's n counts feature vectors; the prior's weight is in the same unit.
         def whiten(start: int) -> None:
             part = slice(start, start + _CHUNK)
-            scatter = statistics.outer[part] - n * mean[part, :, None] * mean[part, None, :]
-            covariance = (scatter + prior_images * prior) / (n + prior_images)
+            scatter = torch.baddbmm(
+                statistics.outer[part], mean[part, :, None], mean[part, None, :], alpha=-n
+            )
+            covariance = scatter.add_(prior, alpha=prior_images).div_(n + prior_images)
             factor = torch.linalg.cholesky(covariance)
-            whitener[part] = torch.linalg.solve_triangular(factor, identity, upper=False)[:, given:].float()
+            # The last rows X of the inverse are those of X·L = (0, I): the others are never computed.
+            last = identity[given:].expand(len(factor), -1, -1)
+            whitener[part] = torch.linalg.solve_triangular(factor, last, upper=False, left=False).float()
 
         if mean.device.type == "cpu":
             list(core_threads(torch.get_num_threads()).map(whiten, range(0, cells, _CHUNK)))
@@ -72,10 +76,11 @@ def _pooled(statistics: Statistics, mean: Tensor) -> Tensor:
     """
     n, cells, dims = statistics.count, statistics.cells, statistics.dimensions
     freedom = cells * (n - 1)
-    power = statistics.outer.sum(0) / (n * cells)
+    products = statistics.outer.sum(0)
+    power = products / (n * cells)
     grand = mean.mean(0)
     overall = power - grand[:, None] * grand[None, :]
-    within = statistics.outer.sum(0) - n * (mean.T @ mean)
+    within = products - n * (mean.T @ mean)
     pooled = (within + dims * overall) / (freedom + dims)
     diagonal = pooled.diagonal().clamp_min(0)
     share = dims / (dims + freedom)

@@ -51,7 +51,16 @@ class Grid:
 
     @property
     def cells(self) -> int:
-        return math.ceil(self.height / self.step) * math.ceil(self.width / self.step)
+        return math.prod(self.shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        return math.ceil(self.height / self.step), math.ceil(self.width / self.step)
+
+    def cell_of(self, y: Tensor, x: Tensor) -> Tensor:
+        """Which cell the feature at row y and column x belongs to."""
+        return y // self.step * self.shape[1] + x // self.step
 
     def projection(self) -> Tensor | None:
         """Orthonormal columns (channels, dimensions), the same on every machine; None to keep all."""
@@ -73,7 +82,7 @@ class Grid:
     def to_map(self, values: Tensor, images: int) -> Tensor:
         """(P, B·step²) values of the cells back to (B, H, W)."""
         s = self.step
-        rows, columns = math.ceil(self.height / s), math.ceil(self.width / s)
+        rows, columns = self.shape
         blocks = values.reshape(rows, columns, images, s, s).permute(2, 0, 3, 1, 4)
         return blocks.reshape(images, rows * s, columns * s)[:, : self.height, : self.width]
 

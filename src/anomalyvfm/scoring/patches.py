@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from anomalyvfm.backbones.features import PatchFeatures
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.scoring.gaussian import Gaussian
 from anomalyvfm.scoring.grid import Grid, orthonormal
+from anomalyvfm.scoring.layers import channel_contributions
 from anomalyvfm.scoring.statistics import Statistics
 
 
@@ -49,6 +51,11 @@ class PatchScorer:
         self.statistics.add(self._cells(features), sign)
         self.forget_derived()
 
+    def learn_relit(self, features: PatchFeatures, relit: PatchFeatures, weight: float) -> None:
+        """Add ``weight`` times the scatter of how features of images change with the light."""
+        self.statistics.add_scatter(self._cells(relit) - self._cells(features), weight)
+        self.forget_derived()
+
     def merge(self, other: PatchScorer) -> None:
         """Add what another has learned."""
         self.statistics.merge(other.statistics)
@@ -64,12 +71,30 @@ class PatchScorer:
         squared = distances.flatten(1).square()
         return squared.topk(max(1, round(self.settings.top * squared.shape[1])), dim=1).values.mean(1)
 
+    def contributions(self, features: PatchFeatures, places: Tensor, sums: Tensor | None) -> Tensor:
+        """(K, C) parts of all channels in the squared distances at ``places`` (K, 2), y and x, of one image.
+
+        ``sums`` (P, C) are those of all channels where the statistics hold a projection.
+        """
+        y, x = places.unbind(1)
+        cells = self.grid.cell_of(y, x)
+        own = features.patches[0, y, x]
+        vectors = own if self._projection is None else own @ self._projection
+        if self._of_summary is not None:
+            vectors = torch.cat([(features.summary @ self._of_summary).expand(len(own), -1), vectors], 1)
+        deviations = None if sums is None else own - (sums[cells] / self.statistics.count).float()
+        return channel_contributions(self._gaussian, cells, vectors, self._projection, deviations)
+
     def derive(self) -> None:
         """Make the Gaussians from the sums now, where they are not made yet."""
         _ = self._gaussian
 
     def forget_derived(self) -> None:
         self.__dict__.pop("_gaussian", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was learned: copies are made to learn more, and derive the rest from that."""
+        return {key: value for key, value in self.__dict__.items() if key != "_gaussian"}
 
     @cached_property
     def _gaussian(self) -> Gaussian:

@@ -43,6 +43,11 @@ class Statistics:
         self.total.add_(exact.sum(1), alpha=sign)
         self.outer.baddbmm_(exact.transpose(1, 2), exact, alpha=sign)
 
+    def add_scatter(self, deviations: Tensor, weight: float) -> None:
+        """Add the outer products of (P, N, D) deviations from the means, ``weight`` times."""
+        exact = deviations.to(self.total)
+        self.outer.baddbmm_(exact.transpose(1, 2), exact, alpha=weight)
+
     def merge(self, other: Statistics, sign: int = 1) -> None:
         """Add (or take back) another's sums. Raises InputError where the shapes differ."""
         if self.total.shape != other.total.shape:

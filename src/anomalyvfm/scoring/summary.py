@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ class SummaryScorer:
         self.statistics.add(summary[None], sign)
         self.forget_derived()
 
+    def learn_relit(self, summary: Tensor, relit: Tensor, weight: float) -> None:
+        """Add ``weight`` times the scatter of how (B, D) summaries change with the light."""
+        self.statistics.add_scatter((relit - summary)[None], weight)
+        self.forget_derived()
+
     def merge(self, other: SummaryScorer) -> None:
         """Add what another has learned."""
         self.statistics.merge(other.statistics)
@@ -35,8 +41,10 @@ class SummaryScorer:
         """Squared Mahalanobis distances (B,) of (B, D) summaries, divided by D."""
         return self._gaussian.distance(summary[None])[0]
 
-    def image_scores_without(self, summary: Tensor, copies: Tensor) -> Tensor:
+    def image_scores_without(self, summary: Tensor, copies: Tensor, changes: Tensor) -> Tensor:
         """As :meth:`image_scores`, of learned images as if they, each ``copies`` (B,) times, had not been.
+
+        ``changes`` (B, D) were learned with them, as scatter of weight 1.
 
         A hundredth of what was learned is left out at a time, so that a hundred Gaussians do for any number
         of images. With fewer images than dimensions most of what keeps an image near the others is itself: no
@@ -47,14 +55,23 @@ class SummaryScorer:
         for start in range(0, len(summary), together):
             part = slice(start, start + together)
             others = self.statistics.copy()
-            for row, count in zip(summary[part], copies[part].tolist(), strict=True):
+            for row, change, count in zip(summary[part], changes[part], copies[part].tolist(), strict=True):
                 for _ in range(count):
                     others.add(row[None, None], -1)
+                    others.add_scatter(change[None, None], -1)
             scores.append(Gaussian(others, _PRIOR_IMAGES).distance(summary[None, part])[0])
         return torch.cat(scores)
 
+    def derive(self) -> None:
+        """Make the Gaussian from the sums now, where it is not made yet."""
+        _ = self._gaussian
+
     def forget_derived(self) -> None:
         self.__dict__.pop("_gaussian", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was learned: copies are made to learn more, and derive the rest from that."""
+        return {key: value for key, value in self.__dict__.items() if key != "_gaussian"}
 
     @cached_property
     def _gaussian(self) -> Gaussian:

@@ -78,7 +78,7 @@ class Batcher:
                 raise Problem(503, "the station is stopping; try again in a minute", retry_after=10)
             # However large a request, it gets in when nothing else waits: it has a limit of its own.
             if self._taken and self._taken + count > self._settings.limits.waiting:
-                wait = max(1, round(self._taken * self._seconds_an_image))
+                wait = self.seconds_for(self._taken)
                 raise Problem(429, f"{self._taken} images are waiting; send again in {wait} s", wait)
             self._taken += count
             self._metrics.waiting.set(self._taken)
@@ -88,6 +88,10 @@ class Batcher:
             with self._changed:
                 self._taken -= count
                 self._metrics.waiting.set(self._taken)
+
+    def seconds_for(self, images: int) -> int:
+        """How long so many images take to be judged, at the present pace."""
+        return max(1, round(images * self._seconds_an_image))
 
     def submit(self, part: Part) -> None:
         with self._changed:

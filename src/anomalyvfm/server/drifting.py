@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.drift import DriftTest
@@ -13,7 +14,13 @@ from anomalyvfm.server.store.clock import iso_or_none, now
 from anomalyvfm.server.store.tables import DriftRow
 
 if TYPE_CHECKING:
-    from anomalyvfm.calibration import Calibration
+    from anomalyvfm.detector import Detector
+
+
+class Alarm(NamedTuple):
+    on: bool
+    raised: bool
+    """Just now."""
 
 
 class Drifting:
@@ -30,14 +37,14 @@ class Drifting:
         session: Session,
         model: str,
         version: int,
-        calibration: Calibration,
+        detector: Detector,
         scores: Sequence[float],
-    ) -> bool | None:
-        """Take in scores; whether this raised the alarm, None where too little is known for a test."""
+    ) -> Alarm:
+        """Take in scores; there is no alarm where too little is known for a test."""
         row = session.get(DriftRow, model)
-        test = self._test(row, calibration)
+        test = self._test(row, detector)
         if test is None:
-            return None
+            return Alarm(False, False)
         before = row is not None and row.alarm_at is not None
         for score in scores:
             test.add(score)
@@ -47,7 +54,7 @@ class Drifting:
             session.add(row)
         row.version, row.state = version, test.as_dict()
         row.alarm_at = (row.alarm_at or now()) if alarm else None
-        return alarm and not before
+        return Alarm(alarm, alarm and not before)
 
     def reset(self, session: Session, model: str, false_alarm: bool) -> None:
         """Begin anew after an alarm."""
@@ -57,16 +64,21 @@ class Drifting:
             test.reset(false_alarm)
             row.state, row.alarm_at = test.as_dict(), None
 
-    def _test(self, row: DriftRow | None, calibration: Calibration) -> DriftTest | None:
+    def _test(self, row: DriftRow | None, detector: Detector) -> DriftTest | None:
         if row is not None:
             test = DriftTest.from_dict(row.state)
-            if test.threshold == calibration.threshold:
+            if test.threshold == detector.calibration_.threshold:
                 return test
             row.alarm_at = None
         try:
-            return DriftTest(calibration.scores, calibration.threshold, self._images)
+            return detector.drift_test(self._images)
         except InputError:  # a handful of calibration images: nothing to compare with
             return None
+
+
+def alarms(session: Session) -> dict[str, bool]:
+    """Of each model that has a test, whether drift is reported."""
+    return {row.model: row.alarm_at is not None for row in session.scalars(select(DriftRow))}
 
 
 def describe(session: Session, model: str) -> dict[str, Any] | None:

@@ -62,13 +62,13 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
 
 def heat(verdict: Verdict) -> bytes:
     """PNG with alpha of the map alone, to lie over the image: clear where good pixels are."""
-    from anomalyvfm.overlay import _colour
+    from anomalyvfm.overlay import colour
 
     map_ = verdict.canvas.restore(verdict.grid, _shown(verdict)).astype(float)
     # The scale of the overlay: from where good pixels seldom reach to twice the level of a defect.
     low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
     share = np.clip((map_ - low) / (high - low), 0, 1)
-    return _png(np.dstack([_colour(share), 255 * np.sqrt(share)]).astype(np.uint8))
+    return _png(np.dstack([colour(share), 255 * np.sqrt(share)]).astype(np.uint8))
 
 
 def outline(verdict: Verdict) -> bytes:

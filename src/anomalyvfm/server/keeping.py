@@ -81,15 +81,14 @@ class Keeper:
                     if part.job_item is not None:
                         jobs.finish(session, part.job_item, row.id)
                 scores = [row.score for row in rows]
-                calibration = current.detector.calibration_
-                alarm = self._drifting.add(session, model, current.number, calibration, scores)
+                alarm = self._drifting.add(session, model, current.number, current.detector, scores)
         for (part, _), row in zip(judged, rows, strict=True):
             self._thumbnails.put(row.image, part.thumbnail)
             self._metrics.inspections.labels(model, "anomalous" if row.anomalous else "good").inc()
         kept = [as_dict(row) for row in rows]
         self._events.tell(*(Event("inspection", inspection, inspection["id"]) for inspection in kept))
-        if alarm:
-            self._metrics.drift.labels(model).set(1)
+        self._metrics.drift.labels(model).set(alarm.on)
+        if alarm.raised:
             self._events.tell(Event("drift", {"model": model, "alarm": True}))
         return kept
 

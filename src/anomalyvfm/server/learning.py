@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -13,11 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.server.cloning import clone
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.events import Event, Events
 from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.problems import Problem
-from anomalyvfm.server.shelf import Change, Shelf, Shelved, check_expected, clone
+from anomalyvfm.server.shelf import Change, Shelf, Shelved, check_expected
 from anomalyvfm.server.store import audit, inspections, reviews, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
@@ -113,7 +115,7 @@ class Learning:
         shelved = self._shelf.get(name)
         with shelved.changing:
             check_expected(shelved, expected)
-            detector = clone(shelved.readiest)
+            detector = copy.copy(shelved.current.detector)  # what it has learned stays
             detector.settings = detector.settings.override({"calibration.false_alarm_rate": rate})
             detector.calibration_ = replace(detector.calibration_, false_alarm_rate=rate)
             change = Change("rate", by, why or f"false-alarm promise of {rate:g}")
@@ -129,24 +131,25 @@ class Learning:
         the copy that scores them. Raises Problem 409 where there are fewer than the promise needs.
         """
         shelved = self._shelf.get(name)
-        head = shelved.head
+        current = shelved.current
         images = self._sampled_good(name)
-        needed = head.detector.calibration_.images_needed
+        needed = current.detector.calibration_.images_needed
         if len(images) < needed:
             raise Problem(
                 409,
                 f"{len(images)} sampled parts of {name} were reviewed as good; the promise needs {needed}",
             )
         with self._database.reading() as session:
-            taught = versions.taught(session, name, head.number)
-        level = head.detector.settings.image.white_level
+            taught = versions.taught(session, name, current.number)
+        level = current.detector.settings.image.white_level
         decoded = {image: self._decoders.pixels(self._files.read(image), level).pixels for image in images}
-        scorer = clone(head.detector)
-        if learned := [pixels for image, pixels in decoded.items() if taught[image] > 0]:
+        learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
+        scorer = clone(current.detector) if learned else copy.copy(current.detector)
+        if learned:
             scorer.forget(learned)
         scorer.calibrate(list(decoded.values()))
         with shelved.changing:  # the model may have learned meanwhile; scores only fall by that
-            detector = clone(shelved.readiest)
+            detector = copy.copy(shelved.current.detector)
             rate = detector.calibration_.false_alarm_rate
             detector.calibration_ = replace(scorer.calibration_, false_alarm_rate=rate)
             number = self._shelf.add_version(shelved, detector, Change("calibrate", by, why), lambda _: None)
@@ -173,7 +176,7 @@ class Learning:
         if detector is None:
             with self._database.writing() as session:
                 in_force.append(write(session))
-            number = shelved.head.number
+            number = shelved.current.number
         else:
             change = Change(
                 action,
@@ -204,7 +207,7 @@ class Learning:
     ) -> tuple[str, Detector | None, str]:
         """What the label asks of the model: the action, the changed copy if any, and a line for people."""
         with self._database.reading() as session:
-            count = versions.taught(session, shelved.name, shelved.head.number)[row.image]
+            count = versions.taught(session, shelved.name, shelved.current.number)[row.image]
         if count > 0 and label != "good":
             return self._changed(shelved, row, "forget")
         if (count < 0 and label != "defect") or (count == 0 and label == "good" and row.anomalous):
@@ -215,7 +218,7 @@ class Learning:
         return "none", None, "the model stays as it is"
 
     def _changed(self, shelved: Shelved, row: InspectionRow, action: str) -> tuple[str, Detector | None, str]:
-        detector = clone(shelved.head.detector)
+        detector = clone(shelved.current.detector)
         try:
             content = self._files.read(row.image)
         except FileNotFoundError:
@@ -244,7 +247,7 @@ class Learning:
         running = self._following.get(name)
         if running is not None and running.is_alive():
             return
-        needed = self._shelf.get(name).head.detector.calibration_.images_needed
+        needed = self._shelf.get(name).current.detector.calibration_.images_needed
         if len(self._sampled_good(name)) < needed:
             return
 

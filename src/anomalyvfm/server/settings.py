@@ -17,6 +17,10 @@ class Limits:
     """Width × height, known from the header before anything is decoded."""
     waiting: int = 64
     """Images accepted and not yet judged; the next one is answered 429."""
+    waiting_in_jobs: int = 10_000
+    """Images of jobs not yet judged; a job that would exceed it is answered 429."""
+    free_share: float = 0.05
+    """Share of the disk that jobs leave free for what is judged from them, answered 507 beyond."""
     seconds: float = 30.0
     """From a request's arrival to its answer."""
     decode_seconds: float = 10.0

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-import os
 import re
-import shutil
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_file import read_description
+from anomalyvfm.server import importing
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.clock import now
 from anomalyvfm.server.store.database import Database
-from anomalyvfm.server.store.files import sync_folder
 from anomalyvfm.server.store.tables import ModelRow, VersionRow
+from anomalyvfm.server.version_folders import Loader, VersionFolders
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
 
-_log = logging.getLogger(__name__)
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-
-Loader = Callable[[Path], "Detector"]
 
 
 @dataclass(frozen=True)
@@ -50,18 +42,9 @@ class Shelved:
     """A model, and the lock that whoever makes its next version holds from its parent to its place."""
 
     name: str
-    head: Current
-    """The active version, as what it learned is kept; the next one is made from it."""
     current: Current
-    """What judges: the head, or while its Gaussians are made from its sums, the version before."""
-    jumps: int = 0
-    """How often another version was chosen by hand."""
+    """The active version: what judges, and what the next one is made from."""
     changing: threading.RLock = field(default_factory=threading.RLock)
-
-    @property
-    def readiest(self) -> Detector:
-        """The head's detector, with what judging needs where that is made already."""
-        return (self.current if self.current.number == self.head.number else self.head).detector
 
 
 @dataclass(frozen=True)
@@ -77,25 +60,21 @@ class Change:
 
 
 class Shelf:
-    """Versions are folders under ``folder/<model>/``, written and synced before the row that names them.
+    """All models, loaded; what is done to them is done through here."""
 
-    A kill leaves at most a folder without a row, removed at the next start.
-    """
-
-    def __init__(self, folder: Path, database: Database, load: Loader) -> None:
-        self._folder = folder
+    def __init__(self, folders: VersionFolders, database: Database, load: Loader) -> None:
+        self._folders = folders
         self._database = database
         self._load = load
         self._models: dict[str, Shelved] = {}
-        self._placing = ThreadPoolExecutor(1, thread_name_prefix="derive")
+        self._receiving = threading.Lock()
 
     def open(self, given: Sequence[Path]) -> None:
         """Take in the given model folders where they are new, and load every model's active version.
 
         Raises InputError where a folder is no model, or its name cannot be a model's.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        self._folders.open()
         for place in given:
             self._take_in(place)
         with self._database.reading() as session:
@@ -104,8 +83,7 @@ class Shelf:
                 raise InputError("no model to judge with; name a model folder: anomalyvfm serve MODEL")
             active = [versions.find_version(session, row.name, row.active) for row in rows]
         for version in active:
-            loaded = self._loaded(version)
-            self._models[version.model] = Shelved(version.model, loaded, loaded)
+            self._models[version.model] = Shelved(version.model, self._loaded(version))
 
     def names(self) -> list[str]:
         return sorted(self._models)
@@ -127,56 +105,39 @@ class Shelf:
         shelved = self.get(name)
         with shelved.changing:
             with self._database.reading() as session:
-                version = versions.find_version(session, name, shelved.head.number)
-            self._jump(shelved, self._loaded(version))
+                version = versions.find_version(session, name, shelved.current.number)
+            shelved.current = self._loaded(version)
         return shelved
 
     def add_version(
         self, shelved: Shelved, detector: Detector, change: Change, also: Callable[[Session], None]
     ) -> int:
-        """Keep a detector as the model's next version; its number.
+        """Make a detector the model's next version; its number.
 
-        It is safe when this returns, and judges a moment later: what judging needs is made from its sums
-        in the background, so that neither people nor images wait for it. ``also`` is done in the same
-        transaction. The caller holds ``shelved.changing``.
+        It is safe and judges when this returns. ``also`` is done in the same transaction. The caller holds
+        ``shelved.changing``.
         """
-        folder = self._save(shelved.name, detector)
-        try:
+        detector.scorer_.derive()  # all that judging needs: the next image waits for nothing
+
+        def record(folder: str) -> int:
             with self._database.writing() as session:
-                number = self._record(session, shelved.name, folder.name, change, shelved.head.number)
+                parent = shelved.current.number
+                number = self._record(session, shelved.name, folder, detector.describe(), change, parent)
                 also(session)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shelved.head = Current(number, detector)
-        self._placing.submit(self._place, shelved, shelved.head, shelved.jumps)
+            return number
+
+        if image := change.added or change.removed:
+            with self._folders.writing_behind(shelved.name, detector, image) as folder:
+                number = record(folder)
+        else:
+            folder = self._folders.write(shelved.name, detector)
+            try:
+                number = record(folder)
+            except BaseException:
+                self._folders.remove(shelved.name, folder)
+                raise
+        shelved.current = Current(number, detector)
         return number
-
-    def settle(self) -> None:
-        """Wait until every model judges with its active version."""
-        self._placing.submit(lambda: None).result()
-
-    def close(self) -> None:
-        self._placing.shutdown(cancel_futures=True)
-
-    def _place(self, shelved: Shelved, version: Current, jumps: int) -> None:
-        if shelved.head is not version:
-            return  # a later one is on its way
-        try:
-            ready = clone(version.detector)  # the head itself stays as it is, for others copy it meanwhile
-            ready.scorer_.derive()
-        except Exception:
-            _log.exception(
-                "version %d of %s cannot judge; the one before goes on", version.number, shelved.name
-            )
-            return
-        with shelved.changing:
-            if shelved.jumps == jumps:
-                shelved.current = Current(version.number, ready)
-
-    def _jump(self, shelved: Shelved, loaded: Current) -> None:
-        shelved.jumps += 1
-        shelved.head = shelved.current = loaded
 
     def activate(self, name: str, number: int, expected: int, by: str, why: str) -> Shelved:
         """Judge with another version. Raises Problem 409 where ``expected`` no longer judges, or 404."""
@@ -187,11 +148,11 @@ class Shelf:
                 version = versions.find_version(session, name, number)
             if not version.folder:
                 raise Problem(409, f"version {number} of {name} is no longer kept; choose a later one")
-            current = self._loaded(version)
+            loaded = self._loaded(version)
             with self._database.writing() as session:
                 versions.find_model(session, name).active = number
                 audit.note(session, by, "activate", f"{name} {number}", f"instead of {expected}: {why}")
-            self._jump(shelved, current)
+            shelved.current = loaded
         return shelved
 
     def make_default(self, name: str, by: str) -> None:
@@ -203,16 +164,42 @@ class Shelf:
 
     def prune(self, kept: int) -> int:
         """Let go of the folders of old versions; imported ones and the last ``kept`` stay. How many went."""
-        gone: list[Path] = []
+        gone: list[tuple[str, str]] = []
         with self._database.writing() as session:
             for model in session.scalars(select(ModelRow)):
-                for version in versions.of_model(session, model.name)[kept:]:
+                rows = versions.of_model(session, model.name)
+                if not all(self._folders.is_written(version) for version in rows if version.folder):
+                    continue  # one that is not may need those before it
+                for version in rows[kept:]:
                     if version.folder and version.action != "import" and version.number != model.active:
-                        gone.append(self._folder / model.name / version.folder)
+                        gone.append((model.name, version.folder))
                         version.folder = ""
-        for folder in gone:
-            shutil.rmtree(folder, ignore_errors=True)
+        for name, folder in gone:
+            self._folders.remove(name, folder)
         return len(gone)
+
+    def receive(self, name: str, contents: Mapping[str, IO[bytes]], most_pixels: int, by: str) -> int:
+        """Take in a model that was sent, as the next version of the one of that name; its number.
+
+        Raises Problem 422 where it is no usable model, 409 where it is here already.
+        """
+        if not _NAME.match(name):
+            raise Problem(422, "a model's name has 1 to 100 letters, digits, - _ and ., the first no sign")
+        with self._receiving:  # one at a time, for each needs the memory of a model
+            backbones = {shelved.current.detector.settings.backbone for shelved in self._models.values()}
+            with self._folders.receiving(name, contents) as (place, folder):
+                description = importing.check(place, self._load, backbones, most_pixels)
+                if self._has(name, description["sha256"]):
+                    raise Problem(409, f"this very model is a version of {name} already; go back to it")
+                shelved = self._models.get(name)
+                with shelved.changing if shelved else nullcontext():
+                    version = self._import(name, folder, description, Change("import", by, "sent"))
+                    loaded = self._loaded(version)
+                    if shelved:
+                        shelved.current = loaded
+                    else:
+                        self._models[name] = Shelved(name, loaded)
+        return version.number
 
     def _take_in(self, place: Path) -> None:
         name = place.resolve().name
@@ -220,43 +207,43 @@ class Shelf:
             raise InputError(
                 f"{place}: a model's name has letters, digits, - _ and . only; rename the folder"
             )
-        seal = read_description(place)["sha256"]
+        description = read_description(place)
+        if self._has(name, description["sha256"]):
+            return
+        self._load(place)  # what cannot be loaded does not come in
+        folder = self._folders.copy(name, place)
+        self._import(name, folder, description, Change("import", "station", "given at the start"))
+
+    def _has(self, name: str, seal: str) -> bool:
         with self._database.reading() as session:
             known = select(VersionRow.id).where(VersionRow.model == name, VersionRow.source == seal)
-            if session.scalar(known) is not None:
-                return
-        self._load(place)  # what cannot be loaded does not come in
-        folder = self._folder / name / uuid4().hex
-        shutil.copytree(place, folder)
-        _sync(folder)
+            return session.scalar(known) is not None
+
+    def _import(self, name: str, folder: str, description: dict[str, Any], change: Change) -> VersionRow:
         with self._database.writing() as session:
-            row = session.get(ModelRow, name)
-            if row is None:
+            if session.get(ModelRow, name) is None:
                 first = session.scalar(select(ModelRow.name).limit(1)) is None
-                row = ModelRow(name=name, active=0, is_default=first)
-                session.add(row)
+                session.add(ModelRow(name=name, active=0, is_default=first))
                 session.flush()
-            why = f"given at the start: {place.resolve()}"
-            self._record(
-                session, name, folder.name, Change("import", "station", why), row.active or None, seal
-            )
+            number = self._record(session, name, folder, description, change, None, description["sha256"])
+            return versions.find_version(session, name, number)
 
     def _record(
         self,
         session: Session,
         name: str,
         folder: str,
+        description: dict[str, Any],
         change: Change,
         parent: int | None,
         source: str | None = None,
     ) -> int:
-        description = read_description(self._folder / name / folder)
         number = versions.next_number(session, name)
         session.add(
             VersionRow(
                 model=name,
                 number=number,
-                parent=parent if change.action != "import" else None,
+                parent=parent,
                 action=change.action,
                 by=change.by,
                 at=now(),
@@ -274,46 +261,13 @@ class Shelf:
         audit.note(session, change.by, change.action, f"{name} {number}", change.why)
         return number
 
-    def _save(self, name: str, detector: Detector) -> Path:
-        folder = self._folder / name / uuid4().hex
-        detector.save(folder)
-        _sync(folder)
-        return folder
-
     def _loaded(self, version: VersionRow) -> Current:
-        detector = self._load(self._folder / version.model / version.folder)
-        detector.scorer_.derive()
-        return Current(version.number, detector)
-
-    def _sweep(self) -> None:
-        with self._database.reading() as session:
-            kept = {(row.model, row.folder) for row in session.scalars(select(VersionRow))}
-        for folder in self._folder.glob("*/*"):
-            if (folder.parent.name, folder.name) not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+        return Current(version.number, self._folders.load(version))
 
 
 def check_expected(shelved: Shelved, expected: int | None) -> None:
     """Raise Problem 409 where another version judges than the one a person looked at."""
-    if expected is not None and expected != shelved.head.number:
+    if expected is not None and expected != shelved.current.number:
         raise Problem(
-            409, f"{shelved.name} is at version {shelved.head.number}, not {expected}; look again first"
+            409, f"{shelved.name} is at version {shelved.current.number}, not {expected}; look again first"
         )
-
-
-def clone(detector: Detector) -> Detector:
-    """A copy to change while the original judges; the backbone, which nothing changes, is shared."""
-    other = copy.copy(detector)
-    other.scorer_ = copy.deepcopy(detector.scorer_)
-    other.learned_ = detector.learned_.copy()
-    other.skipped_ = []
-    return other
-
-
-def _sync(folder: Path) -> None:
-    """Make a folder and what is in it survive a power cut."""
-    for path in folder.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    sync_folder(folder)
-    sync_folder(folder.parent)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_file import unwritable
-from anomalyvfm.server import nearest, statistics
+from anomalyvfm.server import drifting, importing, nearest, statistics
 from anomalyvfm.server.batching import Batcher, Part
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.drifting import Drifting
@@ -28,13 +28,14 @@ from anomalyvfm.server.learning import Learning
 from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.shelf import Loader, Shelf
+from anomalyvfm.server.shelf import Shelf
 from anomalyvfm.server.store import audit, inspections, jobs, retention, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.server.store.tables import InspectionRow
 from anomalyvfm.server.thumbnails import Thumbnails
+from anomalyvfm.server.version_folders import Loader, VersionFolders
 from anomalyvfm.server.working import Worker
 from anomalyvfm.verdict import Verdict
 
@@ -57,17 +58,29 @@ class Station:
         self.events = Events()
         self.database = Database(settings.database_url)
         self.files = Files(settings.data / "files")
-        self.files.sweep(lambda digest: retention.is_needed(self.database, digest))
-        self.shelf = Shelf(settings.data / "models", self.database, load)
-        self.shelf.open(models)
         self.decoders = Decoders(settings.decoders, settings.limits)
+        self.version_folders = VersionFolders(
+            settings.data / "models",
+            self.database,
+            self.files,
+            load,
+            lambda content, level: self.decoders.pixels(content, level).pixels,
+        )
+        self.shelf = Shelf(self.version_folders, self.database, load)
+        self.shelf.open(models)  # before any file goes: versions are made again from some
+        self._sweep(older_than=0)
+        with self.database.reading() as session:
+            for name, on in drifting.alarms(session).items():
+                self.metrics.drift.labels(name).set(on)
         self.thumbnails = Thumbnails(settings.data / "thumbnails", self.files, self.decoders)
         self._keeper = Keeper(self.database, self.files, self.thumbnails, self.events, self.metrics, settings)
         self.batcher = Batcher(self.shelf, self._keeper.keep, settings, self.metrics)
         self.learning = Learning(
             self.database, self.files, self.shelf, self.decoders, self.events, self.metrics
         )
-        self._worker = Worker(self.database, self.files, self.decoders, self.batcher)
+        self._worker = Worker(
+            self.database, self.files, self.decoders, self.batcher, settings, self.white_level
+        )
         self._closing = threading.Event()
         self._tidier = threading.Thread(target=self._tidy_now_and_then, name="tidy")
         self._tidier.start()
@@ -80,7 +93,7 @@ class Station:
         self._worker.close()
         self.batcher.close()
         self.learning.close()
-        self.shelf.close()
+        self.version_folders.close()
         self._tidier.join()
         self._keeper.close()
         self.decoders.close()
@@ -100,14 +113,8 @@ class Station:
     def add_job(self, images: Sequence[tuple[str, bytes]], model: str | None, by: str) -> dict[str, Any]:
         """Accept images to be judged when there is time; they are on the disk when this returns."""
         model = self.model_name(model)
-        for _, content in images:
-            self.decoders.check(content)
-        with self.files.keeping() as keep:
-            kept = [(plain_name(name), keep(content)) for name, content in images]
-            with self.database.writing() as session:
-                number = jobs.add(session, model, by, kept)
-        self._worker.wake()
-        return self.job(number)
+        named = [(plain_name(name), content) for name, content in images]
+        return self.job(self._worker.accept(named, model, by))
 
     def job(self, number: int) -> dict[str, Any]:
         with self.database.reading() as session:
@@ -189,7 +196,7 @@ class Station:
         return [self.model(name) for name in self.shelf.names()]
 
     def model(self, name: str) -> dict[str, Any]:
-        current = self.shelf.get(name).head
+        current = self.shelf.get(name).current
         with self.database.reading() as session:
             version = versions.find_version(session, name, current.number)
             return {
@@ -198,18 +205,25 @@ class Station:
                 "loaded": True,
                 "active": versions.as_dict(version, current.number),
                 "versions": versions.next_number(session, name) - 1,
-                "description": current.detector.describe(),
+                "description": _without_places(current.detector.describe()),
             }
+
+    def receive_model(self, name: str, description: IO[bytes], tensors: IO[bytes], by: str) -> dict[str, Any]:
+        """Take in the two files of a model, and judge with it from now on under that name."""
+        contents = {importing.DESCRIPTION: description, importing.TENSORS: tensors}
+        number = self.shelf.receive(name, contents, self.settings.limits.pixels, by)
+        self.learning.tell_version(name, number, "import")
+        return self.model(name)
 
     def versions(self, name: str) -> list[dict[str, Any]]:
         """Newest first."""
-        number = self.shelf.get(name).head.number
+        number = self.shelf.get(name).current.number
         with self.database.reading() as session:
             return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
 
     def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
         """How many of the last parts each false-alarm promise would have rejected."""
-        calibration = self.shelf.get(name).head.detector.calibration_
+        calibration = self.shelf.get(name).current.detector.calibration_
         with self.database.reading() as session:
             scores = inspections.last_scores(session, name, last)
         curve = []
@@ -246,7 +260,7 @@ class Station:
     ) -> dict[str, Any]:
         threshold = None
         if model is not None:
-            threshold = self.shelf.get(model).head.detector.calibration_.threshold
+            threshold = self.shelf.get(model).current.detector.calibration_.threshold
         with self.database.reading() as session:
             return statistics.summarize(session, model, since, until, bucket, threshold)
 
@@ -279,7 +293,16 @@ class Station:
         """Apply the retention, and let go of old versions and of files that no row names."""
         freed = retention.apply(self.settings.retention, self.database, self.files, self.thumbnails.remove)
         self.shelf.prune(self.settings.versions_kept)
-        return freed
+        # What a failed or killed job has left; what is being written now is younger.
+        swept = self._sweep(older_than=_TIDY_SECONDS)
+        return replace(freed, bytes=freed.bytes + swept)
+
+    def _sweep(self, older_than: float) -> int:
+        return self.files.sweep(
+            lambda prefix: retention.named(self.database, prefix),
+            lambda digest: retention.is_needed(self.database, digest),
+            older_than,
+        )
 
     def _read(self, digest: str) -> bytes:
         try:
@@ -302,6 +325,15 @@ def plain_name(name: str) -> str:
     """A client's name for an image, for people to read; it never becomes a path."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(letter for letter in base if letter.isprintable())[:200]
+
+
+def _without_places(description: dict[str, Any]) -> dict[str, Any]:
+    """Where a backbone lies on this machine is nobody's business; a name stays as it is."""
+    told = {key: dict(value) if isinstance(value, dict) else value for key, value in description.items()}
+    for part, key in (("settings", "backbone"), ("backbone", "name")):
+        if part in told:
+            told[part][key] = Path(told[part][key]).name
+    return told
 
 
 def _take(folder: Path) -> IO[bytes]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from anomalyvfm.server.batching import Batcher, Part
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.problems import Problem, as_problem
+from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import jobs
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
@@ -22,6 +25,7 @@ _log = logging.getLogger(__name__)
 # Few, so that images of people who wait come in between.
 _AT_ONCE = 8
 _PAUSE_SECONDS = 2.0
+_LONGEST_WAIT = 3600
 _REFUSED = (400, 413, 415, 422, 404)
 """Answers that trying again would not change."""
 
@@ -29,19 +33,55 @@ _REFUSED = (400, 413, 415, 422, 404)
 class Worker:
     """A thread that takes waiting images from the store until there are none, and sleeps until told."""
 
-    def __init__(self, database: Database, files: Files, decoders: Decoders, batcher: Batcher) -> None:
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        decoders: Decoders,
+        batcher: Batcher,
+        settings: Settings,
+        white_level: Callable[[str], int],
+    ) -> None:
         self._database = database
         self._files = files
         self._decoders = decoders
         self._batcher = batcher
+        self._settings = settings
+        self._white_level = white_level
+        self._accepting = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._wake.set()
         self._thread = threading.Thread(target=self._run, name="jobs")
         self._thread.start()
 
-    def wake(self) -> None:
+    def accept(self, images: Sequence[tuple[str, bytes]], model: str, by: str) -> int:
+        """A job's number; its images are on the disk when this returns.
+
+        Raises Problem 429 where too many wait already, 507 where the disk has too little room.
+        """
+        for _, content in images:
+            self._decoders.check(content)
+        with self._accepting:  # one after another, so that together they stay within the bounds
+            self._check_room(len(images), sum(len(content) for _, content in images))
+            with self._files.keeping() as keep:
+                kept = [(name, keep(content)) for name, content in images]
+                with self._database.writing() as session:
+                    number = jobs.add(session, model, by, kept)
         self._wake.set()
+        return number
+
+    def _check_room(self, count: int, size: int) -> None:
+        limits = self._settings.limits
+        with self._database.reading() as session:
+            waiting = jobs.count_waiting(session)
+        # However large a job, it gets in when nothing else waits: a request has a limit of its own.
+        if waiting and waiting + count > limits.waiting_in_jobs:
+            wait = min(self._batcher.seconds_for(waiting + count - limits.waiting_in_jobs), _LONGEST_WAIT)
+            raise Problem(429, f"{waiting} images of jobs are waiting; send again in {wait} s", wait)
+        disk = shutil.disk_usage(self._settings.data)
+        if disk.free - size < limits.free_share * disk.total:
+            raise Problem(507, "the station's disk is nearly full; free space or shorten the retention")
 
     def close(self) -> None:
         """Stop after the images at hand; the others wait in the store for the next start."""
@@ -75,7 +115,7 @@ class Worker:
     def _submitted(self, item: JobItemRow, job: JobRow) -> Future[dict[str, Any]]:
         try:
             content = self._files.read(item.image)
-            decoded = self._decoders.pixels(content)
+            decoded = self._decoders.pixels(content, self._white_level(job.model))
             part = Part(job.model, item.name, job.by, content, decoded.pixels, decoded.thumbnail, item.id)
             self._batcher.submit(part)
         except (Problem, OSError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 
 from anomalyvfm.server.api.shapes import (
     ActivateRequest,
@@ -18,9 +20,27 @@ from anomalyvfm.server.api.shapes import (
     WhyRequest,
     clean,
 )
-from anomalyvfm.server.guard import Engineer, Operator
+from anomalyvfm.server.guard import Admin, Engineer, Operator
+from anomalyvfm.server.importing import DESCRIPTION_BYTES
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
+
+NewName = Annotated[str, Query(max_length=100, examples=["sheet_metal"])]
+_FILE = {"type": "string", "format": "binary"}
+_MODEL_FILES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["description", "tensors"],
+                    "properties": {"description": _FILE, "tensors": _FILE},
+                }
+            }
+        },
+    }
+}
 
 
 def router(station: Station) -> APIRouter:
@@ -29,6 +49,23 @@ def router(station: Station) -> APIRouter:
     @routes.get("", response_model=Models)
     def listed(user: Operator) -> dict[str, Any]:
         return {"items": station.models()}
+
+    @routes.post("", status_code=201, response_model=Model, openapi_extra=_MODEL_FILES)
+    async def receive(request: Request, name: NewName, user: Admin) -> dict[str, Any]:
+        """Bring a model in by its two files; it judges at once under that name, as its next version.
+
+        Its backbone must be one that a model here has.
+        """
+        async with request.form(max_files=2, max_fields=0) as form:
+            files = dict(form.multi_items())
+            description, tensors = files.get("description"), files.get("tensors")
+            if not isinstance(description, UploadFile) or not isinstance(tensors, UploadFile):
+                raise Problem(422, "send model.json as description and model.safetensors as tensors")
+            if (description.size or 0) > DESCRIPTION_BYTES:
+                raise Problem(413, f"a description may have {DESCRIPTION_BYTES} bytes")
+            return await run_in_threadpool(
+                station.receive_model, name, description.file, tensors.file, user.name
+            )
 
     @routes.put("/default", response_model=Model)
     def make_default(said: DefaultRequest, user: Engineer) -> dict[str, Any]:

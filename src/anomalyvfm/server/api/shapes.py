@@ -26,7 +26,15 @@ INSPECTION: dict[str, Any] = {
     "p_value": 0.009901,
     "threshold": 3.1,
     "anomalous": True,
-    "regions": [{"bbox": [211, 96, 260, 141], "area": 1422, "peak": 18.6}],
+    "regions": [
+        {
+            "bbox": [211, 96, 260, 141],
+            "area": 1422,
+            "peak": 18.6,
+            "nearest": {"image": "041.png", "bbox": [211, 80, 260, 125], "distance": 0.71},
+            "layers": {"4": 0.64, "5": 0.36},
+        }
+    ],
     "width": 640,
     "height": 640,
     "ms": 21.4,
@@ -54,6 +62,12 @@ class Region(_Shape):
     bbox: tuple[int, int, int, int] = Field(description="x0, y0, x1, y1 in pixels; x1 and y1 one past it")
     area: int
     peak: float = Field(description="in standard deviations of good pixels")
+    nearest: dict[str, Any] | None = Field(
+        None, description="good patch most like it: image, bbox on that, distance; null where none is kept"
+    )
+    layers: dict[str, float] | None = Field(
+        None, description="share of each backbone layer in how odd it is; null where the model cannot tell"
+    )
 
 
 class Inspection(_Shape):

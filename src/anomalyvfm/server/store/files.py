@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,9 +52,17 @@ class Files:
         try:
             yield keep
         finally:
-            with self._lock:
-                self._pinned.subtract(pinned)
-                self._pinned += Counter()  # drops those at zero
+            self._unpin(pinned)
+
+    @contextmanager
+    def holding(self, digest: str) -> Iterator[None]:
+        """Keeps a file from being removed, whatever the rows say, until the block ends."""
+        with self._lock:
+            self._pinned[digest] += 1
+        try:
+            yield
+        finally:
+            self._unpin([digest])
 
     def remove(self, digests: Iterator[str] | set[str] | list[str], needed: Callable[[str], bool]) -> int:
         """Delete files that no row needs; returns the bytes freed."""
@@ -67,15 +77,30 @@ class Files:
                     path.unlink()
         return freed
 
-    def sweep(self, needed: Callable[[str], bool]) -> int:
-        """Remove what a kill left behind: unfinished files and files without a row. Bytes freed."""
+    def sweep(
+        self, named: Callable[[str], set[str]], needed: Callable[[str], bool], older_than: float = 0
+    ) -> int:
+        """Remove what a kill left behind: unfinished files and files without a row. Bytes freed.
+
+        ``named`` gives all names in rows that begin with two digits, ``needed`` asks again for one, while
+        no other can be kept; files younger than ``older_than`` seconds stay.
+        """
+        before = time.time() - older_than
         freed = 0
-        for partial in self._folder.glob("*/*.partial"):
-            with suppress(FileNotFoundError):
-                freed += partial.stat().st_size
-                partial.unlink()
-        names = (path.name for path in self._folder.glob("??/*") if len(path.name) == 64)
-        return freed + self.remove(names, needed)
+        for folder in sorted(self._folder.glob("[0-9a-f][0-9a-f]")):
+            old = [path for path in folder.iterdir() if _changed(path) <= before]
+            for partial in (path for path in old if path.suffix == ".partial"):
+                with suppress(FileNotFoundError):
+                    freed += partial.stat().st_size
+                    partial.unlink()
+            left = {path.name for path in old if len(path.name) == 64}
+            freed += self.remove(left - named(folder.name) if left else left, needed)
+        return freed
+
+    def _unpin(self, digests: list[str]) -> None:
+        with self._lock:
+            self._pinned.subtract(digests)
+            self._pinned += Counter()  # drops those at zero
 
     def _write(self, path: Path, content: bytes) -> None:
         if path.exists():
@@ -92,6 +117,13 @@ class Files:
             partial.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # finished, or removed, meanwhile
+        return math.inf
 
 
 def sync_folder(folder: Path) -> None:

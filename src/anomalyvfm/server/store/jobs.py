@@ -60,6 +60,11 @@ def waiting(session: Session, limit: int) -> list[tuple[JobItemRow, JobRow]]:
     return [(item, job) for item, job in session.execute(query)]
 
 
+def count_waiting(session: Session) -> int:
+    query = select(func.count()).select_from(JobItemRow).where(JobItemRow.state == "waiting")
+    return session.scalar(query) or 0
+
+
 def finish(session: Session, item_id: int, inspection_id: int | None, problem: str | None = None) -> None:
     item = session.get(JobItemRow, item_id)
     if item is not None:

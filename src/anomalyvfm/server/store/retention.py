@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from anomalyvfm.server.settings import Retention
@@ -45,6 +45,19 @@ def is_needed(database: Database, digest: str) -> bool:
         item = JobItemRow
         waiting = select(item.id).where(item.image == digest, item.state == "waiting").limit(1)
         return session.scalar(waiting) is not None
+
+
+def named(database: Database, prefix: str) -> set[str]:
+    """All files that rows name, of those whose names begin with ``prefix``."""
+    row, item = InspectionRow, JobItemRow
+    columns = [(row.image, true()), (row.map, true()), (item.image, item.state == "waiting")]
+    found: set[str] = set()
+    with database.reading() as session:
+        for column, condition in columns:
+            # A range of the index: no name has a letter beyond f.
+            within = select(column).where(column >= prefix, column < f"{prefix}g", condition)
+            found.update(session.scalars(within))
+    return found
 
 
 def _delete_some(retention: Retention, database: Database) -> list[str]:

@@ -1,0 +1,232 @@
+"""Is the promised false-alarm rate kept? `make bench-false-alarms`: random splits of good images.
+
+    python benchmarks/false_alarms.py [--data magnetic_tile,elpv-mono,elpv-poly] [--splits 20]
+    python benchmarks/false_alarms.py --data generated --learned 0.6
+
+Each split learns a random part of a data set's good images (60 %, and 60 images) and counts how many of the
+others are called anomalous at a promised 1 % and 5 %. No image calibrates but those learned. Counts are held
+against two 95 % bands: that of a binomial with the promised rate, and the wider one of a conformal
+threshold, which is itself drawn with the images. A promise is kept where at least 90 % of the splits lie
+inside the binomial band and the average rate is not above what was promised. Where too few images are learned
+for a rate, the model promises nothing, and the table says so. Splits run in processes of one core each, in
+which each image goes through the backbone once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from accuracy import REAL, open_split
+from anomalyvfm import backbones
+from anomalyvfm.backbones.remembering import RememberingBackbone
+from anomalyvfm.data import Canvas, open_dataset, read_image
+from anomalyvfm.data.generated import CATEGORIES, draw_good
+from anomalyvfm.detector import Detector
+from promise_bands import binomial_band, conformal_band
+
+RATES = (0.01, 0.05)
+_DRAWN = 200  # good images of a generated category
+_SIDE = 256
+
+_IMAGES = "images.npy"
+
+Pixels = NDArray[np.uint8]
+
+# Of a process that counts, set by `_begin`.
+_images: Pixels
+_backbone: RememberingBackbone
+_overrides: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Count:
+    """False alarms of one split at one promised rate."""
+
+    data: str
+    learned: int
+    split: int
+    rate: float
+    promised: bool
+    calibrating: int
+    unseen: int
+    alarms: int
+    seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default=",".join(REAL), help="also: generated, or some of its categories")
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument(
+        "--learned", type=_parts, default=(0.6, 60.0), metavar="N,...", help="images, or a share below 1"
+    )
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--magnetic-tile", type=Path, default=Path("../shared/data/magnetic_tile"))
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "anomalyvfm-false-alarms")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--json", type=Path, help="also write every count here")
+    options = parser.parse_args()
+    overrides = {
+        "backbone": "efficientnet-lite0",
+        "image.size": _SIDE,
+        **dict(text.split("=", 1) for text in options.settings),
+    }
+    names = [n for name in options.data.split(",") for n in (CATEGORIES if name == "generated" else [name])]
+    counts: list[Count] = []
+    for name in names:
+        images = good_images(name, options.magnetic_tile, options.cache)
+        learned = [round(part * len(images) if part < 1 else part) for part in options.learned]
+        started = time.perf_counter()
+        counts += observe(name, images, learned, options.splits, overrides, options.processes)
+        print(f"{name}: {len(images)} images, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    print(table(counts))
+    if options.json:
+        options.json.write_text(
+            json.dumps([vars(count) for count in counts], indent=2) + "\n", encoding="utf-8"
+        )
+
+
+def _parts(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def good_images(name: str, magnetic_tile: Path, cache: Path) -> list[Pixels]:
+    """All good images of a data set, on the canvas already: they are decoded once for all splits."""
+    canvas = Canvas(_SIDE, _SIDE)
+    return [canvas.place(read_image(path)) for path in _good_paths(name, magnetic_tile, cache)]
+
+
+def _good_paths(name: str, magnetic_tile: Path, cache: Path) -> list[Path]:
+    if name in CATEGORIES:
+        return _drawn(name, cache / "generated" / name)
+    # A seed learns a part of the tiles; here all that are good are pooled.
+    category = open_dataset(magnetic_tile) if name == "magnetic_tile" else open_split(name, magnetic_tile, 0)
+    samples = (*category.train, *category.validation, *category.test)
+    return [sample.path for sample in samples if not sample.label]
+
+
+def _drawn(name: str, folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:03d}.png" for number in range(_DRAWN)]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            rng = np.random.default_rng([CATEGORIES.index(name), number])
+            partial = path.with_suffix(".partial")
+            Image.fromarray(draw_good(name, _SIDE, rng)).save(partial, "PNG", compress_level=1)
+            partial.rename(path)
+    return paths
+
+
+def observe(
+    name: str,
+    images: Sequence[Pixels],
+    learned: Sequence[int],
+    splits: int,
+    overrides: dict[str, object],
+    processes: int,
+) -> list[Count]:
+    """The counts of all splits, for every number of images learned and every rate."""
+    with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as scratch:
+        np.save(Path(scratch, _IMAGES), np.stack(images))
+        pool = ProcessPoolExecutor(
+            processes, multiprocessing.get_context("spawn"), _begin, (scratch, overrides)
+        )
+        with pool:
+            asked = [(split, number) for number in learned for split in range(splits)]
+            counted = pool.map(_count, *zip(*asked, strict=True))
+            return [replace(count, data=name) for group in counted for count in group]
+
+
+def _begin(scratch: str, overrides: dict[str, object]) -> None:
+    """What a process keeps from split to split."""
+    global _images, _backbone, _overrides
+    torch.set_num_threads(1)
+    _images = np.load(Path(scratch, _IMAGES), mmap_mode="r")
+    loaded = backbones.load(str(overrides["backbone"]))
+    _backbone = RememberingBackbone(loaded, Path(scratch, f"features-{os.getpid()}"))
+    _overrides = overrides
+
+
+def _count(split: int, learned: int) -> list[Count]:
+    """One split's counts at all rates: the same fit serves them, thresholds are read off the same scores."""
+    started = time.perf_counter()
+    order = np.random.default_rng(split).permutation(len(_images)).tolist()
+    detector = Detector("v2", _overrides, seed=split, backbone=_backbone)
+    detector.fit([_images[i] for i in order[:learned]])
+    scores = np.array([verdict.score for verdict in detector.predict([_images[i] for i in order[learned:]])])
+    found = []
+    for rate in RATES:
+        calibration = replace(detector.calibration_, false_alarm_rate=rate)
+        found.append(
+            Count(
+                data="",
+                learned=learned,
+                split=split,
+                rate=rate,
+                promised=calibration.promised,
+                calibrating=calibration.count,
+                unseen=len(scores),
+                alarms=int((scores > calibration.threshold).sum()),
+                seconds=time.perf_counter() - started,
+            )
+        )
+    print(f"split {split}: {learned} learned, {[count.alarms for count in found]} alarms", file=sys.stderr)
+    return found
+
+
+def table(counts: Sequence[Count]) -> str:
+    """Markdown: a row for each data set, number of images learned, and promised rate."""
+    groups: dict[tuple[str, int, float], list[Count]] = {}
+    for count in counts:
+        groups.setdefault((count.data, count.learned, count.rate), []).append(count)
+    lines = [
+        "| data | learned | unseen | promised | observed, average (lowest to highest) |"
+        " binomial band: inside | below | above | conformal band: inside | below | above | kept |",
+        "|---" * 12 + "|",
+    ]
+    for (data, learned, rate), group in groups.items():
+        unseen = group[0].unseen
+        rates = [count.alarms / unseen for count in group]
+        sides = [binomial_band(unseen, rate).side(count.alarms) for count in group]
+        bands = [conformal_band(unseen, rate, count.calibrating) for count in group]
+        conformal = [band.side(count.alarms) for band, count in zip(bands, group, strict=True) if band]
+        promised = all(count.promised for count in group)
+        kept = ("yes" if holds(sides, rates, rate) else "no") if promised else "–"
+        promise = f"{rate:.0%}" if promised else f"{rate:.0%}, not promised"
+        lines.append(
+            f"| {data} | {learned} | {unseen} | {promise} | {np.mean(rates):.2%}"
+            f" ({min(rates):.2%} to {max(rates):.2%}) | {_shares(sides)} | {_shares(conformal)} | {kept} |"
+        )
+    return "\n".join(lines)
+
+
+def holds(sides: Sequence[int], rates: Sequence[float], promised: float) -> bool:
+    """At least 90 % of the splits inside the band, and the average rate not above the promise."""
+    return sides.count(0) >= 0.9 * len(sides) and float(np.mean(rates)) <= promised
+
+
+def _shares(sides: Sequence[int]) -> str:
+    if not sides:
+        return "– | – | –"
+    return " | ".join(f"{sides.count(side) / len(sides):.0%}" for side in (0, -1, 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""SIGKILL at random moments under load, and a restart each time. Prints what docs/reliability.md reports.
+
+    python benchmarks/kills.py --kills 200
+
+The station is the real one with a real model, fitted first on drawn tins. Clients post images, one person
+reviews. Exit status 1 where anything that was accepted is not there afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.model_file import read_description, read_tensors
+from station_process import Clients, Server, ask, jpegs, missing, small_model
+
+CLIENTS = 4
+SECONDS_TO_START = 3.0
+_LOAD = (
+    "import sys, time; started = time.perf_counter()\n"
+    "from anomalyvfm.detector import Detector\n"
+    "Detector.load(sys.argv[1]).scorer_.derive(); print(time.perf_counter() - started)"
+)
+
+
+def review_some(server: Server, clients: Clients, most: int, learned: dict[int, int]) -> None:
+    """Call parts that raised an alarm good; ``learned`` gets the version of each that was acknowledged."""
+    client = server.client()
+    said = json.dumps({"label": "good"}).encode()
+    done = 0
+    try:
+        while done < most:
+            if len(clients.anomalous) <= done:
+                time.sleep(0.02)
+                if clients.broken:
+                    return
+                continue
+            part = clients.anomalous[done]
+            status, answer = ask(client, "POST", f"/api/inspections/{part}/reviews", said)
+            if status == 200:
+                learned[part] = answer["learning"]["version"]
+            done += 1
+    except (OSError, http.client.HTTPException, ValueError):
+        return  # killed
+
+
+def broken_models(data: Path) -> int:
+    """Version folders that are not what was written."""
+    broken = 0
+    for folder in (data / "models").glob("*/*"):
+        try:
+            read_tensors(folder, read_description(folder))
+        except InputError as error:  # noqa: PERF203
+            print(error, file=sys.stderr)
+            broken += 1
+    return broken
+
+
+def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
+    accepted: dict[int, str] = {}
+    learned: dict[int, int] = {}
+    starts, forgotten = [], 0
+    chance = random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "station"
+        for _ in range(count):
+            server = Server(data, model)
+            starts.append(server.seconds_to_start)
+            active = ask(server.client(), "GET", "/api/models")[1]["items"][0]["active"]["number"]
+            forgotten += active < max(learned.values(), default=1)
+            clients = Clients(server, images, CLIENTS)
+            most = chance.randrange(3)
+            person = threading.Thread(target=review_some, args=(server, clients, most, learned))
+            person.start()
+            wanted, until = chance.randrange(40), time.perf_counter() + 20
+            while len(clients.accepted) < wanted and time.perf_counter() < until:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.5))
+            server.process.kill()
+            server.process.wait()
+            clients.stop()
+            person.join()
+            accepted |= clients.accepted
+        server = Server(data, model)
+        client = server.client()
+        lost = missing(server, accepted)
+        unlabelled = sum(
+            ask(client, "GET", f"/api/inspections/{part}")[1]["label"] != "good" for part in learned
+        )
+        given_up = sum(
+            entry["action"] == "lost" for entry in ask(client, "GET", "/api/audit?limit=1000")[1]["items"]
+        )
+        status, _ = ask(client, "POST", "/api/judge", images[0])
+        server.stop()
+        broken = broken_models(data)
+    run = [sys.executable, "-c", _LOAD, str(model)]
+    load = min(float(subprocess.run(run, check=True, capture_output=True, text=True).stdout) for _ in "123")
+    return {
+        "kills": count,
+        "accepted": len(accepted),
+        "accepted_but_missing": lost,
+        "reviews": len(learned),
+        "reviews_but_missing": unlabelled,
+        "starts_with_an_older_model": forgotten,
+        "versions_given_up": given_up,
+        "broken_model_folders": broken,
+        "judges_afterwards": status == 200,
+        "import_and_load_s": round(load, 2),
+        "start_s": {"median": round(statistics.median(starts), 2), "max": round(max(starts), 2)},
+        "starts_later_than_promised": sum(start > SECONDS_TO_START + load for start in starts),
+        "kept": status == 200 and not (lost or unlabelled or forgotten or given_up or broken),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=200)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        # Small, because each version is written: at 256 px some hundred would take tens of GB.
+        model, images = small_model(Path(folder), 96)
+        result = kills(model, jpegs(images), given.kills)
+    print(json.dumps(result, indent=2))
+    sys.exit(not result["kept"])
+
+
+if __name__ == "__main__":
+    main()

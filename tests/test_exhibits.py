@@ -1,0 +1,125 @@
+"""Pictures of reasons: of the right size, at the right place, and there for good images only as before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomalyvfm.data import Canvas
+from anomalyvfm.exhibits import draw_with_reasons, pair, told_in_lines
+from anomalyvfm.overlay import draw
+from anomalyvfm.reason import Box, GoodPatch, Objection, Reason
+from anomalyvfm.verdict import Region, Verdict
+
+LAYERS = (Objection(5, 0.7, "parts"), Objection(4, 0.3, "patterns"))
+
+
+def image(height: int, width: int) -> np.ndarray:
+    """Red grows to the right, green downwards."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[..., 0] = np.linspace(0, 255, width).astype(np.uint8)
+    picture[..., 1] = np.linspace(0, 255, height).astype(np.uint8)[:, None]
+    return picture
+
+
+def good_patch(bbox: Box, size: tuple[int, int], name: str = "good.png") -> GoodPatch:
+    return GoodPatch(name, bbox, 0.5, size, image(96, 96))
+
+
+def judged(size: tuple[int, int], nearest: GoodPatch | None, anomalous: bool = True) -> Verdict:
+    grid = np.zeros((8, 8), np.float32)
+    grid[2, 3] = 50
+    return Verdict(
+        score=9.0,
+        p_value=0.01,
+        anomalous=anomalous,
+        threshold=2.0,
+        grid=grid,
+        size=size,
+        canvas=Canvas(64, 64),
+        outline_level=2.0,
+        region_level=5.0,
+        seconds=0.0,
+        summary=np.zeros(1, np.float32),
+        pixels=image(64, 64),
+        explain=lambda regions, _: [Reason(nearest, LAYERS) for _ in regions],
+    )
+
+
+@pytest.mark.parametrize("size", [(300, 400), (96, 96), (40, 700), (1500, 900)])
+def test_the_overlay_stays_as_it_is_and_the_reasons_stand_beside_it(size: tuple[int, int]) -> None:
+    verdict = judged(size, good_patch((0, 0, 20, 20), (200, 200)))
+    sheet, overlay = draw_with_reasons(image(*size), verdict), draw(image(*size), verdict)
+    height, width = overlay.shape[:2]
+    assert sheet.shape[0] >= height
+    assert sheet.shape[1] > width + 200
+    changed = (sheet[:height, :width] != overlay).any(-1)
+    assert 0 < changed.mean() < 0.2  # the number of the region
+    assert (sheet[:, width:] != 255).any()
+
+
+def test_a_good_image_is_drawn_as_without_reasons() -> None:
+    verdict = judged((96, 96), good_patch((0, 0, 9, 9), (96, 96)), anomalous=False)
+    np.testing.assert_array_equal(draw_with_reasons(image(96, 96), verdict), draw(image(96, 96), verdict))
+
+
+def test_both_squares_show_the_same_place_where_nothing_moved() -> None:
+    verdict = judged((192, 192), None)
+    region = verdict.regions[0]
+    nearest = good_patch(region.bbox, (192, 192))
+    region = Region(region.bbox, region.area, region.peak, region.peak_at, reason=Reason(nearest, LAYERS))
+    shown = pair(image(192, 192), verdict, region, 100).astype(int)
+    own, good = shown[:, :100], shown[:, -100:]
+    assert np.abs(own - good).max() <= 4
+    from_canvas = pair(None, verdict, region, 100).astype(int)
+    assert np.abs(from_canvas[:, :100] - own).max() <= 8
+
+
+def test_the_good_square_moves_as_the_box_does_whatever_the_images_size() -> None:
+    verdict = judged((192, 192), None)
+    found = verdict.regions[0]
+    x0, y0, x1, y1 = found.bbox
+    # A good image of twice the width, on which the place lies 40 of its pixels further right.
+    nearest = good_patch((2 * x0 + 40, y0, 2 * x1 + 40, y1), (192, 384))
+    region = Region(found.bbox, found.area, found.peak, found.peak_at, reason=Reason(nearest, LAYERS))
+    shown = pair(image(192, 192), verdict, region, 100).astype(int)
+    off = np.median(shown[:, -100:] - shown[:, :100], axis=(0, 1))
+    assert off[0] == pytest.approx(255 * 20 / 192, abs=4)
+    assert off[1] == pytest.approx(0, abs=2)
+
+
+def test_what_lies_beyond_the_good_image_is_grey() -> None:
+    verdict = judged((192, 192), None)
+    found = verdict.regions[0]
+    nearest = good_patch((-90, -90, -50, -50), (192, 192))
+    region = Region(found.bbox, found.area, found.peak, found.peak_at, reason=Reason(nearest, LAYERS))
+    assert (pair(image(192, 192), verdict, region, 100)[0, -100] == (217, 222, 227)).all()
+
+
+@pytest.mark.parametrize("name", ["零件 ü.png", "x" * 400, "a\nb\t.png", ""])
+def test_any_name_can_be_written(name: str) -> None:
+    size = (120, 120)
+    plain, named = (
+        draw_with_reasons(image(*size), judged(size, good_patch((0, 0, 9, 9), size, one)))
+        for one in ("", name)
+    )
+    assert plain.shape == named.shape
+
+
+def test_reasons_in_words() -> None:
+    verdict = judged((96, 96), good_patch((0, 0, 9, 9), (96, 96)))
+    assert told_in_lines(verdict.regions[0]) == [
+        "parts (layer 5) 70%, patterns (layer 4) 30%",
+        "good.png, distance 0.50",
+    ]
+    assert told_in_lines(judged((96, 96), None).regions[0]) == ["parts (layer 5) 70%, patterns (layer 4) 30%"]
+    assert told_in_lines(Region((0, 0, 1, 1), 1, 1.0)) == []
+
+
+def test_regions_larger_than_any_window_are_shown_around_their_peak() -> None:
+    verdict = judged((192, 192), None)
+    wide = Region((0, 0, 192, 192), 192 * 192, 50.0, (150, 30))
+    own = pair(image(192, 192), verdict, wide, 96)[:, :96]
+    # A window of half the image around x 150, moved in from its border: its middle is at x 144, y 48.
+    assert own[48, 48, 0] == pytest.approx(255 * 144 / 192, abs=5)
+    assert own[48, 48, 1] == pytest.approx(255 * 48 / 192, abs=5)

@@ -10,6 +10,7 @@ from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data import open_dataset, read_image
 from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation import Report, evaluate
+from anomalyvfm.exhibits import draw_with_reasons
 from anomalyvfm.model_file import new_folder
 from anomalyvfm.overlay import draw
 from anomalyvfm.predictions import save_picture
@@ -33,8 +34,12 @@ def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker)
         for rank, (image, verdict) in enumerate(
             zip(worst, detector.predict([image.sample.path for image in worst]), strict=True), start=1
         ):
-            picture = draw(read_image(image.sample.path), verdict)
-            save_picture(picture, folder / "worst" / f"{rank:02d}_{image.sample.path.stem}.png")
+            pixels = read_image(image.sample.path)
+            picture = draw(pixels, verdict)
+            save_picture(
+                draw_with_reasons(pixels, verdict),
+                folder / "worst" / f"{rank:02d}_{image.sample.path.stem}.png",
+            )
             truth = "defective" if image.sample.label else "good"
             pictures.append((picture, f"{rank}. score {image.score:.1f}  ({truth})"))
         save_picture(contact_sheet(pictures), folder / "contact_sheet.png")

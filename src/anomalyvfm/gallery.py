@@ -141,8 +141,8 @@ class Gallery:
     def _index(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Whitener (D, D), all whitened cells (N·P, D), their squared lengths (N, rows, columns)."""
         codes = np.concatenate([one.codes * np.float32(one.step) for one in self.images.values()])
-        covariance = np.atleast_2d(np.cov(codes, rowvar=False, bias=True)).astype(np.float64)
-        variances, axes = np.linalg.eigh(covariance)
+        centred = codes - codes.mean(0)
+        variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(codes))
         floor = _FLOOR * variances.mean() + 1e-12
         whitener = (axes / np.sqrt(variances.clip(0) + floor)).astype(np.float32)
         bank = codes @ whitener

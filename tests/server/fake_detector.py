@@ -35,6 +35,7 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class _Settings:
+    backbone: str = "brightness"
     batch: int = 4
     false_alarm_rate: float = 0.1
     image: ImageSettings = field(default_factory=ImageSettings)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench bench-accuracy bench-false-alarms bench-lighting bench-scaling bench-metrics bench-adaptation trials lock clean
+.PHONY: install demo test test-slow lint bench bench-accuracy bench-false-alarms bench-lighting bench-serving bench-review bench-kills fuzz bench-scaling bench-metrics bench-adaptation trials lock clean
 
 install: $(STAMP)
 
@@ -43,6 +43,18 @@ bench-false-alarms: install
 
 bench-lighting: install
 	$(BIN)/python benchmarks/lighting.py
+
+bench-serving: install
+	$(BIN)/python benchmarks/serving.py load
+
+bench-review: install
+	$(BIN)/python benchmarks/serving.py review
+
+bench-kills: install
+	$(BIN)/python benchmarks/kills.py
+
+fuzz: install
+	$(BIN)/python benchmarks/fuzzing.py --minutes 10
 
 bench-scaling: install
 	$(BIN)/python benchmarks/scaling.py

@@ -232,7 +232,7 @@ class ActivateRequest(_Shape):
 
 
 class RateRequest(_Shape):
-    rate: float = Field(gt=0, lt=1, description="share of good parts that may be rejected")
+    rate: float = Field(gt=1e-9, lt=1, description="share of good parts that may be rejected")
     expected: int | None = Field(None, description="the version that judges now; 409 where another does")
     why: str = Field("", max_length=500)
 

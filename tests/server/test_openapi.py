@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from anomalyvfm.server.app import create_app, create_gate
 from anomalyvfm.server.settings import Limits, Settings
 from anomalyvfm.server.station import Station
 from tests.server.fake_detector import FakeDetector, picture
-
-schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis")
-from schemathesis.checks import not_a_server_error  # noqa: E402 - it may not be there
-from schemathesis.core.failures import FailureGroup  # noqa: E402
-from schemathesis.specs.openapi.checks import (  # noqa: E402
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 CHECKS = [
     not_a_server_error,

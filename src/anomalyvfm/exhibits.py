@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from anomalyvfm.data import Canvas
 from anomalyvfm.overlay import OUTLINE, border, draw
@@ -34,11 +37,11 @@ def draw_with_reasons(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.
         left, top = width + _GAP, _GAP + (number - 1) * panel[1]
         titles = (f"{number}  this part", "nearest good patch")
         for column, title in enumerate(titles):
-            pen.text((left + column * (side + _GAP), top), title, _INK, font_size=_TEXT)
+            pen.text((left + column * (side + _GAP), top), title, _INK, _font(_TEXT))
         sheet.paste(Image.fromarray(pair(image, verdict, region, side)), (left, top + _LINE + 2))
         for row, line in enumerate(told_in_lines(region)):
             place = (left, top + side + (row + 1) * _LINE + 6)
-            pen.text(place, _fitting(pen, line, panel[0]), _MUTED, font_size=_TEXT)
+            pen.text(place, _fitting(pen, line, panel[0]), _MUTED, _font(_TEXT))
         _mark(pen, str(number), region, np.divide((width, height), verdict.size[::-1]), (width, height))
     return np.asarray(sheet)
 
@@ -126,7 +129,13 @@ def _mark(
     x, y = (np.array(region.bbox[:2]) * scale).tolist()
     place = (min(max(x - 12, 3), size[0] - 14), min(max(y - 16, 2), size[1] - 20))
     colour = (int(OUTLINE[0]), int(OUTLINE[1]), int(OUTLINE[2]))
-    pen.text(place, text, colour, font_size=16, stroke_width=2, stroke_fill=(0, 0, 0))
+    pen.text(place, text, colour, _font(16), stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+@cache
+def _font(size: int) -> Any:
+    """Pillow's own, which it would unpack anew for every line of text."""
+    return ImageFont.load_default(size)
 
 
 def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
@@ -134,7 +143,7 @@ def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
     text = " ".join(text.split())
     keep = len(text)
     shown = text
-    while keep > 2 and pen.textlength(shown, font_size=_TEXT) > width:
+    while keep > 2 and pen.textlength(shown, _font(_TEXT)) > width:
         keep -= 1
         shown = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
     return shown

@@ -24,12 +24,16 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     height, width = verdict.size
     scale = min(1.0, longest_side / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), dtype=float)
-    map_ = verdict.canvas.restore(verdict.grid, size).astype(float)
+    base = image
+    if image.shape[:2] != size:
+        base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    map_ = verdict.canvas.restore(verdict.grid, size)
     low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
-    heat = np.clip((map_ - low) / (high - low), 0, 1)
-    alpha = 0.6 * np.sqrt(heat)[..., None]
-    picture: NDArray[np.uint8] = ((1 - alpha) * base + alpha * colour(heat)).astype(np.uint8)
+    picture = base.copy()
+    hot = map_ > low  # few pixels, and of a good image next to none: only these are blended
+    heat = np.minimum((map_[hot].astype(float) - low) / (high - low), 1)
+    alpha = 0.6 * np.sqrt(heat)[:, None]
+    picture[hot] = ((1 - alpha) * picture[hot] + alpha * colour(heat)).astype(np.uint8)
     if verdict.mask.any():
         mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
         picture[border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = OUTLINE

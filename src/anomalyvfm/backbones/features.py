@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from anomalyvfm.backbones.openvino import INSTALLED
 from anomalyvfm.errors import InputError
 
 # What networks respond to from the first layers to the last (Zeiler & Fergus 2014, "Visualizing and
@@ -46,6 +47,7 @@ class Backbone(ABC):
     weight_hash       sha256 of the weights as published: equal weights give an equal hash, whatever the
                       layers, the device or the place they came from
     precision         what the network computes in: fp32, bf16 or fp16; its output is always float32
+    backend           what runs the network: torch or openvino
     """
 
     image_size: int
@@ -64,6 +66,7 @@ class Backbone(ABC):
         weight_hash: str,
         device: torch.device,
         precision: str,
+        backend: str = "torch",
     ) -> None:
         self.name = name
         self.source = source
@@ -77,6 +80,7 @@ class Backbone(ABC):
         self.weight_hash = weight_hash
         self.device = device
         self.precision = precision
+        self.backend = backend
 
     # no_grad and not inference_mode: adapters are trained on these features, and autograd refuses to save a
     # tensor that was made in inference mode.
@@ -122,17 +126,35 @@ class Backbone(ABC):
 def resolve_device(device: str) -> torch.device:
     """The torch device of that name, tried out; for auto a GPU where there is one, else the CPU.
 
-    Raises InputError where this machine does not have it.
+    The device openvino is the CPU; :func:`resolve_backend` tells what runs a network there. Raises InputError
+    where this machine does not have it.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        resolved = torch.device(device)
+        resolved = torch.device("cpu" if device == "openvino" else device)
         torch.empty(1, device=resolved)
     # An unbuilt backend is an AssertionError, an unknown name or absent hardware a RuntimeError.
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device {device!r} is not available on this machine: use cpu.") from None
     return resolved
+
+
+def resolve_backend(device: str, resolved: torch.device, precision: str) -> str:
+    """What runs a network that OpenVINO can run, in fp32, on the device of that name.
+
+    Where nothing else is asked for, on a CPU that is OpenVINO if it is installed. Raises InputError where it
+    is asked for and is not, or in another precision.
+    """
+    exact = precision in ("auto", "fp32")
+    if device == "openvino":
+        if not INSTALLED:
+            raise InputError("OpenVINO is not installed: run `pip install openvino`, or use --device cpu.")
+        if not exact:
+            raise InputError(f"OpenVINO runs backbones in fp32, not {precision}: use --device cpu.")
+        return "openvino"
+    fastest = device == "auto" and resolved.type == "cpu" and exact and INSTALLED
+    return "openvino" if fastest else "torch"
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

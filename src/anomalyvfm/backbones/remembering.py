@@ -44,6 +44,7 @@ class RememberingBackbone(Backbone):
             weight_hash=backbone.weight_hash,
             device=backbone.device,
             precision=backbone.precision,
+            backend=backbone.backend,
         )
         self.image_size = backbone.image_size
         self.seconds_saved = 0.0

@@ -46,6 +46,10 @@ def load(
 
     Raises InputError for another architecture, and for weights that do not match the config.
     """
+    if device == "openvino":
+        raise InputError(
+            f"{name}: OpenVINO runs EfficientNet-Lite here, and torch the others: use --device cpu."
+        )
     target = resolve_device(device)
     if checkpoint.model_type not in _CLASSES:
         raise InputError(

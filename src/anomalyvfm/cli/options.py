@@ -25,7 +25,12 @@ def common(command: _Command) -> _Command:
     """The options every command takes."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            help="auto (the fastest there is), cpu, openvino (also the CPU), cuda, mps.",
+        ),
         click.option(
             "--seed",
             default=0,

@@ -62,8 +62,19 @@ class Gaussian:
 
         On images like those learned from, the value is about 1 whatever the dimension.
         """
-        white = torch.bmm(features - self.mean[:, None], self.whitener.transpose(1, 2))
-        return white.square().mean(2)
+        squared = torch.empty(features.shape[:2], device=features.device)
+
+        def judge(part: slice) -> None:
+            off = features[part] - self.mean[part, None]
+            squared[part] = torch.bmm(off, self.whitener[part].transpose(1, 2)).square().mean(2)
+
+        cells, cores = len(self.mean), torch.get_num_threads()
+        if features.device.type == "cpu" and cells >= cores > 1:
+            starts = [cells * core // cores for core in range(cores + 1)]
+            list(core_threads(cores).map(judge, map(slice, starts, starts[1:])))
+        else:
+            judge(slice(None))
+        return squared
 
 
 def _pooled(statistics: Statistics, mean: Tensor) -> Tensor:

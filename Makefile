@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench bench-accuracy bench-false-alarms bench-lighting bench-serving bench-review bench-kills fuzz bench-scaling bench-metrics bench-adaptation trials lock clean
+.PHONY: install demo test test-slow lint bench bench-accuracy bench-false-alarms bench-lighting bench-serving bench-review bench-kills fuzz show bench-performance bench-scaling bench-metrics bench-adaptation trials lock clean
 
 install: $(STAMP)
 
@@ -53,8 +53,16 @@ bench-review: install
 bench-kills: install
 	$(BIN)/python benchmarks/kills.py
 
+# The inspection page in headless Chromium, with pictures of every step.
+show: install
+	$(BIN)/python benchmarks/browser.py
+
 fuzz: install
 	$(BIN)/python benchmarks/fuzzing.py --minutes 10
+
+# Beside anomalib and AnomaVision, each in an environment of its own; alone on the machine, an hour or two.
+bench-performance: install
+	$(BIN)/python benchmarks/performance.py --markdown docs/performance.md
 
 bench-scaling: install
 	$(BIN)/python benchmarks/scaling.py

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from anomalyvfm import backbones
 from anomalyvfm.adaptation import GoodImages, orders_for, scales_of
+from anomalyvfm.data import ImageSource
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.detector import Detector
-from anomalyvfm.extraction import Extractor, ImageSource
+from anomalyvfm.extraction import Extractor
 from anomalyvfm.presets import AdaptedPreset, preset
 from anomalyvfm.synthesis import synthesize
 

@@ -66,6 +66,8 @@ def load(model: Path, images: list[bytes], seconds: float) -> dict[str, Any]:
     errors = clients.broken + sum(
         count for status, count in clients.statuses.items() if status not in (200, 429)
     )
+    ratio = rate / statistics.mean(alone)
+    growth = settled[-1] / settled[0]
     return {
         "seconds": seconds,
         "clients": CLIENTS,
@@ -75,12 +77,12 @@ def load(model: Path, images: list[bytes], seconds: float) -> dict[str, Any]:
         "errors": errors,
         "images_per_s": round(rate, 2),
         "predict_images_per_s": [round(one, 2) for one in alone],
-        "ratio_to_predict": round(rate / statistics.mean(alone), 3),
+        "ratio_to_predict": round(ratio, 3),
         "p50_ms": round(1000 * ordered[len(ordered) // 2]),
         "p95_ms": round(1000 * ordered[int(len(ordered) * 0.95)]),
         "memory_mb": {"start": round(memory[0]), "settled": round(settled[0]), "end": round(settled[-1])},
-        "memory_end_over_settled": round(settled[-1] / settled[0], 3),
-        "kept": lost == 0 and errors == 0 and rate >= 0.8 * statistics.mean(alone),
+        "memory_end_over_settled": round(growth, 3),
+        "kept": lost == 0 and errors == 0 and ratio >= 0.8 and abs(growth - 1) <= 0.1,
     }
 
 

@@ -23,12 +23,11 @@ _SERVE = "from anomalyvfm.cli.serve import serve; serve()"
 class Server:
     """A station in a process of its own, on a port of its own."""
 
-    def __init__(self, data: Path, model: Path) -> None:
+    def __init__(self, data: Path, model: Path, *options: str) -> None:
         started = time.perf_counter()
+        asked = [str(model), "--data", str(data), "--port", "0", "--json", *options]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(model), "--data", str(data), "--port", "0", "--json"],
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", _SERVE, *asked], stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
         self.port = int(json.loads(self.process.stdout.readline())["url"].rsplit(":", 1)[1])

@@ -225,7 +225,11 @@ def _key(method: str, seed: int, split: Category) -> str:
     package = Path(anomalyvfm.__file__).parent
     sources = sorted(package.rglob("*.py") if method in OURS else (package / "metrics").glob("*.py"))
     sources = [file for file in sources if file.relative_to(package).parts[0] not in _NOT_MEASURED]
-    settings = preset(method).model_dump(mode="json") if method in OURS else [PEERS[method], REQUIREMENTS]
+    settings = (
+        preset(method).model_dump(mode="json")
+        if method in OURS
+        else [PEERS[method], {"anomalib": REQUIREMENTS["anomalib"]}]
+    )
     digest = hashlib.sha256(json.dumps([method, seed, settings]).encode())
     for file in [*sources, *([] if method in OURS else [PEER])]:
         digest.update(file.read_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from heapq import nsmallest
 from typing import NamedTuple
@@ -91,6 +91,11 @@ class Gallery:
     def without(self, gone: Callable[[int], bool]) -> Gallery:
         """Without the images whose key is ``gone``."""
         return Gallery(self.most, self.grid, {key: one for key, one in self.images.items() if not gone(key)})
+
+    def renamed(self, names: Mapping[int, str]) -> Gallery:
+        """With other names for the images of some keys, as for those that came as pixels alone."""
+        renamed = {key: replace(self.images[key], name=name) for key, name in names.items()}
+        return Gallery(self.most, self.grid, self.images | renamed)
 
     def merge(self, other: Gallery) -> Gallery:
         """The sample of both one's images."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +22,8 @@ from anomalyvfm.data import Canvas
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_file import SCHEMA_VERSION, new_folder, read_description
-from anomalyvfm.verdict import Verdict
+from anomalyvfm.reason import GoodPatch, Objection, Reason
+from anomalyvfm.verdict import Explain, Region, Verdict
 
 if TYPE_CHECKING:  # torch takes seconds, and nothing here computes with it
     from anomalyvfm.detector import Detector
@@ -49,6 +52,16 @@ class FakeScorer:
         """Nothing to derive."""
 
 
+@dataclass(frozen=True)
+class FakeGallery:
+    """Of all learned images; by content, what each is called."""
+
+    images: dict[str, str]
+
+    def renamed(self, names: dict[str, str]) -> FakeGallery:
+        return FakeGallery(self.images | names)
+
+
 class FakeDetector:
     """Scores an image by its mean brightness; 100 is usual, and above about 130 anomalous."""
 
@@ -56,6 +69,7 @@ class FakeDetector:
         self.settings = _Settings(false_alarm_rate=rate)
         self.scorer_ = FakeScorer()
         self.learned_ = Counter(learned)
+        self.gallery_ = FakeGallery({key: f"{key}.png" for key in self.learned_})
         self.skipped_: list[str] = []
         good = np.exp(np.linspace(-1, 1, 40) * 0.1)
         self.calibration_ = Calibration(good[:, None], good, count_cells(good), (1.0,), rate, 0.01)
@@ -80,11 +94,28 @@ class FakeDetector:
                     region_level=10.0,
                     seconds=0.001,
                     summary=np.zeros(1, np.float32),
+                    explain=self._explain(),
                 ),
             )
 
+    def _explain(self) -> Explain:
+        """Every region is most like the image learned last, a little up and to the left."""
+        key, name = list(self.gallery_.images.items())[-1]
+        shade = int(hashlib.sha256(key.encode()).hexdigest()[:2], 16)
+        layers = (Objection(4, 0.64, "patterns"), Objection(5, 0.36, "parts"))
+
+        def explain(regions: Sequence[Region], size: tuple[int, int]) -> list[Reason]:
+            picture = np.full((16, 16, 3), shade, np.uint8)
+            boxes = [
+                (one.bbox[0] - 20, one.bbox[1] - 20, one.bbox[2] - 20, one.bbox[3] - 20) for one in regions
+            ]
+            return [Reason(GoodPatch(name, box, 0.71, size, picture), layers) for box in boxes]
+
+        return explain
+
     def update(self, images: Sequence[Any]) -> FakeDetector:
         self.learned_.update(map(_key, images))
+        self.gallery_ = FakeGallery(self.gallery_.images | {_key(image): "array 0" for image in images})
         return self
 
     def forget(self, images: Sequence[Any]) -> FakeDetector:
@@ -93,6 +124,8 @@ class FakeDetector:
                 raise InputError("an image of ndarray: not among the images this model learned")
         self.learned_.subtract(map(_key, images))
         self.learned_ += Counter()
+        kept = {key: name for key, name in self.gallery_.images.items() if self.learned_[key]}
+        self.gallery_ = FakeGallery(kept)
         return self
 
     def calibrate(self, images: Sequence[Any]) -> FakeDetector:
@@ -119,6 +152,7 @@ class FakeDetector:
 
     def save(self, folder: Path) -> None:
         body: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **self.describe()}
+        body["gallery"] = self.gallery_.images
         body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         with new_folder(folder) as partial:
             (partial / "model.json").write_text(json.dumps(body))
@@ -127,6 +161,7 @@ class FakeDetector:
     def load(cls, folder: Path) -> Detector:
         description = read_description(folder)
         fake = cls(description["learned"], description["calibration"]["false_alarm_rate"])
+        fake.gallery_ = FakeGallery(description["gallery"])
         return cast("Detector", fake)
 
 
@@ -141,6 +176,17 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few kilobytes that claims, and has, that many pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = zlib.compress(b"\0" * ((width // 8 + 1) * min(height, 5000)), 9)
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def learned(detector: Detector) -> Counter[Any]:

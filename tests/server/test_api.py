@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from pyarrow import parquet  # type: ignore[import-untyped]  # it has no type hints
 
 from anomalyvfm.server import exporting
@@ -22,7 +23,7 @@ from anomalyvfm.server.station import Station
 from tests.server.conftest import Open, client_of
 from tests.server.fake_detector import picture
 
-PICTURES = ("thumbnail.jpg", "preview.jpg", "heat.png", "outline.png", "crop.jpg?x0=1&y0=1&x1=9&y1=9")
+PICTURES = ("thumbnail.jpg", "preview.jpg", "heat.png", "outline.png", "regions/1.jpg")
 
 
 def post(client: TestClient, content: bytes, **params: str) -> Any:
@@ -162,13 +163,33 @@ def test_run_lengths_give_the_mask_back(seed: int) -> None:
     assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
 
 
-def test_the_nearest_good_place_is_on_the_part_that_looks_alike(client: TestClient) -> None:
-    for brightness, seed in ((100, 1), (101, 2)):
-        post(client, picture(brightness, seed))
-    odd = post(client, picture(180, 2)).json()
-    found = client.get(f"/api/inspections/{odd['id']}/nearest-good").json()
-    assert found["inspection_id"] == 2, "the one with the same noise"
-    assert found["distance"] < 3 and len(found["bbox"]) == 4
+def test_a_region_says_why_it_is_odd_and_stands_beside_its_good_patch(client: TestClient) -> None:
+    part = post(client, picture(180)).json()
+    (region,) = part["regions"]
+    assert region["nearest"]["image"] == "training.png"
+    assert region["layers"] == {"4": 0.64, "5": 0.36}
+    assert region["sees"] == {"4": "patterns", "5": "parts"}
+    answer = client.get(f"/api/inspections/{part['id']}/regions/1.jpg")
+    shown = Image.open(io.BytesIO(answer.content))
+    assert shown.format == "JPEG" and shown.height == 240 and shown.width > 480
+    own = np.asarray(shown.convert("L"))[:, :240]
+    assert 170 < np.median(own) < 190, "the part as it was sent"
+    assert client.get(f"/api/inspections/{part['id']}/regions/2.jpg").status_code == 404
+    assert client.get("/api/inspections/9/regions/1.jpg").status_code == 404
+
+
+def test_what_a_part_was_shown_beside_stays_when_the_model_forgets_it(client: TestClient) -> None:
+    first = post(client, picture(180, 1), name="dusty.png").json()
+    said = client.post(f"/api/inspections/{first['id']}/reviews", json={"label": "good"}).json()
+    part = post(client, picture(181, 2)).json()
+    assert part["regions"][0]["nearest"]["image"] == f"part {first['id']}, dusty.png"
+    before = client.get(f"/api/inspections/{part['id']}/regions/1.jpg").content
+
+    client.post(f"/api/reviews/{said['review']['id']}/undo")
+
+    assert post(client, picture(181, 3)).json()["regions"][0]["nearest"]["image"] == "training.png"
+    assert client.get(f"/api/inspections/{part['id']}").json() == part
+    assert client.get(f"/api/inspections/{part['id']}/regions/1.jpg").content == before
 
 
 @pytest.mark.parametrize(

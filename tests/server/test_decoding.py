@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import time
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +13,7 @@ import pytest
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Limits
-from tests.server.fake_detector import picture, png
+from tests.server.fake_detector import bomb, picture, png
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +28,6 @@ def test_pixels_come_through_as_they_are(decoders: Decoders) -> None:
     decoded = decoders.pixels(png(image))
     assert np.array_equal(decoded.pixels, image)
     assert decoded.thumbnail.startswith(b"\xff\xd8\xff")
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few kilobytes that claims, and has, that many pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = zlib.compress(b"\0" * ((width // 8 + 1) * min(height, 5000)), 9)
-    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

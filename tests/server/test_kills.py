@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anomalyvfm.model_file import read_description
 from anomalyvfm.server.station import Station
+from anomalyvfm.server.store import inspections
 from tests.server.conftest import Open
 
 KILLS = 4
@@ -82,6 +83,10 @@ def _check_whole(station: Station) -> set[str]:
         assert len(station.original(part["id"])) > 0
         assert station.verdict(part["id"]).grid.shape == (8, 8)
         needed |= {row.image, row.map}
+        for number in range(1, len(part["regions"]) + 1):
+            with station.reading() as session:
+                needed.add(inspections.good_patch(session, part["id"], number).picture)
+            assert station.exhibit(part["id"], number)
     assert needed <= _files(station)
     folders = list((station.settings.data / "models" / "part").iterdir())
     assert len(folders) == len(station.versions("part"))

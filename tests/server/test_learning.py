@@ -211,11 +211,15 @@ def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
     open_station: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     station = open_station()
-    parts = [judged(station, 180, number) for number in range(2)]
+    parts = [
+        station.submit(picture(180, number), None, f"{number}.png", "me").result(20) for number in range(2)
+    ]
     unwritten(station, monkeypatch)
     for part in parts:
         station.learning.review(part["id"], "good", "ann")
     taught = learned(model_of(station).detector)
+    gallery = model_of(station).detector.gallery_
+    assert sorted(gallery.images.values())[:2] == ["part 1, 0.png", "part 2, 1.png"]
     station.close()  # as a kill would: what cannot be written is left
     monkeypatch.undo()
     assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
@@ -224,6 +228,7 @@ def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
 
     assert model_of(station).number == 3
     assert learned(model_of(station).detector) == taught
+    assert model_of(station).detector.gallery_ == gallery
     assert len(list((station.settings.data / "models" / "part").iterdir())) == 3
     assert learned(station.shelf.activate("part", 2, 3, "bob", "").current.detector).total() == 2
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.problems import as_problem
 from anomalyvfm.server.settings import Retention
+from anomalyvfm.server.store import inspections
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -105,6 +106,27 @@ def test_retention_by_size_deletes_the_oldest(open_station: Open, database_url: 
     assert sum(path.stat().st_size for path in (station.settings.data / "files").glob("*/*")) <= size // 2
 
 
+def test_a_good_patch_is_kept_as_long_as_a_part_shows_it(
+    open_station: Open, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station(database=database_url, retention=Retention(days=30))
+    kept = [station.submit(picture(180, seed), None, "", "me").result(10) for seed in range(2)]
+    with station.reading() as session:
+        pictures = {inspections.good_patch(session, part["id"], 1).picture for part in kept}
+    assert len(pictures) == 1, "one file for all that show it"
+    path = station.files.path(pictures.pop())
+    os.utime(path, (0, 0))
+    station.learning.review(kept[0]["id"], "unsure", "ann")
+    now = time.time()
+    monkeypatch.setattr("anomalyvfm.server.store.retention.now", lambda: now + 40 * 86400)
+    assert station.tidy().inspections == 1
+    assert path.exists() and station.exhibit(kept[0]["id"], 1)
+
+    monkeypatch.setattr("anomalyvfm.server.store.retention.now", lambda: now + 80 * 86400)
+    assert station.tidy().inspections == 1
+    assert not path.exists()
+
+
 def test_files_without_a_row_go_at_the_start_and_others_stay(open_station: Open) -> None:
     station = open_station()
     kept = station.submit(picture(100), None, "", "me").result(10)
@@ -114,7 +136,7 @@ def test_files_without_a_row_go_at_the_start_and_others_stay(open_station: Open)
         lost = keep(b"a kill came before the row")
     partial = files.path(lost).with_name(f"{lost}.x.partial")
     partial.write_bytes(b"half")
-    (station.settings.data / "models" / "part" / "half-a-version").mkdir()
+    (station.settings.data / "models" / "part" / ".half-a-version.12.partial").mkdir()
 
     station = open_station(models=[])
 

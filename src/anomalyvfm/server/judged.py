@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import Canvas
-from anomalyvfm.server.store.tables import InspectionRow
-from anomalyvfm.verdict import Verdict
+from anomalyvfm.reason import GoodPatch, Reason
+from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
+from anomalyvfm.verdict import Region, Verdict
 
 _LONGEST_SIDE = 1280
+_EXHIBIT_SIDE = 240
+_BETWEEN = (15, 19, 22)  # white would glare on a dark page
 
 
 def map_content(verdict: Verdict) -> bytes:
     """The grid as an array file, without pickle."""
     stream = BytesIO()
     np.save(stream, verdict.grid.astype(np.float32), allow_pickle=False)
+    return stream.getvalue()
+
+
+def picture_content(picture: NDArray[np.uint8]) -> bytes:
+    """A good image (h, w, 3) as an array file: encoded, it would take longer and say the same."""
+    stream = BytesIO()
+    np.save(stream, picture, allow_pickle=False)
     return stream.getvalue()
 
 
@@ -35,7 +45,7 @@ def columns(verdict: Verdict) -> dict[str, Any]:
         "outline_level": verdict.outline_level,
         "region_level": verdict.region_level,
         "anomalous": verdict.anomalous,
-        "regions": said["regions"],
+        "regions": [_told(region) for region in verdict.regions],
         "height": verdict.size[0],
         "width": verdict.size[1],
         "canvas": asdict(verdict.canvas),
@@ -58,6 +68,34 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
         seconds=row.ms / 1000,
         summary=np.empty(0, np.float32),
     )
+
+
+def exhibit(
+    image: NDArray[np.uint8], row: InspectionRow, map_: bytes, patch: GoodPatchRow, picture: bytes
+) -> bytes:
+    """JPEG: a region of the image (H, W, 3), and to its right the good patch it was most like when judged."""
+    from anomalyvfm.exhibits import pair
+
+    verdict = restore(row, map_)
+    told = row.regions[patch.region - 1]
+    x0, y0, x1, y1 = told["bbox"]
+    inside = verdict.map[y0:y1, x0:x1]
+    y, x = np.unravel_index(inside.argmax(), inside.shape)
+    nearest = GoodPatch(
+        image=told["nearest"]["image"],
+        bbox=(patch.bbox[0], patch.bbox[1], patch.bbox[2], patch.bbox[3]),
+        distance=told["nearest"]["distance"],
+        size=(patch.height, patch.width),
+        picture=np.load(BytesIO(picture), allow_pickle=False),
+    )
+    region = Region(
+        (x0, y0, x1, y1), told["area"], told["peak"], (x0 + int(x), y0 + int(y)), Reason(nearest, ())
+    )
+    shown = pair(image, verdict, region, _EXHIBIT_SIDE)
+    shown[:, _EXHIBIT_SIDE:-_EXHIBIT_SIDE] = _BETWEEN
+    stream = BytesIO()
+    Image.fromarray(shown).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def heat(verdict: Verdict) -> bytes:
@@ -96,6 +134,13 @@ def is_sampled(digest: str, share: float) -> bool:
     """
     drawn = hashlib.sha256(b"sampled" + digest.encode()).digest()
     return int.from_bytes(drawn[:8], "big") < share * 2**64
+
+
+def _told(region: Region) -> dict[str, Any]:
+    """As everywhere, and what each layer sees: a later backbone of the same name may have others."""
+    reason = region.reason
+    sees = None if reason is None else {str(one.layer): one.sees for one in reason.layers}
+    return {**region.as_dict(), "sees": sees}
 
 
 def _shown(verdict: Verdict) -> tuple[int, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from anomalyvfm.server.batching import Part
 from anomalyvfm.server.drifting import Drifting
 from anomalyvfm.server.events import Event, Events
-from anomalyvfm.server.judged import columns, is_sampled, map_content
+from anomalyvfm.server.judged import columns, is_sampled, map_content, picture_content
 from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.shelf import Current
@@ -18,7 +18,7 @@ from anomalyvfm.server.store.clock import now
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.inspections import as_dict
-from anomalyvfm.server.store.tables import InspectionRow
+from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
 from anomalyvfm.server.thumbnails import Thumbnails
 from anomalyvfm.verdict import Verdict
 
@@ -55,6 +55,7 @@ class Keeper:
             maps = [map_content(verdict) for _, verdict in judged]
             contents = [part.content for part, _ in judged]
             digests = list(self._writers.map(keep, [*contents, *maps]))
+            patches = [self._good_patches(verdict, keep) for _, verdict in judged]
             at = now()
             rows = [
                 InspectionRow(
@@ -77,7 +78,10 @@ class Keeper:
             with self._database.writing() as session:
                 session.add_all(rows)
                 session.flush()
-                for (part, _), row in zip(judged, rows, strict=True):
+                for (part, _), row, found in zip(judged, rows, patches, strict=True):
+                    for patch in found:
+                        patch.inspection_id = row.id
+                    session.add_all(found)
                     if part.job_item is not None:
                         jobs.finish(session, part.job_item, row.id)
                 scores = [row.score for row in rows]
@@ -91,6 +95,23 @@ class Keeper:
         if alarm.raised:
             self._events.tell(Event("drift", {"model": model, "alarm": True}))
         return kept
+
+    def _good_patches(self, verdict: Verdict, keep: Callable[[bytes], str]) -> list[GoodPatchRow]:
+        """What each region is shown beside, from now on: the model may forget that image.
+
+        A model keeps few pictures, each a file once, whatever the number of regions they stand beside.
+        """
+        return [
+            GoodPatchRow(
+                region=number,
+                picture=keep(picture_content(nearest.picture)),
+                bbox=list(nearest.bbox),
+                height=nearest.size[0],
+                width=nearest.size[1],
+            )
+            for number, region in enumerate(verdict.regions, start=1)
+            if region.reason is not None and (nearest := region.reason.nearest) is not None
+        ]
 
     def close(self) -> None:
         self._writers.shutdown()

@@ -24,6 +24,7 @@ from anomalyvfm.server.store import audit, inspections, reviews, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.tables import InspectionRow, ReviewRow
+from anomalyvfm.server.teaching import teach
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
@@ -225,7 +226,7 @@ class Learning:
             return "none", None, "the image is no longer kept; the model stays as it is"
         image = self._decoders.pixels(content, detector.settings.image.white_level).pixels
         if action == "learn":
-            detector.update([image])
+            teach(detector, image, row.id, row.name)
             return action, detector, f"the model has learned part {row.id}"
         try:
             detector.forget([image])

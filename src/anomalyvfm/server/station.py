@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_file import unwritable
-from anomalyvfm.server import drifting, importing, nearest, statistics
+from anomalyvfm.server import drifting, importing, statistics
 from anomalyvfm.server.batching import Batcher, Part
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.drifting import Drifting
 from anomalyvfm.server.events import Events
-from anomalyvfm.server.judged import restore
+from anomalyvfm.server.judged import exhibit, restore
 from anomalyvfm.server.keeping import Keeper
 from anomalyvfm.server.learning import Learning
 from anomalyvfm.server.metrics import Metrics
@@ -166,15 +166,13 @@ class Station:
         row = self.row(number)
         return self.thumbnails.get(row.image, self.white_level(row.model))
 
-    def crop(self, number: int, box: tuple[int, int, int, int]) -> bytes:
-        row = self.row(number)
-        return self.decoders.crop(self._read(row.image), box, self.white_level(row.model))
-
-    def nearest_good(self, number: int) -> dict[str, Any] | None:
-        row = self.row(number)
-        level = self.white_level(row.model)
+    def exhibit(self, number: int, region: int) -> bytes:
+        """A region, from 1, beside its good patch. Raises Problem 404 where it has none."""
         with self.database.reading() as session:
-            return nearest.nearest_good(session, row, lambda digest: self.thumbnails.get(digest, level))
+            row = inspections.find(session, number)
+            patch = inspections.good_patch(session, number, region)
+        image = self.decoders.pixels(self._read(row.image), self.white_level(row.model)).pixels
+        return exhibit(image, row, self._read(row.map), patch, self._read(patch.picture))
 
     def review_queue(self, model: str | None = None, limit: int = 20) -> dict[str, Any]:
         with self.database.reading() as session:

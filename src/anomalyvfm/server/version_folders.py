@@ -22,7 +22,8 @@ from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files, sync_folder
-from anomalyvfm.server.store.tables import VersionRow
+from anomalyvfm.server.store.tables import InspectionRow, VersionRow
+from anomalyvfm.server.teaching import teach
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
@@ -185,10 +186,12 @@ class VersionFolders:
         try:
             with self._database.reading() as session:
                 parent = versions.find_version(session, version.model, version.parent or 0)
+                part = session.get(InspectionRow, version.inspection_id) if version.inspection_id else None
             changed = clone(self._load(self._place(parent)))
             level = changed.settings.image.white_level
             if version.added:
-                changed.update([self._pixels(self._files.read(version.added), level)])
+                pixels = self._pixels(self._files.read(version.added), level)
+                teach(changed, pixels, version.inspection_id, part.name if part else "")
             if version.removed:
                 changed.forget([self._pixels(self._files.read(version.removed), level)])
             self._save(self._place(version), changed)

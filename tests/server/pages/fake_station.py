@@ -75,7 +75,6 @@ class FakeStation:
         self.all_models = [model()] if models is None else models
         self.all_versions = [version(3, active=True), version(2), version(1)]
         self.drift: dict[str, Any] | None = None
-        self.near: dict[str, Any] | None = None
         self.asked: list[InspectionFilter] = []
 
     def inspections(
@@ -132,9 +131,6 @@ class FakeStation:
             step["rejected"] = sum(each["score"] > step["threshold"] for each in judged)
         now = {"rate": 0.01, "threshold": LIMIT, "rejected": sum(each["anomalous"] for each in judged)}
         return {"parts": len(judged), "now": now, "curve": curve}
-
-    def nearest_good(self, number: int) -> dict[str, Any] | None:
-        return self.near
 
     def statistics(
         self,

@@ -55,7 +55,9 @@ class Served:
     async def _api(self, request: Request, rest: str) -> Response:
         if request.method == "GET":
             if rest == "inspections":
-                return Response('{"items": []}', media_type="application/json")
+                # As the station: there is no part 0 to come after.
+                status = 422 if request.query_params.get("after") == "0" else 200
+                return Response('{"items": []}', status, media_type="application/json")
             return Response(b"", 404)
         body = await request.body()
         said: Any = json.loads(body) if body.startswith(b"{") else None
@@ -162,6 +164,21 @@ def test_wall_shows_what_comes_without_reload_and_as_text(page: Any) -> None:
     assert page.inner_text("#count-parts") == "9"
     assert page.locator(".tile").count() == 8  # the eighth part has become the first tile
     assert page.locator(".tile").first.get_attribute("data-id") == "8"
+
+
+def test_an_empty_wall_asks_for_all_there_is(page: Any, served: tuple[Served, str]) -> None:
+    served[0].station.parts.clear()
+    with page.expect_response("**/api/inspections?*") as asked:
+        page.goto("/wall")
+    assert asked.value.ok
+    page.wait_for_selector("#latest.rejected >> text=<b>new</b>.png")
+
+
+def test_numbers_of_odd_places_go_with_the_outlines(page: Any) -> None:
+    page.goto("/inspections/1")
+    assert (page.text_content(".marks") or "").strip() == "1"
+    page.keyboard.press("o")
+    assert not page.is_visible(".marks")
 
 
 def test_slider_tells_the_effect_before_saving(page: Any, served: tuple[Served, str]) -> None:

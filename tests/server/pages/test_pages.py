@@ -19,12 +19,11 @@ HOSTILE = "\"><img src=x onerror=alert(1)>'</script><script>alert(2)</script>{{7
 
 
 def many() -> FakeStation:
-    """Two hundred parts, every tenth rejected, some reviewed, two models, an alarm, a near patch."""
+    """Two hundred parts, every tenth rejected, some reviewed, two models, an alarm."""
     parts = [part(n, 6.2 if n % 10 == 0 else 0.1 * (n % 9)) for n in range(1, 201)]
     parts[9] |= {"label": "defect", "reviewed_by": "ada", "reviewed_at": parts[9]["at"], "review_id": 4}
     station = FakeStation(parts, [model(), model("vial", default=False)])
     station.drift = {"alarm": True, "kind": "risen", "since": parts[0]["at"], "statistic": 20.0}
-    station.near = {"inspection_id": 3, "bbox": [1, 2, 3, 4], "own_bbox": [5, 6, 7, 8], "distance": 0.5}
     return station
 
 
@@ -215,14 +214,35 @@ def test_review_shows_the_oldest_waiting_part_and_fetches_the_next_ahead(open_pa
     assert (shown["part"]["id"], shown["following"]["id"]) == (10, 20)
 
 
-def test_nearest_good_patch_is_shown_only_where_there_is_one(open_pages: Open) -> None:
+def test_each_odd_place_stands_beside_its_good_patch_with_what_is_odd_in_words(open_pages: Open) -> None:
     station = many()
-    assert (
-        "/api/inspections/3/crop.jpg?x0=1&amp;y0=2&amp;x1=3&amp;y1=4"
-        in open_pages(station).get("/inspections/10").text
+    region = {
+        "bbox": [10, 20, 60, 50],
+        "area": 900,
+        "peak": 9.1,
+        "nearest": {"image": "041.png", "bbox": [0, 0, 50, 30], "distance": 0.714},
+        "layers": {"5": 0.34, "6": 0.46, "4": 0.2},
+        "sees": {"4": "patterns", "5": "parts", "6": "parts"},
+    }
+    told = next(part for part in station.parts if part["id"] == 10)
+    told["regions"] = [region, {**region, "nearest": None}] + [region] * 9
+    client = open_pages(station)
+    elements = read(client.get("/inspections/10").text)
+    shown = [e for e in elements if e.attributes.get("src", "").startswith("/api/inspections/10/regions/")]
+    assert [e.attributes["src"].split("/")[-1] for e in shown] == [f"{k}.jpg" for k in (1, 3, 4, 5, 6, 7, 8)]
+    assert "041.png" in shown[0].attributes["alt"]
+    text = " ".join(next(e for e in elements if e.tag == "main").text.split())
+    assert "11 odd places, the oddest 8 shown" in text
+    assert "parts 80 %, patterns 20 %" in text and "Distance to the good patch:0.71" in text.replace(
+        ": ", ":"
     )
-    station.near = None
-    assert "Nearest good" not in open_pages(station).get("/inspections/10").text
+    lane = read(client.get("/review?show=10").text)
+    assert len([e for e in lane if "/regions/" in e.attributes.get("src", "")]) == 1, "the oddest two alone"
+
+
+def test_a_place_of_a_model_without_reasons_has_no_picture(open_pages: Open) -> None:
+    page = open_pages(many()).get("/inspections/10").text
+    assert "1 odd place" in page and "/regions/" not in page and "What is odd" not in page
 
 
 def test_pages_of_parts_follow_each_other_without_gap(open_pages: Open) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from anomalyvfm.server import exporting, judged
 from anomalyvfm.server.api.shapes import Before, Filter, Inspection, Inspections, Limit, Number
 from anomalyvfm.server.guard import Engineer, Operator
-from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store import inspections
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -19,7 +18,6 @@ from anomalyvfm.server.store.tables import InspectionRow
 
 # Pictures of a part never change; only people who are signed in may keep them.
 _FOR_GOOD = {"Cache-Control": "private, max-age=604800, immutable"}
-_SIDE = Query(ge=0, le=1_000_000)
 
 
 def router(station: Station) -> APIRouter:
@@ -69,29 +67,13 @@ def router(station: Station) -> APIRouter:
         return Response(station.original(number), media_type="application/octet-stream", headers=headers)
 
     @routes.get(
-        "/inspections/{number}/crop.jpg",
+        "/inspections/{number}/regions/{region}.jpg",
         response_class=Response,
         responses={200: {"content": {"image/jpeg": {}}}},
     )
-    def crop(
-        number: Number,
-        user: Operator,
-        x0: Annotated[int, _SIDE],
-        y0: Annotated[int, _SIDE],
-        x1: Annotated[int, _SIDE],
-        y1: Annotated[int, _SIDE],
-    ) -> Response:
-        """A part of the image, at most 320 px."""
-        content = station.crop(number, (x0, y0, x1, y1))
-        return Response(content, media_type="image/jpeg", headers=_FOR_GOOD)
-
-    @routes.get("/inspections/{number}/nearest-good")
-    def nearest_good(number: Number, user: Operator) -> dict[str, Any]:
-        """The place of a good part that looks most like this part's oddest place."""
-        found = station.nearest_good(number)
-        if found is None:
-            raise Problem(404, "nothing odd on this part, or no good part to compare it with")
-        return found
+    def exhibit(number: Number, region: Number, user: Operator) -> Response:
+        """Left a region, right the good patch it was most like, each 240 px; regions count from 1."""
+        return Response(station.exhibit(number, region), media_type="image/jpeg", headers=_FOR_GOOD)
 
     @routes.get("/export", response_class=StreamingResponse, responses=_exports())
     def export(format: Literal["csv", "parquet", "coco"], wanted: Filter, user: Engineer) -> Response:

@@ -33,6 +33,7 @@ INSPECTION: dict[str, Any] = {
             "peak": 18.6,
             "nearest": {"image": "041.png", "bbox": [211, 80, 260, 125], "distance": 0.71},
             "layers": {"4": 0.64, "5": 0.36},
+            "sees": {"4": "patterns", "5": "parts"},
         }
     ],
     "width": 640,
@@ -68,6 +69,7 @@ class Region(_Shape):
     layers: dict[str, float] | None = Field(
         None, description="share of each backbone layer in how odd it is; null where the model cannot tell"
     )
+    sees: dict[str, str] | None = Field(None, description="what each of these layers mostly responds to")
 
 
 class Inspection(_Shape):

@@ -69,10 +69,6 @@ class Decoders:
     def thumbnail(self, content: bytes, white_level: int = 65535) -> bytes:
         return self.picture(content, THUMBNAIL_SIDE, white_level)
 
-    def crop(self, content: bytes, box: tuple[int, int, int, int], white_level: int = 65535) -> bytes:
-        """A JPEG of the part x0, y0, x1, y1 of an image."""
-        return self._ask(content, {"op": "crop", "box": box, "white_level": white_level})[1][0]
-
     def close(self) -> None:
         for worker in self._workers:
             worker.stop()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalyvfm.data.reading import ImageError, read_image, read_size
+from anomalyvfm.data import ImageError, read_image, read_size
 
 THUMBNAIL_SIDE = 320
 PREVIEW_SIDE = 1280
@@ -50,11 +50,6 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], li
     shape = {"height": image.shape[0], "width": image.shape[1]}
     if request["op"] == "pixels":
         return shape, [image.tobytes(), _jpeg(image, THUMBNAIL_SIDE, 80)]
-    if request["op"] == "crop":
-        x0, y0, x1, y1 = request["box"]
-        x0, y0 = min(x0, image.shape[1] - 1), min(y0, image.shape[0] - 1)
-        part = np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
-        return shape, [_jpeg(part, THUMBNAIL_SIDE, 90)]
     return shape, [_jpeg(image, request["side"], 85)]
 
 

@@ -68,7 +68,7 @@ def mean_chart(buckets: Buckets, threshold: float | None, bucket: str) -> Markup
     for run in filter(None, runs):
         marks.append(element("path", class_="line", d=_path(run)))
         if len(run) == 1:
-            marks.append(element("circle", class_="dot", cx=run[0][0], cy=run[0][1], r=3))
+            marks.append(element("circle", class_="dot", cx=run[0][0], cy=run[0][1], r=4.5))
     said = f"Average score by {bucket}."
     return _svg(marks, said + (f" From {score(min(values))} to {score(max(values))}." if values else ""))
 

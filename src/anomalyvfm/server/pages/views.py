@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from anomalyvfm.server.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.query import chosen, day, identity
-from anomalyvfm.server.pages.wording import count, odds, score
+from anomalyvfm.server.pages.wording import count, objections, odds, score
 from anomalyvfm.server.pages.wording import drift_told as told
 from anomalyvfm.server.store.inspections import InspectionFilter
 
@@ -23,6 +23,8 @@ Data = dict[str, Any]
 
 TILES = 37
 """Parts on the wall: the latest, and tiles that fill rows of 4, 6 or 9."""
+PLACES = 8
+"""Odd places of a part that are shown one by one, the oddest first."""
 PAGE = 50
 """Parts in the list at a time."""
 LAST_PARTS = 1000
@@ -198,7 +200,6 @@ def login(query: Query) -> Data:
 def _seen_large(station: Station, part: Data) -> Data:
     active = station.model(part["model"])["active"]
     known = active["calibration"]["images"] if active["number"] == part["version"] else None
-    nearest = station.nearest_good(part["id"])
     verdict = "rejected" if part["anomalous"] else "passed"
     places = f", {count(len(part['regions']), 'odd place')}" if part["regions"] else ""
     return {
@@ -206,12 +207,23 @@ def _seen_large(station: Station, part: Data) -> Data:
         "words": odds(part["p_value"], known),
         "describe": f"{part['name']}, {verdict} with score {score(part['score'])}{places}",
         "scale": gauge(part["score"], part["threshold"]),
-        "nearest": nearest
-        and {
-            **nearest,
-            "crop": _crop(nearest["inspection_id"], nearest["bbox"]),
-            "own_crop": _crop(part["id"], nearest["own_bbox"]),
-        },
+        "places": [_place(part, number) for number in range(1, min(len(part["regions"]), PLACES) + 1)],
+    }
+
+
+def _place(part: Data, number: int) -> Data:
+    """An odd place of a part, numbered from 1, and why it is odd, as the verdict said."""
+    region = part["regions"][number - 1]
+    x0, y0, x1, y1 = region["bbox"]
+    nearest, layers, sees = (region.get(key) for key in ("nearest", "layers", "sees"))
+    return {
+        "number": number,
+        "width": x1 - x0,
+        "height": y1 - y0,
+        "peak": region["peak"],
+        "nearest": nearest and {"image": nearest["image"], "distance": nearest["distance"]},
+        "picture": nearest and f"/api/inspections/{part['id']}/regions/{number}.jpg",
+        "objections": objections(layers, sees) if layers and sees else None,
     }
 
 
@@ -251,11 +263,6 @@ def _names(station: Station) -> list[str]:
 def _default(station: Station) -> str:
     models = station.models()
     return next((each["name"] for each in models if each["default"]), models[0]["name"] if models else "")
-
-
-def _crop(number: int, bbox: list[int]) -> str:
-    corners = dict(zip(("x0", "y0", "x1", "y1"), bbox, strict=True))
-    return _url(f"/api/inspections/{number}/crop.jpg", corners)
 
 
 def _url(path: str, query: Mapping[str, Any]) -> str:

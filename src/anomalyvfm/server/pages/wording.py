@@ -26,6 +26,16 @@ def odds(p_value: float, good_images: int | None = None) -> str:
     return f"At most about {one_in(p_value)} good parts looks this odd."
 
 
+def objections(layers: Mapping[str, float], sees: Mapping[str, str]) -> str:
+    """What is odd of a region: what its layers respond to, by their shares; layers of one word together."""
+    shares: dict[str, float] = {}
+    for layer, share in layers.items():
+        shares[sees[layer]] = shares.get(sees[layer], 0) + share
+    # As percent() would, but whole: shares are known no better.
+    told = [f"{word} {100 * share:.0f} %" for word, share in sorted(shares.items(), key=lambda one: -one[1])]
+    return ", ".join(told[:3])
+
+
 _DRIFTS = {
     "risen": ("Parts look odder than when the model learned.", "Check light, lens and position."),
     "fallen": (

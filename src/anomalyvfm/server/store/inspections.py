@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store.clock import iso, iso_or_none
-from anomalyvfm.server.store.tables import InspectionRow
+from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
 
 Label = Literal["good", "defect", "unsure"]
 
@@ -88,6 +88,14 @@ def find(session: Session, number: int) -> InspectionRow:
     row = session.get(InspectionRow, number) if 0 < number < 1 << 31 else None
     if row is None:
         raise Problem(404, f"inspection {number} is not here; it may have been deleted by its age")
+    return row
+
+
+def good_patch(session: Session, number: int, region: int) -> GoodPatchRow:
+    """Raises Problem 404 where a region, from 1, has none."""
+    row = session.get(GoodPatchRow, (number, region))
+    if row is None:
+        raise Problem(404, f"odd place {region} of inspection {number} is not here, or has no good patch")
     return row
 
 

@@ -12,7 +12,7 @@ from anomalyvfm.server.settings import Retention
 from anomalyvfm.server.store.clock import now
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
-from anomalyvfm.server.store.tables import InspectionRow, JobItemRow, JobRow
+from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow, JobItemRow, JobRow
 
 _A_TIME = 500  # rows deleted in one transaction: nobody waits long for it
 
@@ -42,6 +42,8 @@ def is_needed(database: Database, digest: str) -> bool:
         wanted = select(row.id).where(or_(row.image == digest, row.map == digest)).limit(1)
         if session.scalar(wanted) is not None:
             return True
+        if session.scalar(select(GoodPatchRow.picture).where(GoodPatchRow.picture == digest).limit(1)):
+            return True
         item = JobItemRow
         waiting = select(item.id).where(item.image == digest, item.state == "waiting").limit(1)
         return session.scalar(waiting) is not None
@@ -50,7 +52,12 @@ def is_needed(database: Database, digest: str) -> bool:
 def named(database: Database, prefix: str) -> set[str]:
     """All files that rows name, of those whose names begin with ``prefix``."""
     row, item = InspectionRow, JobItemRow
-    columns = [(row.image, true()), (row.map, true()), (item.image, item.state == "waiting")]
+    columns = [
+        (row.image, true()),
+        (row.map, true()),
+        (GoodPatchRow.picture, true()),
+        (item.image, item.state == "waiting"),
+    ]
     found: set[str] = set()
     with database.reading() as session:
         for column, condition in columns:

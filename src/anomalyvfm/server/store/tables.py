@@ -96,6 +96,24 @@ class InspectionRow(Base):
     reviewed_at: Mapped[float | None]
 
 
+class GoodPatchRow(Base):
+    """The good patch that an odd region was most like, as the model that judged had it."""
+
+    __tablename__ = "good_patches"
+
+    inspection_id: Mapped[int] = mapped_column(
+        ForeignKey("inspections.id", ondelete="CASCADE"), primary_key=True
+    )
+    region: Mapped[int] = mapped_column(primary_key=True)
+    """Its number among the inspection's regions, from 1."""
+    picture: Mapped[str] = mapped_column(_HASH, index=True)
+    """The whole good image on the model's canvas, as small as the model keeps it; an array file."""
+    bbox: Mapped[list[Any]]
+    """In pixels of that image as it was; it may reach over its border."""
+    width: Mapped[int]
+    height: Mapped[int]
+
+
 class ReviewRow(Base):
     __tablename__ = "reviews"
     __table_args__ = ({"sqlite_autoincrement": True},)

@@ -20,7 +20,11 @@ if (viewer) {
     shown.textContent = strength.value + " %";
     strength.setAttribute("aria-valuetext", strength.value + " percent");
   };
-  const paintOutlines = () => { if (outline) outline.hidden = !outlines.checked; };
+  const paintOutlines = () => {
+    if (!outline) return;
+    outline.hidden = !outlines.checked;
+    viewer.querySelector(".marks").toggleAttribute("hidden", !outlines.checked);
+  };
 
   if (kept.heat !== null) strength.value = kept.heat;
   if (outlines && kept.outlines !== null) outlines.checked = kept.outlines === "on";
@@ -66,7 +70,7 @@ if (viewer) {
   fit();
 
   const box = (number) => viewer.querySelector('rect[data-region="' + number + '"]');
-  document.querySelectorAll(".regions button").forEach((button) => {
+  document.querySelectorAll(".places button").forEach((button) => {
     const show = (on) => box(button.dataset.region).classList.toggle("shown", on);
     const pressed = () => button.getAttribute("aria-pressed") === "true";
     button.setAttribute("aria-pressed", "false");

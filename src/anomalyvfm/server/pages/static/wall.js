@@ -134,7 +134,7 @@ function connect() {
   source.addEventListener("open", async () => {
     if (!held) state("on", "Live");
     if (!early) return; // reconnected: the station sends what was missed by itself
-    query.set("after", newest);
+    if (newest) query.set("after", newest); // an empty wall has missed everything there is
     query.set("limit", 1000);
     const answer = await fetch("/api/inspections?" + query).catch(() => null);
     const missed = answer && answer.ok ? (await answer.json()).items.reverse() : [];

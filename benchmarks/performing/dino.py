@@ -1,0 +1,98 @@
+"""DINOv2-base, of random weights, at 518 px: what `predict` adds to the backbone, and how large a model is.
+
+    python -m performing.dino checkpoint FOLDER
+    python -m performing.dino overhead CHECKPOINT MODEL IMAGES OUT
+
+Random weights say nothing about accuracy, and take as long as trained ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from performing.rows import Row, Spread
+
+if TYPE_CHECKING:
+    from performing.bench import Bench
+
+_SIDE = 518
+_LEARNED, _JUDGED = 8, 16
+_OVERHEAD = 0.10
+_LARGEST_MB = 150.0
+
+
+def dino(bench: Bench) -> list[Row]:
+    checkpoint, model = bench.work / "dinov2-base", bench.work / "dino-model"
+    bench.child("dino", "dino", "checkpoint", checkpoint)
+    command = bench.fit_command(bench.to_learn(_LEARNED), model, str(checkpoint), _SIDE)
+    bench.run("dino", f"fit {_LEARNED} images", command)
+    images = bench.to_judge(_JUDGED)
+    found = [
+        bench.child("dino", "dino", "overhead", checkpoint, model, images, bench.new("dino"))
+        for _ in range(bench.rounds)
+    ]
+    overheads = [one["predict_s"] / one["backbone_s"] - 1 for one in found]
+    megabytes = sum(file.stat().st_size for file in model.iterdir()) / 1e6
+    backbone_ms = Spread.of([one["backbone_s"] / _JUDGED * 1000 for one in found])
+    return [
+        Row(
+            "DINOv2-base at 518 px, predict's seconds beyond the backbone's, share of them",
+            Spread.of(overheads),
+            "",
+            _OVERHEAD,
+            least=False,
+            note=f"{_JUDGED} images, loaded and warm",
+        ),
+        Row("DINOv2-base at 518 px, backbone in torch", backbone_ms, "ms/image"),
+        Row("DINOv2-base at 518 px, fitted model", Spread.of([megabytes]), "MB", _LARGEST_MB, least=False),
+    ]
+
+
+def save_checkpoint(folder: Path) -> None:
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    # The sizes of DINOv2-base are transformers' defaults, but for the images it was last trained on.
+    Dinov2Model(Dinov2Config(image_size=_SIDE, patch_size=14)).save_pretrained(folder)
+    print("{}")
+
+
+def overhead(checkpoint: str, model: str, images: str, out: str) -> None:
+    """Seconds from files to verdicts and maps, and of the backbone alone on as many canvases."""
+    import torch
+
+    from anomalyvfm import backbones
+    from anomalyvfm.detector import Detector
+    from anomalyvfm.predictions import write_predictions
+
+    paths = sorted(Path(images).iterdir())
+    detector = Detector.load(model)
+    backbone = backbones.load(checkpoint, layers=detector.describe()["backbone"]["layers"])
+    canvases = torch.randint(0, 256, (detector.settings.batch, _SIDE, _SIDE, 3), dtype=torch.uint8)
+
+    def alone() -> float:
+        started = time.perf_counter()
+        for first in range(0, len(paths), len(canvases)):
+            backbone(canvases[: len(paths) - first])
+        return time.perf_counter() - started
+
+    list(detector.judge(paths[:1]))
+    backbone(canvases[:1])
+    # One half before and one after, so that a machine that slows down or speeds up counts for both.
+    before = alone()
+    started = time.perf_counter()
+    write_predictions(detector, paths, Path(out))
+    predict_s = time.perf_counter() - started
+    print(json.dumps({"predict_s": predict_s, "backbone_s": (before + alone()) / 2}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "checkpoint":
+        save_checkpoint(Path(sys.argv[2]))
+    else:
+        overhead(*sys.argv[2:])

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from performance import with_measured
+from performing.bench import Bench
+from performing.latency import quantile
+from performing.multiply_adds import multiply_adds
+from performing.rows import Row, Spread, marginal_rates, ratios, table
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    assert ratios([10.0, 40.0, 9.0], [5.0, 10.0, 3.0]) == Spread(2.0, 3.0, 4.0)
+    with pytest.raises(ValueError, match="shorter"):
+        ratios([1.0, 2.0], [1.0])
+
+
+@given(st.floats(0, 60), st.floats(0.5, 500), st.integers(1, 50), st.integers(1, 1000))
+def test_the_marginal_rate_leaves_out_what_starting_takes(
+    start: float, rate: float, short: int, more: int
+) -> None:
+    seconds = [start + count / rate for count in (short, short + more)]
+    found = marginal_rates(short, [seconds[0]], short + more, [seconds[1]])
+    assert found == pytest.approx([rate], rel=1e-6)
+
+
+def test_the_median_is_judged_against_the_target_on_its_own_side() -> None:
+    spread = Spread(1.0, 6.0, 9.0)
+    assert Row("speed", spread, "×", 6.0).met is True
+    assert Row("speed", spread, "×", 6.1).met is False
+    assert Row("memory", spread, "MB", 5.9, least=False).met is False
+    assert Row("anything", spread).met is None
+
+
+def test_a_lower_bound_meets_a_target_or_says_nothing() -> None:
+    assert Row("cut off", Spread(50.0, 60.0, 70.0), "×", 50.0, bound=True).met is True
+    early = Row("cut off", Spread(8.0, 9.0, 10.0), "×", 50.0, bound=True)
+    assert early.met is None
+    assert table([early]).endswith("| cut off | ≥ 9.00 (8.00 to 10.0) × | ≥ 50.0 × | not known |")
+
+
+def test_a_row_says_target_spread_and_whether_it_was_met() -> None:
+    lines = table(
+        [
+            Row("slow", Spread(1.0, 2.0, 3.0), "×", 6.0, note="one run"),
+            Row("small", Spread(840.0, 840.0, 840.0), "MB", 1000.0, least=False),
+            Row("rate", Spread(0.01234, 0.01234, 0.01234)),
+        ]
+    ).splitlines()
+    assert lines[2] == "| slow; one run | 2.00 (1.00 to 3.00) × | ≥ 6.00 × | **no** |"
+    assert lines[3] == "| small | 840 MB | ≤ 1000 MB | yes |"
+    assert lines[4] == "| rate | 0.012 |  |  |"
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=300), st.integers(1, 100))
+def test_a_quantile_is_the_smallest_value_not_exceeded_by_its_share(
+    values: list[float], percent: int
+) -> None:
+    found = quantile(sorted(values), percent / 100)
+    assert found in values
+    assert 100 * sum(value <= found for value in values) >= percent * len(values)
+    assert 100 * sum(value < found for value in values) < percent * len(values)
+
+
+def test_multiply_adds_are_those_of_one_image() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(8 * 36, 5)
+    )
+    by_hand = 64 * 8 * 27 + 36 * 8 * 9 + 8 * 36 * 5
+    assert multiply_adds(network, lambda: network(torch.zeros(1, 3, 8, 8))) == by_hand
+    assert multiply_adds(network, lambda: network(torch.zeros(4, 3, 8, 8))) == by_hand
+
+
+def test_images_are_repeated_where_more_are_asked_for_than_there_are(tmp_path: Path) -> None:
+    for folder, names in {"train/good": "abc", "test_public/good": "de", "test_public/bad": "fghi"}.items():
+        place = tmp_path / "data" / folder
+        place.mkdir(parents=True)
+        for name in names:
+            (place / f"{name}.png").write_text(name)
+    bench = Bench(tmp_path / "data", tmp_path / "work", 1, (2, 9), 5)
+    assert [path.read_text() for path in sorted(bench.to_learn().iterdir())] == list("abcab")
+    assert [path.read_text() for path in sorted(bench.to_judge(9).iterdir())] == list("dfeghidfe")
+
+
+def test_the_page_keeps_everything_but_the_old_table() -> None:
+    page = "# Speed\n\n<!-- measured -->\nold\n<!-- end of measured -->\n\nMore.\n"
+    new = with_measured(page, "| new |")
+    assert new == "# Speed\n\n<!-- measured -->\n\n| new |\n\n<!-- end of measured -->\n\nMore.\n"
+    assert with_measured(new, "| new |") == new
+    with pytest.raises(SystemExit, match="no <!-- measured -->"):
+        with_measured("# Speed\n", "| new |")

@@ -28,6 +28,7 @@ from performing.flatness import flatness
 from performing.floor import floor
 from performing.judging import judging
 from performing.latency import latency
+from performing.plain import plain
 from performing.rows import Row, table
 
 _BEGIN, _END = "<!-- measured -->", "<!-- end of measured -->"
@@ -38,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = ("floor", "fit", "predict", "latency", "memory", "dino")
+    sections = ("floor", "plain", "fit", "predict", "latency", "memory", "dino")
     parser.add_argument("--only", default=",".join(sections), help=f"of {', '.join(sections)}")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/magnetic_tile"))
     parser.add_argument("--rounds", type=int, default=3)
@@ -60,6 +61,7 @@ def main() -> None:
         bench = Bench(given.data, Path(folder), given.rounds, (short, long), given.learned)
         measure: dict[str, Callable[[], list[Row]]] = {
             "floor": lambda: floor(bench),
+            "plain": lambda: plain(bench),
             "fit": lambda: fitting(bench, given.patchcore_limit),
             "predict": lambda: judging(bench),
             "latency": lambda: latency(bench, given.single),

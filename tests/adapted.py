@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from anomalyvfm.backbones.features import PatchFeatures
+from anomalyvfm.data import ImageSource
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
-from anomalyvfm.extraction import ImageSource
 from anomalyvfm.synthesis.patch import Image8
 
 QUICK: dict[str, object] = {"image.size": 56, "training.epochs": 2, "synthesis.count": 12, "lora.rank": 4}
@@ -30,7 +30,7 @@ def quick(version: str, backbone: Path | str, **overrides: object) -> Detector:
 
 def features(detector: Detector, images: Sequence[ImageSource]) -> PatchFeatures:
     """What the detector's backbone sees in all images at once."""
-    extractor = detector._require_extractor()
+    extractor = detector.require_extractor()
     before, extractor.batch = extractor.batch, len(images)
     (batch,) = extractor.extract(images)
     extractor.batch = before

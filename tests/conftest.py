@@ -32,3 +32,19 @@ def fitted_folder(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("models") / "sheet_metal"
     Detector("v2", SMALL, device="cpu").fit(drawn / "sheet_metal").save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_folder(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fitted model as an exported one for onnxruntime. Not to be changed."""
+    from anomalyvfm.export.exporting import export
+
+    folder = tmp_path_factory.mktemp("exported") / "onnx"
+    source = {"sha256": "0" * 64, "preset": "v2", "category": "sheet_metal", "images": 20}
+    export(
+        Detector.load(fitted_folder, device="cpu"),
+        folder,
+        "onnx",
+        source={**source, "backbone": {"name": "efficientnet-lite0", "layers": [4, 5]}},
+    )
+    return folder

@@ -134,7 +134,7 @@ def test_three_scales_are_a_quarter_half_and_all_of_the_canvas(dinov2: Path) -> 
     assert seen.patches.shape == (2, 8, 8, 3, 32)
     assert seen.summary.shape == (2, 3, 32)
     backbone = backbones.load(str(dinov2))
-    placed = detector._require_extractor().place(good(1, side=112)[0])
+    placed = detector.require_extractor().place(good(1, side=112)[0])
     assert [view.shape for view in placed.views] == [(28, 28, 3), (56, 56, 3), (112, 112, 3)]
     for number, view in enumerate(placed.views):
         alone = backbone(torch.from_numpy(view)[None]).summary
@@ -355,7 +355,7 @@ def test_inside_the_encoder_the_updates_change_scores_but_no_published_weight(
         ),
         rtol=2e-3,
     )
-    network = detector._require_extractor().backbone.model  # type: ignore[attr-defined]
+    network = detector.require_extractor().backbone.model  # type: ignore[attr-defined]
     published = backbones.load(str(dinov2)).model.state_dict()  # type: ignore[attr-defined]
     state = {name.replace(".base_layer", ""): tensor for name, tensor in network.state_dict().items()}
     assert all(torch.equal(state[name], tensor) for name, tensor in published.items())

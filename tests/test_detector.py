@@ -76,7 +76,7 @@ def test_forget_equals_never_having_learned() -> None:
     new = bad(3, seed=5)
     # The calibration stays, so raw distances are compared, not scores.
     distances = [
-        d.scorer_.distances(next(iter(d._require_extractor().extract(new))).features).cells  # type: ignore[arg-type]
+        d.scorer_.distances(next(iter(d.require_extractor().extract(new))).features).cells  # type: ignore[arg-type]
         for d in (detector, scratch)
     ]
     torch.testing.assert_close(distances[0], distances[1], rtol=1e-4, atol=1e-5)
@@ -136,7 +136,7 @@ def test_cross_fitted_scores_are_those_of_models_that_have_not_seen_the_image() 
     others = [fitted(images[:i] + images[i + 1 :], good(2, seed=1)) for i in range(6)]
     expected = []
     for image, other in zip(images, others, strict=True):
-        (batch,) = other._require_extractor().extract([image])
+        (batch,) = other.require_extractor().extract([image])
         assert batch.features is not None
         expected.append(other.scorer_.distances(batch.features).numpy()[1][0])
     np.testing.assert_allclose(

@@ -108,7 +108,7 @@ def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> No
     settings = {"backbone": "efficientnet-lite0", "image.size": 64, "gaussian.relit_share": 0}
     detector = Detector("v2", settings, device="cpu")
     detector.fit(images, [sample.path for sample in category.validation[:2]])
-    extractor = detector._require_extractor()
+    extractor = detector.require_extractor()
     batches = [batch.features for batch in extractor.extract(images) if batch.features is not None]
     scorer = detector.scorer_
     assert isinstance(scorer, PositionalScorer)

@@ -144,14 +144,14 @@ def test_update_forget_and_merge_change_what_can_be_shown(images: list[np.ndarra
     assert set(one.gallery_.images) <= set(before.images)
     one.merge(other)
     assert len(one.gallery_) == 6
-    (key,) = (one_.key for one_ in [one._require_extractor().place(images[3])])
+    (key,) = (one_.key for one_ in [one.require_extractor().place(images[3])])
     one.forget([images[3]])
     assert key not in one.gallery_.images
 
 
 def test_an_image_learned_twice_stays_until_forgotten_twice(images: list[np.ndarray]) -> None:
     detector = Detector("v2", SMALL, device="cpu").fit([*images[:6], images[0]])
-    key = detector._require_extractor().place(images[0]).key
+    key = detector.require_extractor().place(images[0]).key
     assert key in detector.forget([images[0]]).gallery_.images
     assert key not in detector.forget([images[0]]).gallery_.images
 

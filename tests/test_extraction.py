@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anomalyvfm import backbones
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import Canvas, ImageSource
 from anomalyvfm.data.generated import draw_good
-from anomalyvfm.extraction import Extractor, ImageSource, source_names, stack_scales, standard_exposure
+from anomalyvfm.data.sources import source_names
+from anomalyvfm.extraction import Extractor, stack_scales, standard_exposure
 from anomalyvfm.presets import ImageSettings
 
 

@@ -13,9 +13,8 @@ import torch
 from PIL import Image
 
 from anomalyvfm import adaptation
-from anomalyvfm.data import Canvas, open_dataset
+from anomalyvfm.data import Canvas, open_dataset, read_source
 from anomalyvfm.errors import InputError
-from anomalyvfm.extraction import read_source
 from anomalyvfm.presets import AdaptedPreset, preset
 from anomalyvfm.synthesis import Synthetic, synthesize
 from anomalyvfm.synthetic_data import write_synthetic

@@ -22,9 +22,9 @@ from anomalyvfm.adapters import (
     load_tensors,
 )
 from anomalyvfm.backbones.features import Backbone
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import Canvas, ImageSource, read_source
 from anomalyvfm.errors import InputError
-from anomalyvfm.extraction import Extractor, ImageSource, read_source
+from anomalyvfm.extraction import Extractor
 from anomalyvfm.feature_store import FeatureStore
 from anomalyvfm.presets import AdaptedPreset, ImageSettings
 from anomalyvfm.scoring.adapted import with_token

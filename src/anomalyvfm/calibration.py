@@ -68,7 +68,7 @@ class Calibration:
 
         0 is the average good image, 1 a standard deviation of good images above it.
         """
-        center, spread = _location(self._fused, 1.0)
+        center, spread = self.fused_location
         return (self._fuse(opinions) - center) / spread
 
     def p_value(self, score: float) -> float:
@@ -115,8 +115,14 @@ class Calibration:
         return max((peak - mean) / spread, self.outline_level)
 
     @cached_property
-    def _fused(self) -> Array:
-        return self._fuse(self.opinions)
+    def opinion_locations(self) -> list[tuple[float, float]]:
+        """Mean and spread of the logarithms of each of the K opinions of good images."""
+        return [_location(good, _USUAL_SPREAD) for good in _log(self.opinions).T]
+
+    @cached_property
+    def fused_location(self) -> tuple[float, float]:
+        """Mean and spread of good images' weighted sums: the zero and the unit of scores."""
+        return _location(self._fuse(self.opinions), 1.0)
 
     @cached_property
     def _sorted(self) -> Array:
@@ -125,8 +131,8 @@ class Calibration:
     def _fuse(self, opinions: Array) -> Array:
         # Logarithms: distances are positive and skewed, their logarithms close to normal.
         fused = np.zeros(len(opinions))
-        for values, good, weight in zip(_log(opinions).T, _log(self.opinions).T, self.weights, strict=True):
-            center, spread = _location(good, _USUAL_SPREAD)
+        located = zip(_log(opinions).T, self.opinion_locations, self.weights, strict=True)
+        for values, (center, spread), weight in located:
             fused += weight * (values - center) / spread
         return fused
 

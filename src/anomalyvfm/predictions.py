@@ -5,29 +5,45 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalyvfm.data import ImageError, read_many
+from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.data.reading import SUFFIXES
-from anomalyvfm.detector import Detector
+from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
 from anomalyvfm.exhibits import draw_with_reasons
-from anomalyvfm.extraction import read_source
 from anomalyvfm.model_file import unwritable
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
 # In bytes: file systems take 255, and the number and the ending of a partial file need some.
 _LONGEST_STEM = 200
+
+Maps = Literal["all", "anomalous", "none"]
+"""Of which images a picture is written."""
+
+
+class JudgeSettings(Protocol):
+    @property
+    def image(self) -> ReadingSettings: ...
+
+
+class Judge(Protocol):
+    """A fitted detector or an exported one."""
+
+    @property
+    def settings(self) -> JudgeSettings: ...
+
+    def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]: ...
 
 
 @dataclass
@@ -58,39 +74,52 @@ def find_images(places: Sequence[Path]) -> list[Path]:
 
 
 def write_predictions(
-    detector: Detector,
+    detector: Judge,
     images: Sequence[Path],
     out: Path,
     track: Tracker = untracked,
     drift: DriftTest | None = None,
+    maps: Maps = "all",
 ) -> Tally:
-    """Judge ``images`` in order; write a line each to ``predictions.jsonl`` and a picture each to ``maps/``.
+    """Judge ``images`` in order; write a line each to ``predictions.jsonl`` and pictures to ``maps/``.
 
     The lines grow under the name ``predictions.jsonl.partial``, which becomes ``predictions.jsonl`` when
-    complete: a killed run leaves every finished line, and cannot be mistaken for a whole one. ``drift``
-    takes in the scores in the same order; its outcome and state end in ``drift.json``.
+    complete: a killed run leaves every finished line, and cannot be mistaken for a whole one. The line of an
+    image without a picture has null for its map. ``drift`` takes in the scores in the same order; its
+    outcome and state end in ``drift.json``.
     """
-    maps = out / "maps"
+    folder = out / "maps"
     names = _MapNames()
     tally = Tally()
 
-    def finish(judged: tuple[Path, Verdict | ImageError, str]) -> dict[str, Any]:
+    def name_of(path: Path, verdict: Verdict | ImageError) -> str | None:
+        if (
+            isinstance(verdict, ImageError)
+            or maps == "none"
+            or (maps == "anomalous" and not verdict.anomalous)
+        ):
+            return None
+        return names.unused(path.stem)
+
+    def finish(judged: tuple[Path, Verdict | ImageError, str | None]) -> dict[str, Any]:
         path, verdict, name = judged
         if isinstance(verdict, ImageError):
             return {"path": str(path), "error": str(verdict)}
+        if name is None:
+            return {"path": str(path), **verdict.as_dict(), "map": None}
         try:
             image = read_source(path, detector.settings.image)
         except ImageError as error:  # gone or changed since it was judged
             return {"path": str(path), "error": str(error)}
-        save_picture(draw_with_reasons(image, verdict), maps / name)
+        save_picture(draw_with_reasons(image, verdict), folder / name)
         return {"path": str(path), **verdict.as_dict(), "map": f"maps/{name}"}
 
     judged = (
-        (path, verdict, names.unused(path.stem))
+        (path, verdict, name_of(path, verdict))
         for path, (_, verdict) in zip(images, detector.judge(images), strict=True)
     )
     try:
-        maps.mkdir(parents=True, exist_ok=True)
+        (out if maps == "none" else folder).mkdir(parents=True, exist_ok=True)
         for earlier in ("predictions.jsonl", "drift.json"):  # of another run: its pictures give way too
             (out / earlier).unlink(missing_ok=True)
         partial = out / "predictions.jsonl.partial"
@@ -117,8 +146,10 @@ def write_predictions(
 
 
 def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a PNG under a temporary name, then rename it."""
+    """Write a PNG under a temporary name, then rename it; grey where all colours of (H, W, 3) are."""
     partial = path.with_name(f".{path.name}.partial")
+    if picture.ndim == 3 and all(np.array_equal(picture[..., 0], picture[..., other]) for other in (1, 2)):
+        picture = picture[..., 0]  # compressed in half the time
     Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
     partial.replace(path)
 

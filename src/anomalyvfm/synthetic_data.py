@@ -8,9 +8,10 @@ from pathlib import Path
 from anomalyvfm import backbones
 from anomalyvfm.adaptation import GoodImages, group_for, needs_group, orders_for
 from anomalyvfm.contact_sheet import contact_sheet
-from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, read_many
+from anomalyvfm.data import Canvas, Category, ImageError, ImageSource, choose_canvas, read_many, read_source
+from anomalyvfm.data.sources import readable_sizes
 from anomalyvfm.errors import InputError
-from anomalyvfm.extraction import Extractor, ImageSource, read_source, readable_sizes
+from anomalyvfm.extraction import Extractor
 from anomalyvfm.predictions import save_picture
 from anomalyvfm.presets import AdaptedPreset
 from anomalyvfm.scoring.adapted import with_token

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyvfm.data import Canvas
+from anomalyvfm.data.sizing import Canvas
+from anomalyvfm.errors import InputError
 from anomalyvfm.reason import Box, Reason
 
 # A backbone sees far beyond a cell, so around a strong defect the map falls off slowly; what is under this
@@ -100,16 +101,22 @@ class Verdict:
     def _outlined(self) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
         # Two levels: a region must hold a value that good images hardly ever reach, and then extends as
         # far as values that few good pixels reach. One level would either miss its border or see specks.
-        from scipy import ndimage
-
         if not self.anomalous or float(self.grid.max()) <= self.outline_level:
             return np.zeros(self.size, np.bool_), ()
+        try:
+            from scipy import ndimage
+        except ImportError:  # an exported model does without, up to here
+            raise InputError(
+                "regions and masks need scipy, which is not installed: pip install scipy"
+            ) from None
         map_ = self.map
         eight = np.ones((3, 3))
         labels, count = ndimage.label(map_ > self.outline_level, structure=eight)
         if not count:
             return np.zeros(self.size, np.bool_), ()
-        peaks = np.asarray(ndimage.maximum(map_, labels, np.arange(1, count + 1)))
+        peaks = np.full(count, -np.inf, np.float32)
+        inside = labels > 0  # few pixels; scipy's own maximum would sort all of them
+        np.maximum.at(peaks, labels[inside] - 1, map_[inside])
         kept = peaks > self.region_level
         if not kept.any():
             kept[peaks.argmax()] = True  # an anomalous image points at its oddest place
@@ -118,13 +125,13 @@ class Verdict:
         labels, count = ndimage.label(mask, structure=eight)
         regions = []
         for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
-            inside = labels[rows, columns] == number
-            values = np.where(inside, map_[rows, columns], -np.inf)
+            own = labels[rows, columns] == number
+            values = np.where(own, map_[rows, columns], -np.inf)
             y, x = np.unravel_index(values.argmax(), values.shape)
             regions.append(
                 Region(
                     bbox=(columns.start, rows.start, columns.stop, rows.stop),
-                    area=int(inside.sum()),
+                    area=int(own.sum()),
                     peak=float(values[y, x]),
                     peak_at=(columns.start + int(x), rows.start + int(y)),
                 )

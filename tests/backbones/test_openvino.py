@@ -75,6 +75,11 @@ def test_auto_takes_openvino_only_where_it_is_installed(monkeypatch: pytest.Monk
         backbones.load("efficientnet-lite0", device="openvino")
 
 
+def test_what_is_said_of_a_cpu_is_what_auto_takes() -> None:
+    assert backbones.cpu_backend("efficientnet-lite0") == "openvino"
+    assert backbones.cpu_backend("dinov2-base") == "torch"
+
+
 def test_another_precision_is_torchs_business() -> None:
     assert backbones.load("efficientnet-lite0", device="auto", precision="bf16").backend == "torch"
     with pytest.raises(InputError, match="fp32"):

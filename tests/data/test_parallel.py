@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.data.parallel import read_many
-from anomalyvfm.data.reading import ImageError
+from anomalyvfm.data.pixels import ImageError
 
 
 def counted(limit: int, drawn: list[int]) -> Iterator[int]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from anomalyvfm.data.reading import ImageError, as_rgb, read_image, read_mask, read_size
+from anomalyvfm.data.pixels import ImageError, as_rgb
+from anomalyvfm.data.reading import read_image, read_mask, read_size
 from anomalyvfm.errors import InputError
 
 LOSSLESS = ["PNG", "BMP", "TIFF", "WEBP"]

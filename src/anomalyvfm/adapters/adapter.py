@@ -34,17 +34,21 @@ class Adapter(nn.Module, ABC):
 
         (..., D) or (..., S, D) on any device → (..., D) float32 on the adapter's.
         """
+        if torch.compiler.is_exporting():  # a graph for any number of images cannot be cut by it
+            return self.unit(features)
         trailing = 1 if self.scales == 1 else 2
         shape = features.shape[: features.ndim - trailing]
         vectors = features.reshape(-1, *features.shape[features.ndim - trailing :])
         device = next(self.parameters()).device
         training = self.training
         self.eval()
-        parts = [
-            F.normalize(self(part.to(device, torch.float32)), dim=-1) for part in torch.split(vectors, _CHUNK)
-        ]
+        parts = [self.unit(part.to(device, torch.float32)) for part in torch.split(vectors, _CHUNK)]
         self.train(training)
         return torch.cat(parts).reshape(*shape, self.width)
+
+    def unit(self, features: Tensor) -> Tensor:
+        """As `forward`, scaled to unit length."""
+        return F.normalize(self(features), dim=-1)
 
 
 def attention_heads(width: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from anomalyvfm.errors import InputError
 if TYPE_CHECKING:
     from anomalyvfm.backbones.features import Backbone
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "cpu_backend", "load"]
 
 NAMES: tuple[str, ...] = (*LITE_PACKAGES, *HUB_REPOSITORIES)
 
@@ -49,6 +50,12 @@ def load(
     from anomalyvfm.backbones import vit
 
     return vit.load(name_or_path, weights, layers=layers, device=device, precision=precision)
+
+
+def cpu_backend(name_or_path: str) -> str:
+    """What runs that backbone on a CPU where the device is left to us: openvino or torch."""
+    fast = name_or_path in LITE_PACKAGES and find_spec("openvino") is not None
+    return "openvino" if fast else "torch"
 
 
 def _folder(path_text: str) -> Path:

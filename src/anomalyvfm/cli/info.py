@@ -15,10 +15,18 @@ from anomalyvfm.cli.options import PATH, common, report
 @common
 def info(model: Path, as_json: bool, device: str, seed: int) -> None:
     """Say what MODEL is: backbone, settings, calibration, what it learned."""
+    from anomalyvfm.runtime.manifest import is_exported, read_manifest
+
+    if is_exported(model):
+        manifest = read_manifest(model)
+        report(as_json, manifest, lambda: _print_exported(model, manifest))
+        return
+    from anomalyvfm.backbones import cpu_backend
     from anomalyvfm.model_file import read_description
 
     description = read_description(model)
-    report(as_json, description, lambda: print_model(model, description, settings=True))
+    described = {**description, "cpu_backend": cpu_backend(description["backbone"]["name"])}
+    report(as_json, described, lambda: print_model(model, description, settings=True))
 
 
 def print_model(folder: Path, description: dict[str, Any], settings: bool = False) -> None:
@@ -56,7 +64,47 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
             ),
         ]
     if settings:
+        from anomalyvfm.backbones import cpu_backend
         from anomalyvfm.presets import flat
 
+        backend = cpu_backend(backbone["name"])
+        rows.append(
+            ("on a CPU", f"{backend} runs the backbone; --device openvino or cpu (torch) says otherwise")
+        )
         rows += [("setting", f"{key}={value}") for key, value in flat(description["settings"])]
+    click.echo("\n".join(f"{name:<10} {value}" for name, value in rows))
+
+
+def _print_exported(folder: Path, manifest: dict[str, Any]) -> None:
+    """What an exported folder's manifest says, a line a fact."""
+    made, calibration, parity = manifest["model"], manifest["calibration"], manifest["parity"]
+    canvas = manifest["canvas"]
+    kept = "conformal" if calibration["promised"] else "extrapolated from too few images"
+    rows = [
+        ("exported", f"{folder}: {manifest['kind']}, {manifest['precision']}, opset {manifest['opset']}"),
+        ("from", f"{made['preset']}, {made['images']} good images of {made['category']}"),
+        ("model", made["sha256"][:12]),
+        ("backbone", f"{made['backbone']['name']}, layers {made['backbone']['layers']}"),
+        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        (
+            "threshold",
+            f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"
+            f" above ({kept}; by {calibration['images']} good images)",
+        ),
+        (
+            "parity",
+            f"score within {parity['score']:.2g}, p-value {parity['p_value']:.2g}, map {parity['map']:.2g}"
+            f" of the model's, over {parity['images']} good images",
+        ),
+    ]
+    if manifest["kept_in_fp32"]:
+        rows.append(("fp32", ", ".join(manifest["kept_in_fp32"])))
+    if cost := manifest["quantisation"]:
+        rows.append(
+            (
+                "8 bits",
+                f"{cost['plan']}; AUROC on synthetic defects {cost['auroc_int8']:.4f},"
+                f" {cost['auroc_fp32']:.4f} in fp32",
+            )
+        )
     click.echo("\n".join(f"{name:<10} {value}" for name, value in rows))

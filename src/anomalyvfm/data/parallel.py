@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from anomalyvfm.data.reading import ImageError
+from anomalyvfm.data.pixels import ImageError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ def read_many(
     An ImageError comes back as the value, since one broken image must not stop the rest; any other
     exception is raised here, in its turn. Threads suffice: Pillow decodes without holding Python's lock.
     """
-    workers = workers or _cores()
+    workers = workers or cores()
     ahead = max(ahead, workers)
     remaining = iter(sources)
     under_way: deque[tuple[T, Future[R]]] = deque()
@@ -50,7 +50,8 @@ def read_many(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,18 +19,15 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
+from anomalyvfm.data.pixels import MIN_SIDE, WHITE_16_BIT, ImageError, as_rgb
 from anomalyvfm.errors import InputError
 
 MAX_PIXELS: Final = 178_000_000
 """Default limit on width × height: about 0.7 GB when decoded."""
 
-MIN_SIDE: Final = 8
-"""An image with a shorter side, in pixels, shows nothing that could be inspected."""
-
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 _FORMATS: Final = "PNG, JPEG, BMP, TIFF or WebP"
-_WHITE_16_BIT: Final = 65535
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,15 +42,11 @@ _UPRIGHT: Final = {
 Source = Path | str | bytes
 
 
-class ImageError(InputError):
-    """One image cannot be used: which, why, and what to do, in one line."""
-
-
 def read_image(
     source: Source,
     *,
     max_pixels: int = MAX_PIXELS,
-    white_level: int = _WHITE_16_BIT,
+    white_level: int = WHITE_16_BIT,
     min_side: int = MIN_SIDE,
 ) -> NDArray[np.uint8]:
     """Read an image file, or a file's bytes, as (H, W, 3) uint8 RGB, upright as its EXIF data says.
@@ -75,7 +67,7 @@ def read_image(
             )
         # The decoder forgets its raw mode once it has run, and only that tells 16-bit colour from 8-bit.
         deep_colour = image.mode in ("RGB", "RGBA", "LA") and ";16" in str(image.tile)
-        if deep_colour and white_level != _WHITE_16_BIT:
+        if deep_colour and white_level != WHITE_16_BIT:
             raise ImageError(
                 f"{_name(source)}: 16-bit colour has no white level; save it as 16-bit grey or 8-bit colour"
             )
@@ -112,55 +104,11 @@ def read_size(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
-def as_rgb(array: NDArray[np.generic], *, white_level: int = _WHITE_16_BIT) -> NDArray[np.uint8]:
-    """An image given as an array, as (H, W, 3) uint8; 8-bit RGB comes back as it is, not copied.
-
-    Takes (H, W) and (H, W, 1|3|4) of bool, uint8, uint16 (scaled by `white_level`) or float in [0, 1].
-    A fourth channel is alpha and dropped. Raises InputError for anything else.
-    """
-    array = np.asarray(array)
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise InputError(f"an array of shape {array.shape} is no image; give (H, W), (H, W, 3) or (H, W, 4)")
-    if 0 in array.shape:
-        raise InputError(
-            f"an array of shape {array.shape} has no pixels; give at least {MIN_SIDE}×{MIN_SIDE}"
-        )
-    grey_or_rgb = _as_8_bit(array[:, :, :3], white_level)
-    return grey_or_rgb if grey_or_rgb.shape[2] == 3 else np.repeat(grey_or_rgb, 3, axis=2)
-
-
-def _as_8_bit(array: NDArray[np.generic], white_level: int) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array.astype(np.uint8, copy=False)
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        return _levels(white_level)[array.astype(np.uint16, copy=False)]
-    if array.dtype.kind == "f":
-        values = array.astype(np.float32, copy=False)
-        # Written so that NaN fails it as well.
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise InputError("float pixel values must lie between 0 and 1; scale them, or give 8 or 16 bit")
-        return (values * 255 + 0.5).astype(np.uint8)
-    raise InputError(f"pixels of type {array.dtype} are not understood; give uint8, uint16, bool or float")
-
-
 def _as_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint16]:
     # Pillow hands 16-bit files out as 16- or 32-bit integers, depending on format and version.
-    if values.dtype.kind == "i" and (values.min() < 0 or values.max() > _WHITE_16_BIT):
+    if values.dtype.kind == "i" and (values.min() < 0 or values.max() > WHITE_16_BIT):
         raise InputError("32-bit integer pixels beyond 0 to 65535; save it with 8 or 16 bit")
     return values.astype(np.uint16)
-
-
-@lru_cache(maxsize=4)
-def _levels(white_level: int) -> NDArray[np.uint8]:
-    """The 8-bit value of each of the 65536 16-bit values; a table is an order faster than arithmetic."""
-    if not 0 < white_level <= _WHITE_16_BIT:
-        raise InputError(f"white level {white_level}: must be between 1 and {_WHITE_16_BIT}")
-    values = np.minimum(np.arange(_WHITE_16_BIT + 1), white_level)
-    return (values * 255 / white_level + 0.5).astype(np.uint8)
 
 
 @contextmanager

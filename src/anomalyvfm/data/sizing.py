@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from anomalyvfm.errors import InputError
 
@@ -35,10 +34,12 @@ class Canvas:
 
     def place(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 → (height, width, 3) uint8, anti-aliased where it shrinks."""
-        top, left, height, width = self._window((image.shape[0], image.shape[1]))
+        top, left, height, width = self.window((image.shape[0], image.shape[1]))
         if image.shape[:2] == (height, width):
             resized = image
         else:
+            from PIL import Image  # maps are restored without it
+
             # Pillow widens the bilinear kernel by the shrinkage, so fine texture is averaged, not aliased.
             source = Image.fromarray(np.ascontiguousarray(image))
             resized = np.array(source.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
@@ -54,24 +55,24 @@ class Canvas:
         Bilinear between cell centres, at half-pixel positions; what lies over the border is cut off.
         `size` is the image's (H, W).
         """
-        top, left, height, width = self._window(size)
+        top, left, height, width = self.window(size)
         down, across = map_.shape[0] / self.height, map_.shape[1] / self.width
-        grid = Image.fromarray(np.ascontiguousarray(map_, dtype=np.float32))
-        box = (left * across, top * down, (left + width) * across, (top + height) * down)
-        full = grid.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-        return np.array(full, dtype=np.float32)
+        rows = bilinear(map_.shape[0], size[0], top * down, height * down).astype(np.float32)
+        columns = bilinear(map_.shape[1], size[1], left * across, width * across).astype(np.float32)
+        full: NDArray[np.float32] = rows @ np.asarray(map_, np.float32) @ columns.T
+        return full
 
     def to_canvas(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
         """(..., 2) positions x, y in an image of ``size`` (H, W), in pixels of the canvas."""
-        top, left, height, width = self._window(size)
+        top, left, height, width = self.window(size)
         return points * (width / size[1], height / size[0]) + (left, top)
 
     def from_canvas(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
         """The inverse of :meth:`to_canvas`; what lies over the image's border is not cut off."""
-        top, left, height, width = self._window(size)
+        top, left, height, width = self.window(size)
         return (points - (left, top)) / (width / size[1], height / size[0])
 
-    def _window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Where an image of (H, W) lies on the canvas: top, left, height, width."""
         if self.aspect == "stretch":
             return 0, 0, self.height, self.width
@@ -79,6 +80,20 @@ class Canvas:
         height = min(self.height, max(1, round(size[0] * scale)))
         width = min(self.width, max(1, round(size[1] * scale)))
         return (self.height - height) // 2, (self.width - width) // 2, height, width
+
+
+def bilinear(cells: int, points: int, start: float, length: float) -> NDArray[np.float64]:
+    """(points, cells) weights of linear interpolation between the centres of ``cells`` cells of width 1.
+
+    The points are the centres of equal parts of the stretch of ``length`` from ``start`` on. Where they lie
+    further apart than cells do, each averages over its part, as Pillow's resizing does.
+    """
+    step = length / points
+    centres = start + step * (np.arange(points) + 0.5)
+    away = np.abs(np.arange(cells) + 0.5 - centres[:, None]) / max(step, 1.0)
+    hats = np.maximum(1 - away, 0)
+    weights: NDArray[np.float64] = hats / hats.sum(1, keepdims=True)
+    return weights
 
 
 def choose_canvas(

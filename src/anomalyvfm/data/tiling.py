@@ -71,7 +71,7 @@ class Tiling:
         """(B, height, width, ...) → (B·n, tile height, tile width, ...); one image's n tiles are adjacent."""
         if len(self.corners) == 1:
             return batch
-        shape = (len(batch) * len(self.corners), *self.tile_size, *batch.shape[3:])
+        shape = (batch.shape[0] * len(self.corners), *self.tile_size, *batch.shape[3:])
         if isinstance(batch, np.ndarray):
             return np.stack([batch[:, rows, columns] for rows, columns in self._windows()], axis=1).reshape(
                 shape
@@ -97,7 +97,7 @@ class Tiling:
         per_image = features.reshape(-1, len(self.corners), height, width, channels)
         rows, columns = self.height // self.stride * down, self.width // self.stride * across
         canvas = torch.zeros(
-            (len(per_image), rows, columns, channels),
+            (per_image.shape[0], rows, columns, channels),
             dtype=torch.promote_types(features.dtype, torch.float32),
             device=features.device,
         )

@@ -64,7 +64,7 @@ class PatchScorer:
     def distances(self, features: PatchFeatures) -> Tensor:
         """Mahalanobis distances (B, H, W); about 1 on good images."""
         squared = self._gaussian.distance(self._cells(features))
-        return self.grid.to_map(squared, len(features.patches)).sqrt()
+        return self.grid.to_map(squared, features.patches.shape[0]).sqrt()
 
     def image_scores(self, distances: Tensor) -> Tensor:
         """(B,) mean of the largest squared distances of (B, H, W): a defect is small, noise is everywhere."""

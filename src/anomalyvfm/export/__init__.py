@@ -1,0 +1,1 @@
+"""A fitted model as one graph that onnxruntime or OpenVINO run anywhere, compared before it is kept."""

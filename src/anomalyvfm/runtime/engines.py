@@ -1,0 +1,200 @@
+"""Graphs run by onnxruntime or OpenVINO, on the CPU: uint8 images in, arrays by name out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data.sizing import Canvas
+from anomalyvfm.errors import InputError
+
+Outputs = dict[str, NDArray[np.float32]]
+_SCORES = ("score", "p_value", "grid")  # maps are made from grids, where they are looked at
+_WANTED = (*_SCORES, "summary")
+# Tensors of the exported graph that all of an image's scores are computed from.
+_FEATURES = ("patches", "summary")
+
+# The tensor of the exported graph that holds images as they lie on the canvas, (B, 3, height, width).
+_ON_CANVAS = "on_canvas"
+
+# Images that a core takes through onnxruntime at once: the scorer's statistics, larger than any cache, then
+# go through memory once for them. More bring little, and the backbone's maps of all are held.
+_A_CORE = 4
+
+
+class Engine(Protocol):
+    """Runs a graph; ``together`` images a call are fastest, and ``calls`` may be under way at once."""
+
+    together: int
+    calls: int
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
+        """Start on images (B, H, W, 3); the result is had by calling what is returned, in order."""
+
+
+class OnnxEngine:
+    """One session that each core runs on images of its own: no operation waits for another's threads."""
+
+    calls = 2  # the next images lie ready when some are done
+
+    def __init__(self, path: Path, threads: int) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise InputError(
+                f"{path}: needs onnxruntime, which is not installed: pip install onnxruntime"
+            ) from None
+        self.together = _A_CORE * threads
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised, and said in one line
+        self._only_wanted = onnxruntime.RunOptions()
+        self._only_wanted.only_execute_path_to_fetches = True
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own types, one for each of its status codes
+            raise _unloadable(path, "onnxruntime", onnxruntime.__version__, error) from None
+        self._threads = threads
+        self._cores = ThreadPoolExecutor(threads, thread_name_prefix="onnxruntime")
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
+        parts = np.array_split(images, min(self._threads, len(images)))
+        runs = [self._cores.submit(self._run, part) for part in parts]
+
+        def wait() -> Outputs:
+            results = zip(*(run.result() for run in runs), strict=True)
+            return {name: np.concatenate(parts) for name, parts in zip(_WANTED, results, strict=True)}
+
+        return wait
+
+    def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        results: list[NDArray[np.float32]] = self._session.run(
+            list(_WANTED), {"images": images}, self._only_wanted
+        )
+        return results
+
+
+class OpenVinoEngine:
+    """The graph in two: features of images one by one, each on one core, and the scores of many at once.
+
+    No layer of the backbone then waits for another core, and its maps stay in the caches; while the scorer's
+    statistics, which are larger than any cache, go through memory once for all images of a call.
+
+    Images that lie on the canvas already take a graph of that size alone, without what places others there.
+    """
+
+    together = 8
+    calls = 2  # the next images' features are under way while these are scored
+
+    def __init__(self, path: Path, threads: int, canvas: Canvas) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise InputError(
+                f"{path}: needs OpenVINO, which is not installed: pip install openvino"
+            ) from None
+        self._canvas = (canvas.height, canvas.width)
+        self._core = openvino.Core()
+        self._path = path
+        self._threads = threads
+        self._seeing: dict[bool, Any] = {}
+        try:
+            scoring = _scoring(self._read(), self.together, self._canvas)
+            self._scorer = self._compiled(scoring, 1).create_infer_request()
+            self._seeing[True] = self._requests(_for_canvas(self._read(), self._canvas))
+        except RuntimeError as error:
+            raise _unloadable(path, "OpenVINO", openvino.__version__, error) from None
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
+        placed = images.shape[1:3] == self._canvas
+        if placed not in self._seeing:
+            self._seeing[placed] = self._requests(_features_of(self._read()))
+        requests = list(islice(self._seeing[placed], len(images)))
+        for request, image in zip(requests, images, strict=True):
+            request.start_async({0: image[None]}, share_inputs=True)
+
+        def wait() -> Outputs:
+            features = [self._scorer.get_tensor(f"{name}_given").data for name in _FEATURES]
+            for row, request in enumerate(requests):
+                request.wait()
+                for name, batch in zip(_FEATURES, features, strict=True):
+                    batch[row] = request.get_tensor(name).data[0]
+            self._scorer.infer()  # also of the rows beyond these images, which nobody reads
+            found = {name: self._scorer.get_tensor(name).data for name in _SCORES}
+            found["summary"] = features[_FEATURES.index("summary")]
+            return {name: values[: len(requests)].copy() for name, values in found.items()}
+
+        return wait
+
+    def _read(self) -> Any:
+        return self._core.read_model(self._path)
+
+    def _requests(self, graph: Any) -> Any:
+        compiled = self._compiled(graph, self._threads)
+        return cycle([compiled.create_infer_request() for _ in range(self.calls * self.together)])
+
+    def _compiled(self, graph: Any, cores: int) -> Any:
+        settings = {
+            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores,
+            "INFERENCE_PRECISION_HINT": "f32",  # newer processors would be given bf16
+            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same core
+        }
+        return self._core.compile_model(graph, "CPU", settings)
+
+
+def _scoring(graph: Any, images: int, size: tuple[int, int]) -> Any:
+    """The graph from the features of so many images, seen on a canvas of that size, to their scores."""
+    import openvino
+    from openvino import opset13 as ops
+
+    graph.reshape([images, *size, 3])
+    features = []
+    for name in _FEATURES:
+        found = _named(graph, name)
+        feature = ops.parameter(found.get_shape(), np.float32)
+        for reader in found.get_target_inputs():
+            reader.replace_source_output(feature.output(0))
+        feature.output(0).set_names({f"{name}_given"})
+        features.append(feature)
+    scores = [graph.output(name).get_node().input(0).get_source_output() for name in _SCORES]
+    # The images are left over as what tells shapes, known by now.
+    return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring")
+
+
+def _features_of(graph: Any) -> Any:
+    """The graph from images to their features."""
+    import openvino
+
+    return openvino.Model([_named(graph, name) for name in _FEATURES], graph.get_parameters(), "seeing")
+
+
+def _named(graph: Any, name: str) -> Any:
+    """What bears a name in the graph, inside it."""
+    inside = (node for node in graph.get_ops() if node.get_type_name() != "Result")
+    return next(output for node in inside for output in node.outputs() if name in output.get_names())
+
+
+def _for_canvas(graph: Any, size: tuple[int, int]) -> Any:
+    """The graph for the features of one image (1, height, width, 3) of the canvas's size."""
+    from openvino import opset13 as ops
+
+    graph.reshape([1, *size, 3])
+    (images,) = graph.get_parameters()
+    planes = ops.transpose(ops.convert(images, "f32"), [0, 3, 1, 2])
+    for reader in _named(graph, _ON_CANVAS).get_target_inputs():
+        reader.replace_source_output(planes.output(0))
+    return _features_of(graph)
+
+
+def _unloadable(path: Path, engine: str, version: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{path}: {engine} {version} cannot load it ({reason[-200:]}); upgrade {engine} or export anew"
+    )

@@ -1,0 +1,181 @@
+"""An exported model as a judge: the verdicts of the detector it was made from, without torch."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data.parallel import cores, read_many
+from anomalyvfm.data.pixels import ImageError
+from anomalyvfm.data.sizing import Canvas
+from anomalyvfm.data.sources import ImageSource, read_source
+from anomalyvfm.drift import DriftTest
+from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
+from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
+from anomalyvfm.verdict import Verdict
+
+_READ_AHEAD = 16
+_FACTS = ("threshold", "outline_level", "region_level")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read, as the fitted model did."""
+
+    max_pixels: int
+    white_level: int
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """Of the fitted model's settings those that still matter."""
+
+    image: Reading
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """An image as the graph takes it, and the size it had."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+@dataclass
+class _Call:
+    """What goes into the graph at once: images of one size, with the unreadable ones that came between."""
+
+    items: list[tuple[ImageSource, _Taken | ImageError]] = field(default_factory=list)
+    result: Callable[[], Outputs] | None = None
+
+    @property
+    def images(self) -> list[_Taken]:
+        return [taken for _, taken in self.items if isinstance(taken, _Taken)]
+
+    def fits(self, taken: _Taken | ImageError, together: int) -> bool:
+        images = self.images
+        if isinstance(taken, ImageError) or not images:
+            return len(self.items) < together
+        return len(images) < together and images[0].pixels.shape == taken.pixels.shape
+
+
+def load(folder: str | Path, threads: int | None = None) -> Runtime:
+    """The exported model in a folder; ``threads`` of the CPU judge at once, by default one a core.
+
+    Raises InputError where a file is missing or changed, its runtime is not installed, or cannot load it.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    canvas = Canvas(**manifest["canvas"])
+    path = folder / GRAPHS[manifest["kind"]]
+    threads = threads or cores()
+    if manifest["kind"] == "openvino":
+        return Runtime(manifest, canvas, OpenVinoEngine(path, threads, canvas))
+    return Runtime(manifest, canvas, OnnxEngine(path, threads))
+
+
+class Runtime:
+    """Judges images as the fitted detector does; its verdicts give no reasons, for these need the detector.
+
+    Where Pillow is installed it places images on the canvas, as for a detector; else the graph does, which
+    may differ by a grey level.
+    """
+
+    def __init__(self, manifest: dict[str, Any], canvas: Canvas, engine: Engine) -> None:
+        self.manifest = manifest
+        self.canvas = canvas
+        self.settings = RuntimeSettings(Reading(**manifest["image"]))
+        self._engine = engine
+        self._facts = {name: manifest["calibration"][name] for name in _FACTS}
+        self._places = find_spec("PIL") is not None
+
+    def predict(self, images: Sequence[ImageSource]) -> list[Verdict]:
+        """A verdict for every image. Raises ImageError at the first that cannot be read."""
+        verdicts = []
+        for _, verdict in self.judge(images):
+            if isinstance(verdict, ImageError):
+                raise verdict
+            verdicts.append(verdict)
+        return verdicts
+
+    def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:
+        """Verdicts as they come, in order, in constant memory; an unreadable image gives its error.
+
+        Images are files, files' bytes or arrays, as for `Detector.judge`. Raises InputError for files where
+        Pillow is not installed.
+        """
+        started = time.perf_counter()
+        under_way: deque[_Call] = deque()
+        for call in self._calls(images):
+            under_way.append(self._begun(call))
+            while len(under_way) >= self._engine.calls:
+                yield from self._finished(under_way.popleft(), time.perf_counter() - started)
+                started = time.perf_counter()
+        while under_way:
+            yield from self._finished(under_way.popleft(), time.perf_counter() - started)
+            started = time.perf_counter()
+
+    def drift_test(self, images_between_false_alarms: float, seed: int = 0) -> DriftTest:
+        """A running test whether good images still score as those that calibrated."""
+        calibration = self.manifest["calibration"]
+        return DriftTest(
+            calibration["scores"],
+            calibration["threshold"],
+            images_between_false_alarms,
+            seed,
+            calibration["cross_fitted"],
+        )
+
+    def _calls(self, images: Iterable[ImageSource]) -> Iterator[_Call]:
+        call = _Call()
+        for source, taken in read_many(images, self._take, ahead=max(_READ_AHEAD, 2 * self._engine.together)):
+            if not call.fits(taken, self._engine.together):
+                yield call
+                call = _Call()
+            call.items.append((source, taken))
+        if call.items:
+            yield call
+
+    def _take(self, source: ImageSource) -> _Taken:
+        image = read_source(source, self.settings.image)
+        pixels = self.canvas.place(image) if self._places else image
+        return _Taken(pixels, (image.shape[0], image.shape[1]))
+
+    def _begun(self, call: _Call) -> _Call:
+        if images := call.images:
+            call.result = self._engine.begin(np.stack([taken.pixels for taken in images]))
+        return call
+
+    def _finished(self, call: _Call, seconds: float) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:
+        waiting = time.perf_counter()
+        outputs = {} if call.result is None else call.result()
+        share = (seconds + time.perf_counter() - waiting) / len(call.items)
+        row = 0
+        for source, taken in call.items:
+            if isinstance(taken, ImageError):
+                yield source, taken
+                continue
+            yield source, self._verdict({name: values[row] for name, values in outputs.items()}, taken, share)
+            row += 1
+
+    def _verdict(self, outputs: Outputs, taken: _Taken, seconds: float) -> Verdict:
+        score = float(outputs["score"])
+        return Verdict(
+            score=score,
+            p_value=float(outputs["p_value"]),
+            anomalous=score > self._facts["threshold"],
+            **self._facts,
+            grid=outputs["grid"],
+            size=taken.size,
+            canvas=self.canvas,
+            seconds=seconds,
+            summary=outputs["summary"],
+        )

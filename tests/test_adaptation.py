@@ -15,7 +15,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from anomalyvfm import adaptation, backbones
+from anomalyvfm import adaptation, backbones, core_threads
 from anomalyvfm.adaptation import check_trainable, plan_for, scales_of
 from anomalyvfm.adapters import Adapter
 from anomalyvfm.backbones.features import Backbone, PatchFeatures
@@ -36,10 +36,8 @@ VERSIONS = ("v1.1", "v1.2", "v1.3", "v1.4")
 
 @pytest.fixture(autouse=True, scope="module")
 def one_core() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with core_threads.one_core():
+        yield
 
 
 @pytest.fixture(scope="module")

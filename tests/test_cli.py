@@ -38,7 +38,7 @@ def parts(drawn: Path) -> Path:
 def test_fit_writes_a_model_that_info_describes(parts: Path, tmp_path: Path) -> None:
     said = as_json("fit", parts, "--out", tmp_path / "m", *FIT, "--set", "gaussian.top=0.5")
     assert said["fitted_on"]["images"] == 20
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "m").glob("[!.]*")) == ["model.json", "model.safetensors"]
     info = as_json("info", tmp_path / "m")
     assert info["settings"]["gaussian"]["top"] == 0.5
     assert info["settings"]["image"]["size"] == 96
@@ -304,7 +304,7 @@ def test_an_interrupted_fit_leaves_no_model(parts: Path, tmp_path: Path) -> None
     for _ in range(5):  # Python drops one that falls into an import; then a user presses again
         os.kill(process.pid, signal.SIGINT)
         try:
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=2)
             break
         except subprocess.TimeoutExpired:
             continue

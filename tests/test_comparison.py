@@ -29,8 +29,8 @@ def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     out = tmp_path / "out"
-    open_comparison(out, overwrite=False)
-    return out
+    with open_comparison(out, overwrite=False):
+        return out
 
 
 class Made:
@@ -161,17 +161,21 @@ def test_a_run_without_a_result_stops_no_other_and_is_tried_again(
 
 def test_out_is_made_continued_or_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    open_comparison(out, overwrite=False)
-    (out / RUNS / "x.json").write_text("{}")
-    open_comparison(out, overwrite=False)
-    assert (out / RUNS / "x.json").exists()
-    open_comparison(out, overwrite=True)
-    assert not list((out / RUNS).iterdir())
+    with open_comparison(out, overwrite=False):
+        (out / RUNS / "x.json").write_text("{}")
+    with open_comparison(out, overwrite=False):
+        assert (out / RUNS / "x.json").exists()
+        with pytest.raises(InputError, match="another run"), open_comparison(out, overwrite=False):
+            pass
+    with open_comparison(out, overwrite=True):
+        assert not list((out / RUNS).iterdir())
     other = tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").write_text("")
-    with pytest.raises(InputError, match="exists already"):
-        open_comparison(other, overwrite=False)
+    with pytest.raises(InputError, match="exists already"), open_comparison(other, overwrite=False):
+        pass
+    with pytest.raises(InputError, match=r"letter\.txt"), open_comparison(other, overwrite=True):
+        pass
     assert (other / "letter.txt").exists()
 
 

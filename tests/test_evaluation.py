@@ -158,7 +158,7 @@ def test_without_masks_pixel_metrics_are_none_and_say_why(
 def test_saved_report_is_one_whole_folder(report: Report, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report.save(out)
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in out.glob("[!.]*")} == {
         "metrics.json",
         "performance_summary.txt",
         "report.html",

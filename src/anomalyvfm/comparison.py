@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from anomalyvfm.data import Category, Sample, open_dataset
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.evaluation import evaluate
-from anomalyvfm.model_file import new_folder
+from anomalyvfm.files import check_new, locked, mark, new_folder
 from anomalyvfm.presets import AdaptedPreset, Preset, flat, preset
 
 METRICS = (
@@ -96,14 +97,22 @@ def pipelines(names: Sequence[str], overrides: Mapping[str, Any], baseline: bool
     return list({one.label: one for one in reversed(every)}.values())[::-1]
 
 
-def open_comparison(folder: Path, overwrite: bool) -> None:
-    """Make the folder of a comparison, or go on in that of an earlier one.
+@contextmanager
+def open_comparison(folder: Path, overwrite: bool) -> Iterator[None]:
+    """Make the folder of a comparison, or go on in that of an earlier one, and keep other runs out of it.
 
-    Raises InputError where it holds anything else (unless ``overwrite``) or cannot be made.
+    Raises InputError where it holds anything else (unless ``overwrite`` and it is ours) or cannot be made.
     """
-    if (overwrite and folder.exists()) or not (folder / RUNS).is_dir():
-        with new_folder(folder, overwrite) as partial:
-            (partial / RUNS).mkdir()
+    anew = overwrite or not (folder / RUNS).is_dir()
+    if anew:
+        check_new(folder, overwrite)
+    with locked(folder):
+        if anew:
+            with new_folder(folder, overwrite) as partial:
+                (partial / RUNS).mkdir()
+        mark(folder, growing=(RUNS, "comparison.json", "comparison.md", "comparison.png"))
+        yield
+        mark(folder)
 
 
 def compare(

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -33,3 +35,14 @@ def core_threads(count: int) -> ThreadPoolExecutor:
         pass
     torch.set_num_threads(before)  # gives those their cores back
     return pool
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Torch on one core in this scope: nothing is spread over others, nor handed to `core_threads`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -11,7 +11,7 @@ from anomalyvfm.data import open_dataset, read_image
 from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation import Report, evaluate
 from anomalyvfm.exhibits import draw_with_reasons
-from anomalyvfm.model_file import new_folder
+from anomalyvfm.files import new_folder
 from anomalyvfm.overlay import draw
 from anomalyvfm.predictions import save_picture
 from anomalyvfm.tracking import Tracker

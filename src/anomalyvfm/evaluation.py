@@ -19,9 +19,9 @@ from anomalyvfm.data import Category, ImageError, Sample, read_mask
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.exhibits import pair, told_in_lines
+from anomalyvfm.files import new_folder
 from anomalyvfm.metrics.pixel import Curve, PixelMetrics
 from anomalyvfm.metrics.summary import AUPRO_LIMITS, summarise
-from anomalyvfm.model_file import new_folder
 from anomalyvfm.overlay import draw
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.files import digest, new_folder, seal, share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +28,7 @@ def write_model(
     with new_folder(folder, overwrite) as partial:
         try:
             save_file(dict(tensors), partial / _TENSORS)
+            share(partial / _TENSORS)
         except SafetensorError as error:  # its own type for what the disk refused
             raise OSError(errno.EIO, " ".join(str(error).split())) from None
         body = {
@@ -91,72 +88,3 @@ def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
             f"{path}: truncated or changed since it was written; copy the model again or fit it anew"
         )
     return load_file(path)
-
-
-@contextmanager
-def new_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to fill, renamed to ``folder`` when all is written and removed when anything goes wrong.
-
-    Raises InputError where ``folder`` exists and is not empty (unless ``overwrite``) or cannot be made.
-    """
-    check_new(folder, overwrite)
-    folder = folder.absolute()
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.is_dir() and overwrite:
-            shutil.rmtree(folder)
-        partial.replace(folder)  # an empty folder of that name gives way
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_new(folder: Path, overwrite: bool = False) -> None:
-    """Raise InputError, before any work is done, where a result folder could not be written."""
-    try:
-        parent = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; choose another --out")
-    if folder.is_dir() and not overwrite and any(folder.iterdir()):
-        raise InputError(f"{folder}: exists already; choose another --out or add --overwrite")
-    if not parent.is_dir():
-        raise InputError(f"{folder}: cannot be written ({parent} is a file); choose another --out")
-    try:
-        # Permission is not enough: read-only mounts and /proc grant it to root, and refuse to write.
-        Path(tempfile.mkdtemp(prefix=".probe-", dir=parent)).rmdir()
-    except OSError as error:
-        raise unwritable(folder, error) from None
-
-
-def unwritable(folder: Path, error: OSError) -> InputError:
-    """The one line for a place that took no files, or no more of them."""
-    return InputError(
-        f"{folder}: cannot be written ({error.strerror}); choose another --out or free the disk"
-    )
-
-
-def check_apart(out: Path, *inputs: Path) -> None:
-    """Raise InputError where replacing ``out`` would remove what the results are made from."""
-    for place in (path.resolve() for path in inputs):
-        if out.resolve() in (place, *place.parents):
-            raise InputError(f"{out}: {place} is in it; choose another --out")
-
-
-def seal(body: Mapping[str, Any]) -> str:
-    """The hash of a description's other entries, by which a change to any of them is seen."""
-    text = json.dumps({k: v for k, v in body.items() if k != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest(path: Path) -> str:
-    """sha256 (hex) of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()

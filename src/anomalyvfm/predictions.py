@@ -21,7 +21,7 @@ from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
 from anomalyvfm.exhibits import draw_with_reasons
-from anomalyvfm.model_file import unwritable
+from anomalyvfm.files import unwritable
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 

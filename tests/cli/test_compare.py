@@ -24,7 +24,7 @@ def test_a_comparison_is_written_and_continued(drawn: Path, tmp_path: Path, tiny
     said = as_json(*base, "--presets", "v1.1")
     assert [run["pipeline"] for run in said["runs"]] == ["v1.1", "frozen features"]
     assert said == json.loads((out / "comparison.json").read_text())
-    assert sorted(p.name for p in out.iterdir()) == [
+    assert sorted(p.name for p in out.glob("[!.]*")) == [
         "comparison.json",
         "comparison.md",
         "comparison.png",

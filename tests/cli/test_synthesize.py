@@ -21,7 +21,12 @@ def test_pairs_a_listing_and_a_sheet_are_written(can: Path, tmp_path: Path) -> N
     out = tmp_path / "out"
     said = as_json("synthesize", can, "--out", out, *SMALL)
     assert said == {"out": str(out), "counts": {"texture": 3, "structural": 3, "contextual": 3}}
-    assert sorted(p.name for p in out.iterdir()) == ["contact_sheet.png", "images", "masks", "synthetic.json"]
+    assert sorted(p.name for p in out.glob("[!.]*")) == [
+        "contact_sheet.png",
+        "images",
+        "masks",
+        "synthetic.json",
+    ]
     assert len(list((out / "images").iterdir())) == len(list((out / "masks").iterdir())) == 9
     line = run("synthesize", can, "--out", out, *SMALL, "--overwrite", "--preset", "v1.4").stdout
     assert line == f"3 texture, 3 structural, 3 contextual → {out}/contact_sheet.png\n"

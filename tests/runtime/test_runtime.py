@@ -14,7 +14,7 @@ import pytest
 from anomalyvfm.data import ImageError, ImageSource
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import digest, seal
+from anomalyvfm.files import digest, seal
 from anomalyvfm.runtime import load
 from tests.adapted import good
 

@@ -21,7 +21,8 @@ from anomalyvfm.calibration import Calibration, count_cells
 from anomalyvfm.data import Canvas
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import SCHEMA_VERSION, new_folder, read_description
+from anomalyvfm.files import new_folder
+from anomalyvfm.model_file import SCHEMA_VERSION, read_description
 from anomalyvfm.reason import GoodPatch, Objection, Reason
 from anomalyvfm.verdict import Explain, Region, Verdict
 

@@ -82,13 +82,21 @@ def test_mistakes_are_one_line(fitted: Path, drawn: Path, submitted: Path, tmp_p
     assert (strange / "thesis.txt").is_file()
 
 
-def test_overwrite_begins_anew_whatever_was_there(
+def test_overwrite_begins_anew_over_another_submission_and_nothing_else(
     fitted: Path, drawn: Path, submitted: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("")
-    result = run(fitted, drawn, "--out", out, "--overwrite", "--device", "cpu")
+    arguments = (fitted, drawn, "--out", out, "--overwrite", "--device", "cpu")
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "thesis.txt" in result.stderr
+    assert (out / "thesis.txt").exists()
+    shutil.rmtree(out)
+    shutil.copytree(submitted, out)
+    (out / "submission.tar.gz").write_bytes(b"")
+    result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert contents(out) == contents(submitted)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
+
+from anomalyvfm import core_threads
 
 
 @pytest.fixture(autouse=True, scope="package")
 def one_core() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with core_threads.one_core():
+        yield

@@ -47,7 +47,7 @@ def compare(
     command: runs that are in --out already are not made again.
     """
     from anomalyvfm.data import list_categories, open_dataset
-    from anomalyvfm.model_file import check_apart
+    from anomalyvfm.files import check_apart
 
     check_apart(out, data)
     chosen = list(dict.fromkeys(names(categories))) if categories else list_categories(data)
@@ -59,7 +59,7 @@ def compare(
     from anomalyvfm.reports.comparison import write_comparison
 
     compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline)
-    open_comparison(out, overwrite)
+    click.get_current_context().with_resource(open_comparison(out, overwrite))
     with status("comparing") as say:
         runs = run_all(data, chosen, compared, range(seed, seed + seeds), out, device, say)
     text = write_comparison(runs, out, {one.label: one.settings.model_dump(mode="json") for one in compared})

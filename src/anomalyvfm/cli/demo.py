@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anomalyvfm.cli.options import common, out, report
+from anomalyvfm.cli.options import common, out, report, reserve
 
 
 @click.command()
@@ -15,9 +15,7 @@ from anomalyvfm.cli.options import common, out, report
 @common
 def demo(out: Path, overwrite: bool, as_json: bool, device: str, seed: int) -> None:
     """Learn real solar cells from good ones, judge the rest, and show the worst."""
-    from anomalyvfm.model_file import check_new
-
-    check_new(out, overwrite)
+    reserve(out, overwrite)
     from anomalyvfm.demo import run_demo
     from anomalyvfm.progress import bar
 

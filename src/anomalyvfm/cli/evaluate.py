@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, out, report, weights_moved
+from anomalyvfm.cli.options import PATH, common, out, report, reserve, weights_moved
 
 _SHOWN_METRICS = (
     "image_auroc",
@@ -43,9 +43,10 @@ def evaluate(
 ) -> None:
     """Measure MODEL on the labelled images of DATA; write metrics.json and the figures to --out."""
     from anomalyvfm.data import list_categories, open_dataset
-    from anomalyvfm.model_file import check_apart, check_new, read_description
+    from anomalyvfm.files import check_apart
+    from anomalyvfm.model_file import read_description
 
-    check_new(out, overwrite)
+    reserve(out, overwrite)
     check_apart(out, model, data)
     learned = read_description(model)["fitted_on"]["category"]
     if category is None and learned in list_categories(data):

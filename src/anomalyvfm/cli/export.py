@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, out, report, weights_moved
+from anomalyvfm.cli.options import PATH, common, out, report, reserve, weights_moved
 from anomalyvfm.errors import InputError
 
 
@@ -42,11 +42,12 @@ def export(
     seed: int,
 ) -> None:
     """Write MODEL as one graph, from raw RGB bytes to score, p-value and map, for an inspection PC."""
-    from anomalyvfm.model_file import check_apart, check_new, read_description
+    from anomalyvfm.files import check_apart
+    from anomalyvfm.model_file import read_description
 
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: models are exported on the CPU; leave it out")
-    check_new(out, overwrite)
+    reserve(out, overwrite)
     check_apart(out, model, *([images] if images else []))
     described = read_description(model)
     from anomalyvfm.predictions import find_images

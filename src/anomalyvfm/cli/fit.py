@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anomalyvfm.cli.info import print_model
-from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, setting
+from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, reserve, setting
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def fit(
 ) -> None:
     """Learn from the good images in DATA: a folder, a category, or a data set's root with --category."""
     from anomalyvfm.data import open_dataset
-    from anomalyvfm.model_file import check_apart, check_new
+    from anomalyvfm.files import check_apart
     from anomalyvfm.presets import AdaptedPreset
     from anomalyvfm.presets import preset as named_preset
 
     chosen = named_preset(preset).override(overrides(backbone, image_size, settings))
     if checkpoint is not None and not (isinstance(chosen, AdaptedPreset) and chosen.lora.enabled):
         raise InputError(f"--checkpoint: {preset} with these settings trains nothing; leave it out")
-    check_new(out, overwrite)
+    reserve(out, overwrite)
     check_apart(out, data)
     images = open_dataset(data, category, seed)
     # Only now torch: whatever is wrong above is said at once.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anomalyvfm.cli.options import common, names, out, report
+from anomalyvfm.cli.options import common, names, out, report, reserve
 
 
 @click.command()
@@ -30,9 +30,10 @@ def generate(
     """Draw a data set in the layout of MVTec AD 2: eight products, five lightings, exact masks."""
     from anomalyvfm.data.generated import CATEGORIES
     from anomalyvfm.data.generated import generate as draw
-    from anomalyvfm.model_file import new_folder
+    from anomalyvfm.files import new_folder
     from anomalyvfm.progress import status
 
+    reserve(out, overwrite)
     chosen = names(categories) if categories else CATEGORIES
     with new_folder(out, overwrite) as folder, status("drawing") as say:
         written = draw(folder, chosen, images, size, seed, say)

@@ -46,8 +46,17 @@ def common(command: _Command) -> _Command:
 def out(**settings: Any) -> Callable[[_Command], _Command]:
     """Where results go, and whether they may replace what is there."""
     place = click.option("--out", type=PATH, help="A new folder.", **(settings or {"required": True}))
-    overwrite = click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
+    overwrite = click.option(
+        "--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out; nothing else."
+    )
     return lambda command: place(overwrite(command))
+
+
+def reserve(out: Path, overwrite: bool) -> None:
+    """Check that --out can be written, and keep other runs out of it until the command ends."""
+    from anomalyvfm.files import reserved
+
+    click.get_current_context().with_resource(reserved(out, overwrite))
 
 
 def image_size(default: str) -> Callable[[_Command], _Command]:

@@ -59,7 +59,7 @@ def predict(
 
     MODEL is a fitted model's folder or an exported one; the latter starts in a second and needs no torch.
     """
-    from anomalyvfm.model_file import check_new
+    from anomalyvfm.files import check_new
     from anomalyvfm.predictions import find_images, write_predictions
 
     check_new(out, overwrite)

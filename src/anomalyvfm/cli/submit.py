@@ -51,12 +51,14 @@ def submit(
         raise click.UsageError("--data goes with --check; name DATA after MODELS.")
     if models is None or data is None or out is None:
         raise click.UsageError("give MODELS, DATA and --out, or --check DIR.")
+    from anomalyvfm.files import locked
     from anomalyvfm.submission import benchmark_targets, data_targets
     from anomalyvfm.submission.preparing import check_out, find_models
 
     targets = data_targets(data, chosen)
     fitted = find_models(models, list(dict.fromkeys(target.category for target in targets)))
     check_out(out, fitted, overwrite)
+    click.get_current_context().with_resource(locked(out))
     from anomalyvfm.progress import bar
     from anomalyvfm.submission.writing import write_submission
 

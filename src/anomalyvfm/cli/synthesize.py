@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, setting
+from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, reserve, setting
 from anomalyvfm.errors import InputError
 
 
@@ -34,7 +34,7 @@ def synthesize(
 ) -> None:
     """Write the synthetic defects a pipeline trains on, made from the good images in DATA."""
     from anomalyvfm.data import open_dataset
-    from anomalyvfm.model_file import check_apart, new_folder
+    from anomalyvfm.files import check_apart, new_folder
     from anomalyvfm.presets import AdaptedPreset
     from anomalyvfm.presets import preset as named_preset
 
@@ -43,6 +43,7 @@ def synthesize(
         raise InputError(f"{preset} trains on no synthetic defects; choose --preset v1.1, v1.2, v1.3 or v1.4")
     chosen = chosen.override(overrides(backbone, image_size, settings))
     check_apart(out, data)
+    reserve(out, overwrite)
     images = open_dataset(data, category, seed)
     from anomalyvfm.progress import bar
     from anomalyvfm.synthetic_data import write_synthetic

@@ -15,6 +15,7 @@ import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, parser
 
+from anomalyvfm.core_threads import one_core
 from anomalyvfm.data import Canvas
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.graph import OUTPUTS, JudgingGraph
@@ -57,7 +58,8 @@ def _on_canvas(graph: JudgingGraph, canvas: Canvas) -> ModelProto:
     """What torch records, with the input ``pixels`` (B, height, width, 3)."""
     # Of two images: torch takes a dimension of one for a constant.
     example = torch.zeros(2, canvas.height, canvas.width, 3, dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
+    # On one core: what other threads do is not recorded, and a graph must not depend on the machine's cores.
+    with _quiet(), torch.no_grad(), one_core():
         program = torch.onnx.export(
             graph.eval(),
             (example,),

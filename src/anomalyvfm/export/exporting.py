@@ -22,7 +22,7 @@ from anomalyvfm.export.graph import JudgingGraph
 from anomalyvfm.export.halving import PARTS, halved
 from anomalyvfm.export.quantising import quantised
 from anomalyvfm.export.writing import check_installed, write_graph
-from anomalyvfm.model_file import new_folder
+from anomalyvfm.files import new_folder
 from anomalyvfm.presets import GaussianPreset
 from anomalyvfm.runtime import Runtime, load
 from anomalyvfm.runtime.manifest import write_manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import digest, seal
+from anomalyvfm.files import digest, seal
 
 SCHEMA_VERSION = 1
 MANIFEST = "export.json"

@@ -16,7 +16,7 @@ from typing import IO, Any
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import unwritable
+from anomalyvfm.files import unwritable
 from anomalyvfm.server import drifting, importing, statistics
 from anomalyvfm.server.batching import Batcher, Part
 from anomalyvfm.server.decoding.pool import Decoders

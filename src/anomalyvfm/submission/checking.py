@@ -114,7 +114,7 @@ def _in_folder(folder: Path, prefix: str, folders: Set[str]) -> Iterator[_Entry]
             yield _Entry(name, "folder", bytes)
             if name in folders:
                 yield from _in_folder(child, f"{name}/", folders)
-        elif name not in OWN_FILES:
+        elif name not in OWN_FILES and (prefix or not name.startswith(".")):  # hidden: our marker and lock
             yield _Entry(name, "file", child.read_bytes)
 
 

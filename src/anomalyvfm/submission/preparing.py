@@ -12,7 +12,8 @@ from anomalyvfm import __version__
 from anomalyvfm.data import ImageError, read_size
 from anomalyvfm.data.datasets.listing import list_folders
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import check_new, new_folder, read_description
+from anomalyvfm.files import check_new, new_folder
+from anomalyvfm.model_file import read_description
 from anomalyvfm.submission.targets import Target
 
 RECORD = "submission.json"

@@ -16,18 +16,19 @@ import tifffile
 from anomalyvfm.data import ImageError, read_many
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import check_apart
+from anomalyvfm.files import check_apart, mark
 from anomalyvfm.predictions import save_picture
 from anomalyvfm.submission.checking import check_submission
 from anomalyvfm.submission.packing import pack
 from anomalyvfm.submission.preparing import (
+    RECORD,
     FittedModel,
     check_out,
     check_space,
     claim,
     is_finished,
 )
-from anomalyvfm.submission.targets import Target
+from anomalyvfm.submission.targets import MAPS, MASKS, Target
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
 
@@ -70,6 +71,7 @@ def write_submission(
     archive = out / "submission.tar.gz"
     with _disk_errors(out):
         claim(out, models, continued, overwrite)
+        mark(out, growing=(RECORD, MAPS, MASKS, archive.name))
         archive.with_name(f".{archive.name}.partial").unlink(missing_ok=True)
         if len(finished) < len(targets):
             archive.unlink(missing_ok=True)  # from here on it would not hold what the folders hold
@@ -92,6 +94,7 @@ def write_submission(
             )
         with _disk_errors(out):
             pack(out, [name for target in targets for name in (target.map, target.mask)], archive, track)
+            mark(out)
     seconds = time.perf_counter() - started
     return Written(archive, len(targets), len(targets) - len(finished), seconds)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.files import share
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _FORMAT = "anomalyvfm training 1"
@@ -36,6 +37,7 @@ def save_checkpoint(
             partial,
             metadata={"format": _FORMAT, "state": json.dumps(state)},
         )
+        share(partial)
         partial.replace(path)
 
 

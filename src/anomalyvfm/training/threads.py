@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from anomalyvfm.core_threads import one_core
+
 # Up to this many vectors a step, a layer takes well under a millisecond on one core.
 _FEW_VECTORS = 1024
 
@@ -21,12 +23,8 @@ def cores_for(rows: Tensor, batch: int, device: torch.device) -> Iterator[None]:
     vectors took 35 s with two threads and 0.3 s with one.
     """
     vectors = batch * rows[0].numel() // rows.shape[-1]
-    before = torch.get_num_threads()
     if device.type != "cpu" or vectors > _FEW_VECTORS:
         yield
         return
-    torch.set_num_threads(1)
-    try:
+    with one_core():
         yield
-    finally:
-        torch.set_num_threads(before)

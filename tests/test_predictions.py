@@ -1,15 +1,36 @@
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import tifffile
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from anomalyvfm.detector import Detector
 from anomalyvfm.drift import DriftTest
+from anomalyvfm.errors import InputError
+from anomalyvfm.prediction_tables import run_lengths
 from anomalyvfm.predictions import Maps, save_picture, write_predictions
+from anomalyvfm.verdict import Verdict
+from tests.cli.commands import as_json, refused
+
+T = TypeVar("T")
+
+
+def parts_of(drawn: Path) -> list[Path]:
+    parts = drawn / "sheet_metal" / "test_public"
+    return [path for folder in ("good", "bad") for path in sorted((parts / folder).iterdir())]
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
 
 
 def test_drift_sees_the_images_in_input_order_and_its_state_goes_on(
@@ -25,7 +46,8 @@ def test_drift_sees_the_images_in_input_order_and_its_state_goes_on(
 
     expected = begun()
     for _, verdict in detector.judge([image for image in images if image.exists()]):
-        expected.add(verdict.score)  # type: ignore[union-attr]
+        assert isinstance(verdict, Verdict)
+        expected.add(round(verdict.score, 5))  # as written
     tally = write_predictions(detector, images, tmp_path / "out", drift=begun())
     assert tally.drift == expected.summary()
     assert tally.drift["images"] == len(images) - 1
@@ -70,3 +92,151 @@ def test_a_grey_picture_is_stored_grey_and_looks_the_same(tmp_path: Path) -> Non
             assert stored.mode == mode
             shown = np.asarray(stored.convert("RGB"))
         assert np.array_equal(shown, picture if picture.ndim == 3 else np.repeat(grey, 3, axis=2))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+def killing(after: int) -> Any:
+    def track(items: Iterable[T], total: int, description: str) -> Iterable[T]:
+        for count, item in enumerate(items):
+            if count == after:
+                raise Killed
+            yield item
+
+    return track
+
+
+@pytest.mark.parametrize("after", [0, 3, 9, 19])
+def test_a_killed_run_is_gone_on_with_and_gives_the_same(
+    after: int, fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    detector = Detector.load(fitted_folder, device="cpu")
+    detector.settings = detector.settings.override({"batch": 4})
+    images = [*parts_of(drawn), tmp_path / "missing.png"]
+
+    def begun() -> DriftTest:
+        calibration = detector.calibration_
+        return DriftTest(calibration.scores, calibration.threshold, 500)
+
+    def written(out: Path, resume: bool, **others: Any) -> Any:
+        return write_predictions(
+            detector, images, out, drift=begun(), masks=True, resume=resume, run={"model": "m"}, **others
+        )
+
+    expected = written(tmp_path / "whole", resume=False)
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        written(out, resume=False, track=killing(after))
+    with (out / "predictions.jsonl.partial").open("a") as stream:
+        stream.write('{"path": "torn')
+    assert not (out / "predictions.jsonl").exists()
+    assert written(out, resume=True) == expected
+    drop = {"ms"}
+    assert [{k: v for k, v in line.items() if k not in drop} for line in lines(out)] == [
+        {k: v for k, v in line.items() if k not in drop} for line in lines(tmp_path / "whole")
+    ]
+    for name in ("maps", "masks"):
+        ours, theirs = out / name, tmp_path / "whole" / name
+        assert sorted(p.name for p in ours.iterdir()) == sorted(p.name for p in theirs.iterdir())
+        assert all(path.read_bytes() == (theirs / path.name).read_bytes() for path in ours.iterdir())
+    before = (out / "predictions.jsonl").read_bytes()
+    assert written(out, resume=True) == expected  # a finished run is left as it is
+    assert (out / "predictions.jsonl").read_bytes() == before
+    for others in ({"maps": "none"}, {"resume": True, "run": {"model": "other"}}):
+        with pytest.raises(InputError, match="another model, of other images or with other options"):
+            write_predictions(detector, images, out, **{"resume": True, "masks": True, **others})  # type: ignore[arg-type]
+
+
+def test_resume_begins_where_nothing_is_and_refuses_what_is_no_run(
+    fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    images = drawn / "sheet_metal" / "test_public" / "good"
+    first = as_json("predict", fitted_folder, images, "--out", tmp_path / "p", "--resume")
+    assert as_json("predict", fitted_folder, images, "--out", tmp_path / "p", "--resume") == first
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("")
+    assert "no run to go on with" in refused("predict", fitted_folder, images, "--out", other, "--resume")
+    assert "choose one" in refused(
+        "predict", fitted_folder, images, "--out", other, "--resume", "--overwrite"
+    )
+
+
+def test_overwriting_leaves_nothing_of_an_earlier_run(
+    fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    parts, out = drawn / "sheet_metal" / "test_public", tmp_path / "p"
+    as_json("predict", fitted_folder, parts / "bad", "--out", out, "--drift-days", 1, "--coco", "--csv")
+    as_json("predict", fitted_folder, next((parts / "good").iterdir()), "--out", out, "--overwrite")
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("[!.]*"))
+    assert names == ["maps", "maps/000_regular.png", "predictions.jsonl"]
+    (out / "maps" / "note.txt").write_text("mine")
+    line = refused("predict", fitted_folder, parts / "good", "--out", out, "--overwrite")
+    assert "maps/note.txt" in line
+
+
+def test_raw_maps_masks_and_tables_say_the_same(fitted_folder: Path, drawn: Path, tmp_path: Path) -> None:
+    images, out = parts_of(drawn), tmp_path / "p"
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    as_json("predict", fitted_folder, *images, broken, "--out", out, "--maps", "raw", "--coco", "--csv")
+    verdicts = Detector.load(fitted_folder).predict(images)
+    *rows, error = lines(out)
+    coco = json.loads((out / "coco.json").read_text())
+    with (out / "predictions.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["path"] for row in table] == [str(path) for path in (*images, broken)]
+    assert table[-1]["error"] == error["error"]
+    assert len(coco["images"]) == len(images)
+    regions = iter(coco["annotations"])
+    for number, (row, cells, verdict) in enumerate(zip(rows, table, verdicts, strict=False), start=1):
+        stored = tifffile.imread(out / row["map"])
+        assert stored.dtype == np.float32
+        np.testing.assert_allclose(stored, verdict.map, atol=1e-4)
+        with Image.open(out / row["mask"]) as mask:
+            assert mask.mode == "L"
+            values = np.asarray(mask)
+        assert set(np.unique(values)) <= {0, 255}
+        assert np.array_equal(values > 0, verdict.mask)
+        assert float(cells["score"]) == row["score"]
+        assert int(cells["regions"]) == len(row["regions"])
+        for region in row["regions"]:
+            entry = next(regions)
+            assert entry["image_id"] == number
+            x0, y0, x1, y1 = region["bbox"]
+            assert entry["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+            assert sum(entry["segmentation"]["counts"][1::2]) == entry["area"] == region["area"]
+    assert next(regions, None) is None
+    assert any(row["regions"] for row in rows)
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9)))
+def test_run_lengths_give_the_mask_back(mask: np.ndarray) -> None:
+    lengths = run_lengths(mask)
+    values = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
+    assert all(length > 0 for length in lengths[1:])
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_another_false_alarm_rate_moves_the_thresholds(
+    exported: bool, fitted_folder: Path, exported_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    model, images = exported_folder if exported else fitted_folder, parts_of(drawn)
+    counts = []
+    for rate in (0.02, 0.2, 0.5):
+        out = tmp_path / str(rate)
+        said = as_json("predict", model, *images, "--out", out, "--maps", "none", "--false-alarm-rate", rate)
+        detector = Detector.load(fitted_folder).with_false_alarm_rate(rate)
+        assert [row["anomalous"] for row in lines(out)] == [v.anomalous for v in detector.predict(images)]
+        assert [[r["bbox"] for r in row["regions"]] for row in lines(out)] == [
+            [list(r.bbox) for r in v.regions] for v in detector.predict(images)
+        ]
+        counts.append(said["anomalous"])
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+    assert "--false-alarm-rate" in refused(
+        "predict", model, *images, "--out", tmp_path / "x", "--false-alarm-rate", 1.5
+    )

@@ -88,7 +88,7 @@ class Calibration:
     @cached_property
     def threshold(self) -> float:
         """Images scoring above are anomalous; a good image does with probability ≤ ``false_alarm_rate``."""
-        return _upper_bound(self._sorted, self.false_alarm_rate, 1.0)
+        return score_threshold(self._sorted, self.false_alarm_rate)
 
     @cached_property
     def map_location(self) -> tuple[float, float]:
@@ -110,9 +110,7 @@ class Calibration:
     @cached_property
     def region_level(self) -> float:
         """Map value a region must reach somewhere to count: few good images reach it anywhere."""
-        mean, spread = self.map_location
-        peak = math.exp(_upper_bound(np.sort(_log(self.peaks)), self.false_alarm_rate, _USUAL_SPREAD))
-        return max((peak - mean) / spread, self.outline_level)
+        return region_level(self.peaks, self.map_location, self.false_alarm_rate, self.outline_level)
 
     @cached_property
     def opinion_locations(self) -> list[tuple[float, float]]:
@@ -135,6 +133,20 @@ class Calibration:
         for values, (center, spread), weight in located:
             fused += weight * (values - center) / spread
         return fused
+
+
+def score_threshold(scores: Array, false_alarm_rate: float) -> float:
+    """Of good images' scores, in ascending order, the value a new one exceeds with probability ≤ the rate."""
+    return _upper_bound(scores, false_alarm_rate, 1.0)
+
+
+def region_level(
+    peaks: Array, map_location: tuple[float, float], false_alarm_rate: float, outline_level: float
+) -> float:
+    """Map value that good images, with these largest distances, exceed with probability ≤ the rate."""
+    mean, spread = map_location
+    peak = math.exp(_upper_bound(np.sort(_log(peaks)), false_alarm_rate, _USUAL_SPREAD))
+    return max((peak - mean) / spread, outline_level)
 
 
 def images_needed(false_alarm_rate: float) -> int:

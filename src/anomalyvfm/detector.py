@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +275,13 @@ class Detector:
             )
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
+
+    def with_false_alarm_rate(self, rate: float) -> Detector:
+        """This detector with the thresholds of another rate; what it has learned is shared, not copied."""
+        other = copy.copy(self)
+        other.calibration_ = replace(self.calibration_, false_alarm_rate=rate)
+        other.settings = self.settings.override({"calibration.false_alarm_rate": rate})
+        return other
 
     def drift_test(self, images_between_false_alarms: float, seed: int = 0) -> DriftTest:
         """A running test whether good images still score as those that calibrated."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, out, report, weights_moved
+from anomalyvfm.cli.options import PATH, common, out, report, reserve, weights_moved
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,9 +38,18 @@ if TYPE_CHECKING:
     "--maps",
     default="all",
     show_default=True,
-    type=click.Choice(["all", "anomalous", "none"]),
-    help="Of which images an overlay is written.",
+    type=click.Choice(["all", "anomalous", "none", "raw"]),
+    help="Of which images an overlay is written; raw: maps as float32 TIFF of the images' size instead.",
 )
+@click.option("--masks", is_flag=True, help="Also write masks, PNG of 0 and 255 of the images' size.")
+@click.option("--csv", "as_csv", is_flag=True, help="Also write predictions.csv.")
+@click.option("--coco", "as_coco", is_flag=True, help="Also write coco.json, and the masks it is made of.")
+@click.option(
+    "--false-alarm-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of good images to be rejected at most.  [default: the model's]",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
 @common
 def predict(
     model: Path,
@@ -51,6 +60,11 @@ def predict(
     drift_days: float | None,
     images_per_day: float,
     maps: Maps,
+    masks: bool,
+    as_csv: bool,
+    as_coco: bool,
+    false_alarm_rate: float | None,
+    resume: bool,
     as_json: bool,
     device: str,
     seed: int,
@@ -59,16 +73,35 @@ def predict(
 
     MODEL is a fitted model's folder or an exported one; the latter starts in a second and needs no torch.
     """
-    from anomalyvfm.files import check_new
+    from anomalyvfm.files import locked
     from anomalyvfm.predictions import find_images, write_predictions
 
-    check_new(out, overwrite)
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
+    if resume:
+        click.get_current_context().with_resource(locked(out))
+    else:
+        reserve(out, overwrite)
     paths = find_images(images)
+    from anomalyvfm.prediction_tables import write_coco, write_csv
     from anomalyvfm.progress import bar
 
-    detector = _judge(model, backbone, device)
+    detector, sha256 = _judge(model, backbone, device)
+    if false_alarm_rate is not None:
+        detector = detector.with_false_alarm_rate(false_alarm_rate)
     drift = None if drift_days is None else detector.drift_test(drift_days * images_per_day, seed)
-    tally = write_predictions(detector, paths, out, track=bar, drift=drift, maps=maps)
+    tally = write_predictions(
+        detector,
+        paths,
+        out,
+        track=bar,
+        drift=drift,
+        maps=maps,
+        masks=masks or as_coco,
+        resume=resume,
+        run={"model": sha256, "false_alarm_rate": false_alarm_rate},
+        tables=[write_csv] * as_csv + [write_coco] * as_coco,
+    )
     if tally.errors == tally.images:
         raise InputError(
             f"none of the {tally.images} images could be judged; {out / 'predictions.jsonl'} says why"
@@ -83,14 +116,17 @@ def predict(
     )
 
 
-def _judge(model: Path, backbone: str | None, device: str) -> Detector | Runtime:
-    """The fitted or exported model in a folder."""
+def _judge(model: Path, backbone: str | None, device: str) -> tuple[Detector | Runtime, str]:
+    """The fitted or exported model in a folder, and its checksum."""
     from anomalyvfm.runtime.manifest import is_exported
 
     if not is_exported(model):
+        from anomalyvfm.model_file import read_description
+
+        sha256 = read_description(model)["sha256"]
         from anomalyvfm.detector import Detector
 
-        return Detector.load(model, backbone=backbone, device=device)
+        return Detector.load(model, backbone=backbone, device=device), sha256
     if backbone is not None:
         raise InputError(f"--backbone: {model} is an exported model and holds its backbone; leave it out")
     if device not in ("auto", "cpu"):
@@ -99,4 +135,5 @@ def _judge(model: Path, backbone: str | None, device: str) -> Detector | Runtime
         )
     from anomalyvfm.runtime import load
 
-    return load(model)
+    runtime = load(model)
+    return runtime, runtime.manifest["sha256"]

@@ -161,6 +161,8 @@ def _facts(detector: Detector) -> dict[str, Any]:
             "threshold": calibration.threshold,
             "outline_level": calibration.outline_level,
             "region_level": calibration.region_level,
+            "map_location": calibration.map_location,
+            "peaks": calibration.peaks.tolist(),
             "cross_fitted": isinstance(detector.settings, GaussianPreset),
             "scores": calibration.scores.tolist(),
         },

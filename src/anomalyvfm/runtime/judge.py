@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyvfm.calibration import region_level, score_threshold
 from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError
 from anomalyvfm.data.sizing import Canvas
 from anomalyvfm.data.sources import ImageSource, read_source
 from anomalyvfm.drift import DriftTest
+from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
 from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
 from anomalyvfm.verdict import Verdict
@@ -39,6 +42,7 @@ class RuntimeSettings:
     """Of the fitted model's settings those that still matter."""
 
     image: Reading
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Runtime:
     def __init__(self, manifest: dict[str, Any], canvas: Canvas, engine: Engine) -> None:
         self.manifest = manifest
         self.canvas = canvas
-        self.settings = RuntimeSettings(Reading(**manifest["image"]))
+        self.settings = RuntimeSettings(Reading(**manifest["image"]), engine.together)
         self._engine = engine
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
         self._places = find_spec("PIL") is not None
@@ -122,6 +126,27 @@ class Runtime:
         while under_way:
             yield from self._finished(under_way.popleft(), time.perf_counter() - started)
             started = time.perf_counter()
+
+    def with_false_alarm_rate(self, rate: float) -> Runtime:
+        """This model with the thresholds of another rate.
+
+        Raises InputError where scipy is missing and so few good images calibrated that it takes it.
+        """
+        known = self.manifest["calibration"]
+        scores, peaks = (np.array(known[name], np.float64) for name in ("scores", "peaks"))
+        location = (known["map_location"][0], known["map_location"][1])
+        try:
+            threshold = score_threshold(scores, rate)
+            level = region_level(peaks, location, rate, known["outline_level"])
+        except ImportError:
+            raise InputError(
+                f"a rate of {rate:.2%} by {len(scores)} good images takes scipy: pip install scipy"
+            ) from None
+        facts = {"threshold": threshold, "region_level": level, "false_alarm_rate": rate}
+        other = copy.copy(self)
+        other.manifest = {**self.manifest, "calibration": {**known, **facts}}
+        other._facts = {name: other.manifest["calibration"][name] for name in _FACTS}
+        return other
 
     def drift_test(self, images_between_false_alarms: float, seed: int = 0) -> DriftTest:
         """A running test whether good images still score as those that calibrated."""

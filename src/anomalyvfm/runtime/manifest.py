@@ -9,7 +9,7 @@ from typing import Any
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import digest, seal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "export.json"
 GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 """The file to load, by kind."""

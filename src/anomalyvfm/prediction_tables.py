@@ -92,7 +92,7 @@ def _annotations(out: Path) -> Iterator[dict[str, Any]]:
                 "category_id": 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": region["area"],
-                "iscrowd": 1,  # of a run-length mask
+                "iscrowd": 0,
                 "score": line["score"],
                 "segmentation": {
                     "size": list(mask.shape),

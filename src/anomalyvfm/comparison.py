@@ -73,7 +73,9 @@ class Run:
     error: str | None = None
 
 
-def pipelines(names: Sequence[str], overrides: Mapping[str, Any], baseline: bool) -> list[Pipeline]:
+def pipelines(
+    names: Sequence[str], overrides: Mapping[str, Any], baseline: bool, device: str = "auto"
+) -> list[Pipeline]:
     """The presets of those names, and with ``baseline`` each adapted one on frozen features too.
 
     An override changes the presets that have such a setting. Raises InputError for one that none has. Frozen
@@ -88,6 +90,7 @@ def pipelines(names: Sequence[str], overrides: Mapping[str, Any], baseline: bool
         one.override({key: value for key, value in overrides.items() if key in settings})
         for one, settings in zip(found, known, strict=True)
     ]
+    changed = [one.override({"backbone": backbones.choose(one.backbone, device)}) for one in changed]
     every = [Pipeline(one.name, one) for one in changed]
     if baseline:
         for one in changed:

@@ -103,7 +103,8 @@ class Detector:
         backbone: Backbone | None = None,
     ) -> None:
         chosen = preset(settings) if isinstance(settings, str) else settings
-        self.settings = chosen.override(overrides or {})
+        chosen = chosen.override(overrides or {})
+        self.settings = chosen.override({"backbone": backbones.choose(chosen.backbone, device)})
         self.device = device
         self.seed = seed
         self._backbone = backbone

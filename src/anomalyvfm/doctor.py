@@ -73,14 +73,14 @@ def _device(name: str) -> str:
 
 
 def _cached_dinov2() -> str:
-    from huggingface_hub import try_to_load_from_cache
-
+    from anomalyvfm.backbones.checkpoint import is_cached
     from anomalyvfm.backbones.names import HUB_REPOSITORIES
 
-    cached = try_to_load_from_cache(HUB_REPOSITORIES["dinov2-base"], "model.safetensors")
-    if not isinstance(cached, str):
-        raise LookupError("not in the hub's cache; the first fit downloads it, or give --backbone FOLDER")
-    return cached
+    if not is_cached(HUB_REPOSITORIES["dinov2-base"]):
+        raise LookupError(
+            "not in the hub's cache; `fit --backbone dinov2-base` downloads it, or give --backbone FOLDER"
+        )
+    return "in the hub's cache"
 
 
 def _chain(device: str) -> str:

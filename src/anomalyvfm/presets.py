@@ -198,6 +198,11 @@ class Preset(_Settings):
 class GaussianPreset(Preset):
     """v2: a Gaussian at every position, beside one of the image as a whole."""
 
+    backbone: str = Field(
+        "auto",
+        description="name, or folder in the model hub's format; auto: dinov2-base where a GPU and its weights"
+        " are at hand, else efficientnet-lite0",
+    )
     gaussian: GaussianSettings = GaussianSettings()
     gallery: GallerySettings = GallerySettings()
     calibration: CrossFittingSettings = CrossFittingSettings()

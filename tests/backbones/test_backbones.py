@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from anomalyvfm import backbones
 from anomalyvfm.errors import InputError
@@ -50,3 +51,21 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="use auto, fp32, bf16 or fp16"):
         backbones.load("efficientnet-lite0", precision="fp8")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cached", "chosen"),
+    [
+        (False, True, "efficientnet-lite0"),
+        (True, False, "efficientnet-lite0"),
+        (True, True, "dinov2-base"),
+    ],
+)
+def test_auto_takes_the_large_network_where_it_runs_at_speed_and_is_there(
+    gpu: bool, cached: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch.device("cuda" if gpu else "cpu")
+    monkeypatch.setattr("anomalyvfm.backbones.features.resolve_device", lambda name: device)
+    monkeypatch.setattr("anomalyvfm.backbones.checkpoint.is_cached", lambda repository: cached)
+    assert backbones.choose("auto", "auto") == chosen
+    assert backbones.choose("dinov2-small", "auto") == "dinov2-small"

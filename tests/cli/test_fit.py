@@ -88,3 +88,11 @@ def test_a_backbone_without_attention_is_one_line(walnuts: Path, tmp_path: Path)
     lite = ("--backbone", "efficientnet-lite0", "--image-size", "64", "--device", "cpu")
     fit = ("fit", walnuts, "--out", tmp_path / "m", "--preset", "v1.1", *lite)
     assert "has no attention to put LoRA into" in refused(*fit, "--set", "lora.where=encoder")
+
+
+def test_without_a_backbone_one_is_chosen_and_named(drawn: Path, tmp_path: Path) -> None:
+    good = drawn / "sheet_metal" / "train" / "good"
+    result = run("fit", good, "--out", tmp_path / "m", "--image-size", 96, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("backbone efficientnet-lite0: the best that this machine runs at speed")
+    assert as_json("info", tmp_path / "m")["settings"]["backbone"] == "efficientnet-lite0"

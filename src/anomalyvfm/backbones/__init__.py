@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomalyvfm.backbones.names import HUB_REPOSITORIES, LITE_PACKAGES
+from anomalyvfm.backbones.names import AUTO, HUB_REPOSITORIES, LITE_PACKAGES
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
     from anomalyvfm.backbones.features import Backbone
 
-__all__ = ["NAMES", "cpu_backend", "load"]
+__all__ = ["NAMES", "choose", "cpu_backend", "load"]
 
 NAMES: tuple[str, ...] = (*LITE_PACKAGES, *HUB_REPOSITORIES)
 
@@ -50,6 +50,17 @@ def load(
     from anomalyvfm.backbones import vit
 
     return vit.load(name_or_path, weights, layers=layers, device=device, precision=precision)
+
+
+def choose(name_or_path: str, device: str) -> str:
+    """That backbone; for auto dinov2-base where a GPU and its weights are there, else efficientnet-lite0."""
+    if name_or_path != AUTO:
+        return name_or_path
+    from anomalyvfm.backbones.checkpoint import is_cached
+    from anomalyvfm.backbones.features import resolve_device
+
+    large = resolve_device(device).type == "cuda" and is_cached(HUB_REPOSITORIES["dinov2-base"])
+    return "dinov2-base" if large else "efficientnet-lite0"
 
 
 def cpu_backend(name_or_path: str) -> str:

@@ -69,9 +69,16 @@ def from_hub(repository: str) -> Checkpoint:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
             f"{repository} is not in the hub's cache and cannot be downloaded ({reason}): connect once to "
-            f"fetch it, {other_way}."
+            f"fetch it, {other_way}, or take --backbone efficientnet-lite0, whose weights came with pip."
         ) from None
     return from_folder(folder, source=repository)
+
+
+def is_cached(repository: str) -> bool:
+    """Whether the hub's cache on this machine has the weights."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, _WEIGHTS), str)
 
 
 def _snapshot(repository: str, *, cached: bool) -> Path:

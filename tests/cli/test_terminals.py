@@ -1,0 +1,53 @@
+"""Commands on terminals that lack characters, on outputs that take nothing, and with nothing to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import run
+
+_COMMAND = [sys.executable, "-m", "anomalyvfm"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "latin-1", "ascii"])
+def test_characters_a_terminal_lacks_are_replaced(
+    encoding: str, fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "Teil-漢字-✓.png"
+    image.write_bytes((drawn / "sheet_metal" / "train" / "good" / "000_regular.png").read_bytes())
+    done = subprocess.run(
+        [*_COMMAND, "predict", str(fitted_folder), str(image), "--out", str(tmp_path / "漢字")],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"of 1 images anomalous" in done.stdout
+    assert (tmp_path / "漢字" / "predictions.jsonl").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_an_output_that_takes_nothing_is_one_line(form: list[str], fitted_folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*_COMMAND, "info", str(fitted_folder), *form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: standard output cannot be written (No space left on device)")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    shown = run()
+    assert shown.exit_code == 0
+    assert shown.stdout == run("--help").stdout

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line: what is wrong, where, and what to do about it. The command line prints it
     as it stands and exits with status 2; any other exception is a bug of ours.
     """
+
+
+class ImageWarning(UserWarning):
+    """Something about one image that is read which its user would want to know, in one line."""

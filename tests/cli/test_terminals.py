@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.commands import run
 
@@ -51,3 +52,19 @@ def test_without_a_command_the_help_is_shown() -> None:
     shown = run()
     assert shown.exit_code == 0
     assert shown.stdout == run("--help").stdout
+
+
+def test_a_file_of_several_images_is_noted_in_one_line(
+    fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    pages = [Image.open(path) for path in sorted((drawn / "sheet_metal" / "train" / "good").iterdir())[:3]]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    done = subprocess.run(
+        [*_COMMAND, "predict", str(fitted_folder), str(tmp_path / "pages.tif"), "--out", str(tmp_path / "p")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.count("pages.tif: holds several images, of which the first is read") == 1
+    assert done.stderr.startswith("note: ")
+    assert done.stderr.count("\n") == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import ImageWarning, InputError
 
 
 class OneLineErrors(click.Group):
@@ -24,6 +25,7 @@ class OneLineErrors(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # else a character it lacks would end a run that is done
                 stream.reconfigure(errors="replace")
+        warnings.showwarning = _show_warning
         try:
             result = super().main(*args, **kwargs)
             sys.stdout.flush()
@@ -42,6 +44,19 @@ class OneLineErrors(click.Group):
             if not _is_stdout_broken():
                 raise
             _fail(f"standard output cannot be written ({error.strerror}); files that were made are whole", 2)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A line on stderr: what a user would want to know of an image, without where in our code it was seen."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    click.echo(f"note: {message}" if issubclass(category, ImageWarning) else text.rstrip(), err=True)
 
 
 def _is_stdout_broken() -> bool:

@@ -25,7 +25,7 @@ class OneLineErrors(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # else a character it lacks would end a run that is done
                 stream.reconfigure(errors="replace")
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _Notes()
         try:
             result = super().main(*args, **kwargs)
             sys.stdout.flush()
@@ -46,17 +46,27 @@ class OneLineErrors(click.Group):
             _fail(f"standard output cannot be written ({error.strerror}); files that were made are whole", 2)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """A line on stderr: what a user would want to know of an image, without where in our code it was seen."""
-    text = warnings.formatwarning(message, category, filename, lineno, line)
-    click.echo(f"note: {message}" if issubclass(category, ImageWarning) else text.rstrip(), err=True)
+class _Notes:
+    """Prints what a user would want to know of an image: a line on stderr, once, without our code's place."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+        if issubclass(category, ImageWarning):
+            text = f"note: {message}"
+        if text not in self._shown:  # a file may be read more than once
+            self._shown.add(text)
+            click.echo(text, err=True)
 
 
 def _is_stdout_broken() -> bool:

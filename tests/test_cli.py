@@ -134,7 +134,7 @@ def test_fit_counts_what_it_skipped(parts: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "000_regular.png" in result.stderr
     assert "skipped 1 image that" in result.stderr
-    assert "warning: only 19 good images to calibrate with" in result.stderr
+    assert "warning: only 19 different good images to calibrate with" in result.stderr
 
 
 def test_generate_draws_what_is_asked(tmp_path: Path) -> None:

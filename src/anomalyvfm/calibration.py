@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -160,13 +161,15 @@ class GoodScores:
     def __init__(self) -> None:
         self._opinions: list[Array] = []
         self._peaks: list[Array] = []
+        self.names: list[str] = []
         self.cells = count_cells(np.empty(0))
 
     def __len__(self) -> int:
         return sum(map(len, self._peaks))
 
-    def add(self, cells: Array, opinions: Array) -> None:
-        """Distances (B, H, W) and opinions (B, K) of a batch, by a scorer that has not learned it."""
+    def add(self, cells: Array, opinions: Array, names: Sequence[str]) -> None:
+        """Distances (B, H, W) and opinions (B, K) of a batch's images, by a scorer without them."""
+        self.names += names
         self._opinions.append(opinions)
         self._peaks.append(cells.reshape(len(cells), -1).max(1))
         self.cells += count_cells(cells)

@@ -25,17 +25,22 @@ class KeptImages:
     def __init__(self, path: Path, count: int, most: int, seed: int) -> None:
         self.store = FeatureStore(path)
         self.keys: list[int] = []
+        self.names: list[str] = []
         self._relit = FeatureStore(path.with_name(f"{path.name}-relit"))
         self._relit_row: dict[int, int] = {}
         self._chosen = set(np.random.default_rng(seed).permutation(count)[:most].tolist())
 
-    def add(self, batch: Extracted) -> None:
-        """Keep the features of those in the batch. Raises InputError where the disk takes no more."""
+    def add(self, batch: Extracted, names: Sequence[str]) -> None:
+        """Keep the features of those in the batch, and their names out of those of all images.
+
+        Raises InputError where the disk takes no more.
+        """
         rows = [row for row, position in enumerate(batch.positions) if position in self._chosen]
         if batch.features is not None and rows:
             place = {row: len(self.keys) + i for i, row in enumerate(rows)}
             self.store.append(batch.features.rows(rows))
             self.keys += [batch.images[row].key for row in rows]
+            self.names += [names[batch.positions[row]] for row in rows]
             relit = [i for i, row in enumerate(batch.relit_rows) if row in place]
             if batch.relit is not None and relit:
                 numbers = range(len(self._relit), len(self._relit) + len(relit))
@@ -64,11 +69,16 @@ def cross_fit(
     back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without a single image each. Closed
     forms for leaving one image out would be quicker, but leave its share in the prior that all cells have in
     common: too little to see in most images, and too much in the tail that thresholds are made of. Equal
-    images, which their keys tell, share a fold: none is judged by its double.
+    images, which their keys tell, share a fold and count once: none is judged by its double, and a copy backs
+    no promise.
     """
     store = kept.store
     keys: Sequence[int] = kept.keys
     counts = Counter(keys)
+    first: dict[int, int] = {}  # the row of each different image
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
+    judged = set(first.values())
     if len(counts) == 1:  # the camera sees one picture: nothing else could judge it
         keys, counts = range(len(keys)), Counter(range(len(keys)))
     images = np.random.default_rng(seed).permutation(sorted(counts))
@@ -80,14 +90,18 @@ def cross_fit(
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
         for rows in batches:
             _learn(scorer, kept, rows, -1)
-        for rows in batches:
+        for batch_rows in batches:
+            rows = [row for row in batch_rows if row in judged]
+            if not rows:
+                continue
             features = store.take(rows, scorer.device)
             copies = torch.tensor([counts[keys[row]] for row in rows], device=scorer.device)
             changes = torch.zeros_like(features.summary)
             places, relit = kept.relit(rows, scorer.device)
             if relit is not None:
                 changes[places] = relit.summary - features.summary[places]
-            scores.add(*scorer.distances_without(features, copies, changes).numpy())
+            distances = scorer.distances_without(features, copies, changes).numpy()
+            scores.add(*distances, [kept.names[row] for row in rows])
         for rows in batches:
             _learn(scorer, kept, rows, 1)
 

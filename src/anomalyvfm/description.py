@@ -33,7 +33,10 @@ def describe_model(detector: Detector) -> dict[str, Any]:
             "category": detector.category_,
             "images": detector.learned_.total(),
             "skipped": len(detector.skipped_),
+            "different": len(detector.learned_),
             "shown": len(detector.gallery_),
+            "brightest": detector.brightest_,
+            "oddest": [{"image": name, "score": round(score, 4)} for name, score in detector.oddest_],
             "seconds": detector.fit_seconds_,
         },
     }

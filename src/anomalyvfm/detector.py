@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,6 +64,14 @@ from anomalyvfm.verdict import Verdict
 # Enough headers to know the usual shape of the images; reading all would take a second pass over them.
 _SIZES_LOOKED_AT = 256
 
+# Of the images that calibrated, for a look at whether all were good.
+_ODDEST_KEPT = 10
+
+# Of a normal distribution the standard deviation is so many median absolute deviations.
+_MAD_OF_NORMAL = 1.4826
+# Standard deviations: good images' scores have longer tails than the normal distribution.
+_OUTLYING = 5.0
+
 _CALIBRATION_ARRAYS = ("opinions", "peaks", "cells")
 
 
@@ -72,7 +81,9 @@ class Detector:
     Settings come with the constructor and are not changed by ``fit``; what is learned ends in an
     underscore: ``category_``, ``canvas_``, ``scorer_``, ``adaptation_`` (what was trained, if anything was),
     ``calibration_``, ``gallery_`` (images to show beside odd ones), ``learned_`` (how often each canvas was
-    learned), ``skipped_`` (messages about images that could not be read) and ``fit_seconds_``.
+    learned), ``skipped_`` (messages about images that could not be read), ``oddest_`` (names and scores of
+    the oddest images that calibrated, each scored by a model without it), ``brightest_`` (the largest pixel
+    value of all images learned, of 255) and ``fit_seconds_``.
 
     Parameters
     ----------
@@ -88,6 +99,8 @@ class Detector:
     scorer_: Scorer
     adaptation_: Adaptation | None
     calibration_: Calibration
+    oddest_: list[tuple[str, float]]
+    brightest_: int
     gallery_: Gallery
     learned_: Counter[int]
     skipped_: list[str]
@@ -141,7 +154,7 @@ class Detector:
                 f"{len(images)} good image{'s' * (len(images) != 1)} to learn from; at least 2 are needed,"
                 " 100 or more for a false-alarm promise of 1 %"
             )
-        self.skipped_ = []
+        self.skipped_, self.brightest_ = [], 0
         if self._in_encoder is not None:  # an earlier fit has changed the network
             self._backbone = self._in_encoder = None
         self.adaptation_ = None
@@ -178,7 +191,7 @@ class Detector:
         share = self.settings.gaussian.relit_share
         for batch in self._batches(images, track, "learning", share):
             self._learn_batch(batch, 1, names)
-            kept.add(batch)
+            kept.add(batch, names)
         self._require_learned(images)
         scores = GoodScores()
         self._score(validation, scores, track)
@@ -194,15 +207,25 @@ class Detector:
         return self
 
     def _score(self, images: Sequence[ImageSource], scores: GoodScores, track: Tracker) -> None:
+        names = source_names(images)
+        seen: set[int] = set()
         for batch in self._batches(images, track, "calibrating"):
             self._note_broken(batch)
-            if batch.features is not None:
-                scores.add(*self.scorer_.distances(batch.features).numpy())
+            rows = []
+            for row, image in enumerate(batch.images):
+                if image.key not in seen:  # a copy backs no promise
+                    seen.add(image.key)
+                    rows.append(row)
+            if batch.features is not None and rows:
+                judged = self.scorer_.distances(batch.features.rows(rows)).numpy()
+                scores.add(*judged, [names[batch.positions[row]] for row in rows])
 
     def _set_calibration(self, scores: GoodScores, images: int) -> None:
         if not len(scores):
             raise InputError(f"too few of the {images} images could be read to calibrate with")
         self.calibration_ = self._calibration(scores.opinions, scores.peaks, scores.cells)
+        found = zip(scores.names, self.calibration_.score(scores.opinions).tolist(), strict=True)
+        self.oddest_ = sorted(found, key=lambda one: -one[1])[:_ODDEST_KEPT]
 
     def update(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Learn more good images; the model is then the one fitted on all of them.
@@ -248,6 +271,17 @@ class Detector:
         self.calibration_ = self.calibration_.merge(other.calibration_)
         self.learned_ = self.learned_ + other.learned_
         return self
+
+    def outlying(self) -> list[tuple[str, float]]:
+        """Names and scores of those of ``oddest_`` that are no tail of the others, the oddest first.
+
+        By the modified z-score, of medians, which outliers do not move: Iglewicz & Hoaglin (1993), "How to
+        Detect and Handle Outliers".
+        """
+        scores = self.calibration_.scores
+        middle = float(np.median(scores))
+        spread = max(_MAD_OF_NORMAL * float(np.median(np.abs(scores - middle))), 0.1)
+        return [(name, score) for name, score in self.oddest_ if score > middle + _OUTLYING * spread]
 
     # ── judging ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -342,7 +376,9 @@ class Detector:
         self.calibration_ = self._calibration(
             **{name: tensors[f"calibration.{name}"].numpy() for name in _CALIBRATION_ARRAYS}
         )
-        self.skipped_ = []
+        self.skipped_, self.brightest_ = [], description["fitted_on"].get("brightest", 255)
+        oddest = description["fitted_on"].get("oddest", [])
+        self.oddest_ = [(one["image"], one["score"]) for one in oddest]
         self.fit_seconds_ = description["fitted_on"]["seconds"]
         self.category_ = description["fitted_on"]["category"]
         return self
@@ -429,6 +465,7 @@ class Detector:
             store.append(with_token(batch.features))
             readable += [source for place, source in enumerate(batch.sources) if place not in batch.broken]
             self.learned_.update(image.key for image in batch.images)
+            self._note_brightness(batch)
         self._require_learned(images)
         good = GoodImages(self.canvas_, settings.image, readable)
         adapter, self.adaptation_ = adapt(
@@ -490,6 +527,7 @@ class Detector:
             self.scorer_.learn_relit(batch.features.rows(batch.relit_rows), batch.relit, sign)
         if sign > 0:
             self.gallery_ = self.gallery_.learn(batch, names)
+            self._note_brightness(batch)
         for image in batch.images:
             self.learned_[image.key] += sign
 
@@ -500,6 +538,9 @@ class Detector:
         return track(
             extractor.extract(images, relit_share), math.ceil(len(images) / extractor.batch), description
         )
+
+    def _note_brightness(self, batch: Extracted) -> None:
+        self.brightest_ = max(self.brightest_, *(int(image.pixels.max()) for image in batch.images))
 
     def _note_broken(self, batch: Extracted) -> None:
         self.skipped_ += [str(error) for error in batch.broken.values()]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
-from anomalyvfm.data.datasets.listing import list_images
+from anomalyvfm.data.datasets.listing import given_images
 from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.drift import DriftTest
@@ -82,7 +82,7 @@ def find_images(places: Sequence[Path]) -> list[Path]:
     """
     found = []
     for place in places:
-        found += list_images(place) if place.is_dir() else [place]
+        found += given_images(place) if place.is_dir() else [place]
     if not found:
         named = ", ".join(map(str, places))
         raise InputError(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from anomalyvfm.detector import Detector
 from tests.adapted import good, save_images
 from tests.checkpoints import save_tiny_dinov2
 from tests.cli.commands import as_json, refused, run
@@ -96,3 +100,71 @@ def test_without_a_backbone_one_is_chosen_and_named(drawn: Path, tmp_path: Path)
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith("backbone efficientnet-lite0: the best that this machine runs at speed")
     assert as_json("info", tmp_path / "m")["settings"]["backbone"] == "efficientnet-lite0"
+
+
+QUICK = ("--image-size", 96, "--device", "cpu", "--backbone", "efficientnet-lite0")
+
+
+def test_copies_of_an_image_back_no_promise(drawn: Path, tmp_path: Path) -> None:
+    good = sorted((drawn / "sheet_metal" / "train" / "good").iterdir())
+    for folder, originals in (("one", 1), ("five", 5)):
+        (tmp_path / folder).mkdir()
+        for number in range(100):
+            shutil.copy(good[number % originals], tmp_path / folder / f"{number}.png")
+        result = run("fit", tmp_path / folder, "--out", tmp_path / f"m-{folder}", *QUICK)
+        assert f"{100 - originals} of 100 images are copies of others" in result.stderr
+        info = as_json("info", tmp_path / f"m-{folder}")
+        assert (info["fitted_on"]["images"], info["fitted_on"]["different"]) == (100, originals)
+        assert info["calibration"]["images"] == originals
+        assert not info["calibration"]["promised"]
+        assert info["calibration"]["threshold"] > 1
+    validated = Detector("v2", {"backbone": "efficientnet-lite0", "image.size": 96}, device="cpu").fit(
+        good, [good[0]] * 120
+    )
+    assert not validated.calibration_.promised
+
+
+def test_defects_among_the_good_images_are_named(drawn: Path, tmp_path: Path) -> None:
+    mixed = Path(shutil.copytree(drawn / "sheet_metal" / "train" / "good", tmp_path / "mixed"))
+    image = np.asarray(Image.open(mixed / "000_regular.png")).copy()
+    image[30:60, 20:70] = (180, 20, 20)
+    Image.fromarray(image).save(mixed / "spoiled.png")
+    result = run("fit", mixed, "--out", tmp_path / "m", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "warning: look at spoiled.png (" in result.stderr
+    assert "\noddest     spoiled.png " in result.stdout
+    oddest = as_json("info", tmp_path / "m")["fitted_on"]["oddest"]
+    assert len(oddest) == 10
+    assert oddest[0]["image"] == "spoiled.png"
+    loaded = Detector.load(tmp_path / "m", device="cpu")
+    assert [name for name, _ in loaded.outlying()] == ["spoiled.png"]
+    clean = run("fit", drawn / "sheet_metal" / "train" / "good", "--out", tmp_path / "clean", *QUICK)
+    assert "look at" not in clean.stderr
+
+
+def test_images_that_use_little_of_the_range_are_told_which_setting_it_takes(
+    drawn: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "dark").mkdir()
+    for number, path in enumerate(sorted((drawn / "sheet_metal" / "train" / "good").iterdir())):
+        twelve_bit = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(twelve_bit).save(tmp_path / "dark" / f"{number}.png")
+    said = run("fit", tmp_path / "dark", "--out", tmp_path / "m", *QUICK).stderr
+    assert "of 255; where the camera gives 10 or 12 bits, add --set image.white_level=1023 or 4095" in said
+    white = ("--set", "image.white_level=4095")
+    said = run("fit", tmp_path / "dark", "--out", tmp_path / "m2", *QUICK, *white).stderr
+    assert "white_level" not in said
+
+
+def test_files_left_out_are_counted_and_named(drawn: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(drawn / "sheet_metal" / "train" / "good", tmp_path / "data"))
+    for number in range(6):
+        (data / f"{number}.gif").write_bytes(b"")
+    (data / "gone.png").symlink_to("nowhere")
+    for command in (("fit", data), ("predict", tmp_path / "m", data)):
+        options = QUICK if command[0] == "fit" else ()
+        out = tmp_path / ("m" if command[0] == "fit" else "p")
+        said = run(*command, "--out", out, *options).stderr
+        assert (
+            "left out 7 of 27 files that are no images: 0.gif, 1.gif, 2.gif, 3.gif, 4.gif and 2 more" in said
+        )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
 
 
+# Of 255: a tenth of the range.
+_DARK = 26
+
+
 @click.command()
 @click.argument("data", type=PATH)
 @out()
@@ -73,11 +77,25 @@ def _warn(detector: Detector) -> None:
         click.echo(f"skipped: {message}", err=True)
     if skipped := len(detector.skipped_):
         click.echo(f"skipped {skipped} image{'s' * (skipped != 1)} that could not be read", err=True)
+    learned = detector.learned_
+    if copies := learned.total() - len(learned):
+        text = f"{copies} of {learned.total()} images are copies of others; they back no false-alarm promise"
+        click.echo(f"warning: {text}", err=True)
+    if detector.brightest_ < _DARK:
+        text = f"the brightest value of all images is {detector.brightest_} of 255; where the camera gives 10"
+        click.echo(f"warning: {text} or 12 bits, add --set image.white_level=1023 or 4095", err=True)
+    if outlying := detector.outlying():
+        shown = ", ".join(f"{name} ({score:.1f})" for name, score in outlying)
+        click.echo(
+            f"warning: look at {shown}: unlike the other images. A defect among the good images hides others"
+            " like it; leave it out and fit again",
+            err=True,
+        )
     calibration = detector.calibration_
     if not calibration.promised:
         click.echo(
-            f"warning: only {calibration.count} good images to calibrate with; a false-alarm promise of"
-            f" {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is"
+            f"warning: only {calibration.count} different good images to calibrate with; a false-alarm promise"
+            f" of {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is"
             " extrapolated from their spread",
             err=True,
         )

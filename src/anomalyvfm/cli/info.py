@@ -9,6 +9,8 @@ import click
 
 from anomalyvfm.cli.options import PATH, common, report
 
+_ODDEST_SHOWN = 5
+
 
 @click.command()
 @click.argument("model", type=PATH)
@@ -38,6 +40,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         ("model", str(folder)),
         ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
         ("skipped", f"{fitted['skipped']} unreadable"),
+        *_oddest(fitted.get("oddest", [])),
         ("gallery", f"{fitted['shown']} of the good images are kept small, to show beside odd places"),
         (
             "backbone",
@@ -73,6 +76,12 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         )
         rows += [("setting", f"{key}={value}") for key, value in flat(description["settings"])]
     click.echo("\n".join(f"{name:<10} {value}" for name, value in rows))
+
+
+def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The images that fit the others least, in a model without them."""
+    listed = ", ".join(f"{one['image']} {one['score']:.1f}" for one in images[:_ODDEST_SHOWN])
+    return [("oddest", f"{listed} (scores of good images, each by a model without it)")] if images else []
 
 
 def _print_exported(folder: Path, manifest: dict[str, Any]) -> None:

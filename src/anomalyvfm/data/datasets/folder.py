@@ -6,6 +6,7 @@ from pathlib import Path
 
 from anomalyvfm.data.datasets.listing import (
     TRUTH,
+    given_images,
     list_folders,
     list_images,
     mask_of,
@@ -52,7 +53,7 @@ def _defects(kind: Path) -> tuple[Sample, ...]:
 
 def _images(folder: Path) -> list[Path]:
     """The images of a folder without those that are another's mask."""
-    images = list_images(folder)
+    images = given_images(folder)
     stems = {path.stem.lower() for path in images}
     return [
         path for path in images if path.stem.lower().removesuffix("_mask") not in stems - {path.stem.lower()}

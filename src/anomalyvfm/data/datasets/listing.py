@@ -7,21 +7,43 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from anomalyvfm.data.datasets.sample import DEFECT, GOOD, Sample
 from anomalyvfm.data.reading import SUFFIXES
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import ImageWarning, InputError
 
 TRUTH = "ground_truth"
+
+_NAMED = 5  # of the files left out; the others are counted
 
 _CONDITION = re.compile(r"\d+_(regular|overexposed|underexposed|shift_[123]|mixed)", re.ASCII)
 
 
 def list_images(folder: Path) -> list[Path]:
     """The image files in a folder, in natural order; none if there is no such folder."""
-    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in _visible(folder) if _is_image(path)]
+
+
+def given_images(folder: Path) -> list[Path]:
+    """`list_images` of a folder that is to be learned or judged; what else is in it is named in a warning."""
+    images = list_images(folder)
+    left_out = [
+        f"{path.name} (a broken link)" if path.is_symlink() and not path.exists() else path.name
+        for path in _visible(folder)
+        if not path.is_dir() and not _is_image(path)
+    ]
+    if images and left_out:
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        text = f"{folder}: left out {len(left_out)} of {len(images) + len(left_out)} files that are no images"
+        warnings.warn(f"{text}: {', '.join(left_out[:_NAMED])}{more}", ImageWarning, stacklevel=2)
+    return images
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -30,13 +52,13 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def good_samples(folder: Path) -> tuple[Sample, ...]:
-    return tuple(Sample(path, GOOD, condition=condition(path)) for path in list_images(folder))
+    return tuple(Sample(path, GOOD, condition=condition(path)) for path in given_images(folder))
 
 
 def defect_samples(folder: Path, truths: Sequence[Path]) -> tuple[Sample, ...]:
     """The images of a folder named after its kind of defect; masks are looked for in `truths` in turn."""
     masks = [masks_by_name(truth) for truth in truths]
-    images = list_images(folder)
+    images = given_images(folder)
     return tuple(
         Sample(path, DEFECT, mask_of(path, masks), condition=condition(path), kind=folder.name)
         for path in images

@@ -8,9 +8,9 @@ from anomalyvfm.data.datasets.listing import (
     TRUTH,
     condition,
     defect_samples,
+    given_images,
     good_samples,
     list_folders,
-    list_images,
 )
 from anomalyvfm.data.datasets.sample import Category, Sample
 
@@ -58,5 +58,5 @@ def _labelled(folder: Path, truth: Path) -> tuple[Sample, ...]:
 
 def _unlabelled(folder: Path) -> tuple[Sample, ...]:
     return tuple(
-        Sample(path, None, condition=condition(path), kind="unknown") for path in list_images(folder)
+        Sample(path, None, condition=condition(path), kind="unknown") for path in given_images(folder)
     )

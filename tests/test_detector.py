@@ -291,3 +291,12 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_nothing_learned_is_one_line() -> None:
     with pytest.raises(InputError, match="has learned nothing yet"):
         Detector("v2", SMALL).predict(good(1))
+
+
+@pytest.mark.parametrize("other", range(4))
+def test_an_image_learned_many_times_beside_another_can_be_cross_fitted(other: int) -> None:
+    """Some of these are learned under another light as well, and are taken back to the last bit."""
+    first, *others = good(5)
+    detector = fitted([first] * 40 + [others[other]], [])
+    assert detector.calibration_.count == 2
+    assert np.isfinite(detector.calibration_.scores).all()

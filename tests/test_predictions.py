@@ -2,24 +2,29 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from anomalyvfm.data.reading import read_image
 from anomalyvfm.detector import Detector
 from anomalyvfm.drift import DriftTest
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import ImageWarning, InputError
 from anomalyvfm.prediction_tables import run_lengths
-from anomalyvfm.predictions import Maps, save_picture, write_predictions
+from anomalyvfm.predictions import Maps, find_images, save_picture, write_predictions
 from anomalyvfm.verdict import Verdict
 from tests.cli.commands import as_json, refused
+from tests.conftest import SMALL
 
 T = TypeVar("T")
 
@@ -240,3 +245,66 @@ def test_another_false_alarm_rate_moves_the_thresholds(
     assert "--false-alarm-rate" in refused(
         "predict", model, *images, "--out", tmp_path / "x", "--false-alarm-rate", 1.5
     )
+
+
+def test_images_are_found_where_a_user_means(fitted_folder: Path, drawn: Path, tmp_path: Path) -> None:
+    good = sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())[:4]
+    tree = tmp_path / "tree"
+    for number, place in enumerate(("a/1", "a/1", "b", "b/ground_truth")):
+        (tree / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(good[number], tree / place / f"{number}.png")
+    listed = tmp_path / "some.txt"
+    listed.write_text(f"# parts of today\ntree/b/2.png\n\n{tree / 'a' / '1' / '0.png'}\n")
+
+    def found(*places: Path, **options: bool) -> list[str]:
+        return [path.stem for path in find_images(places, **options)]
+
+    assert found(tree) == ["0", "1", "2"]
+    assert found(tree / "b") == ["2"]
+    assert found(listed) == ["2", "0"]
+    assert found(tree / "**" / "*.png") == ["0", "1", "2", "3"]
+    assert found(tree / "b" / "*.png", tree / "none*.png") == ["2", "none*"]
+    shutil.copy(good[0], tree / "9.png")
+    with pytest.warns(ImageWarning, match=r"3 images in its sub-folders are left out; --recursive"):
+        assert found(tree) == ["9"]
+    assert found(tree, recursive=True) == ["9", "0", "1", "2"]
+    said = as_json("predict", fitted_folder, tree, listed, "--out", tmp_path / "p", "--recursive")
+    assert (said["images"], said["errors"]) == (6, 0)
+    line = refused("predict", tree, fitted_folder, "--out", tmp_path / "q")
+    assert f"{tree}: no model, but {fitted_folder} is one; name the model first" in line
+    assert "name the model first" in refused("evaluate", drawn, fitted_folder, "--out", tmp_path / "q")
+
+
+def test_images_are_taken_however_a_program_holds_them(fitted_folder: Path, drawn: Path) -> None:
+    path = next((drawn / "sheet_metal" / "test_public" / "good").iterdir())
+    detector = Detector.load(fitted_folder, device="cpu")
+    (expected,) = detector.predict([path])
+    pixels = read_image(path)
+    floats = pixels.astype(np.float32)
+    with Image.open(path) as opened, path.open("rb") as stream:
+        ways: list[Any] = [
+            str(path),
+            path,
+            path.read_bytes(),
+            bytearray(path.read_bytes()),
+            BytesIO(path.read_bytes()),
+            stream,
+            opened,
+            pixels,
+            floats / 255,
+            floats,
+            floats.astype(np.float64),
+            torch.from_numpy(pixels),
+            torch.from_numpy(pixels).permute(2, 0, 1),
+            torch.from_numpy(floats / 255).permute(2, 0, 1),
+        ]
+        for way in ways:
+            for given_as in (way, [way], (way,), iter([way])):
+                (verdict,) = detector.predict(given_as)
+                assert verdict.score == pytest.approx(expected.score, abs=1e-6), type(way)
+        fitted = Detector("v2", SMALL, device="cpu").fit([*ways, pixels[::-1]])
+        assert len(fitted.learned_) == 2
+    assert len(detector.predict(path.parent)) == len(list(path.parent.iterdir()))
+    assert len(detector.predict(np.stack([pixels, pixels]))) == 2
+    with pytest.raises(InputError, match="dict: no image; give a file"):
+        detector.predict([{}])

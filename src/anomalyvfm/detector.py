@@ -41,6 +41,7 @@ from anomalyvfm.extraction import (
     ImageSource,
     describe,
     readable_sizes,
+    several,
     source_names,
 )
 from anomalyvfm.feature_store import FeatureStore
@@ -148,7 +149,7 @@ class Detector:
             validation = validation or [sample.path for sample in images.validation]
             images = [sample.path for sample in images.train]
         started = time.perf_counter()
-        images, validation = list(images), list(validation)
+        images, validation = list(several(images)), list(several(validation))
         if len(images) < 1 or len(images) + len(validation) < 2:
             raise InputError(
                 f"{len(images)} good image{'s' * (len(images) != 1)} to learn from; at least 2 are needed,"
@@ -199,8 +200,9 @@ class Detector:
             cross_fit(self.scorer_, kept, self.settings.batch, self.seed, scores, track)
         self._set_calibration(scores, len(images) + len(validation))
 
-    def calibrate(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+    def calibrate(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Set scores, p-values and thresholds from good images the model has not learned."""
+        images = several(images)
         scores = GoodScores()
         self._score(images, scores, track)
         self._set_calibration(scores, len(images))
@@ -227,20 +229,21 @@ class Detector:
         found = zip(scores.names, self.calibration_.score(scores.opinions).tolist(), strict=True)
         self.oddest_ = sorted(found, key=lambda one: -one[1])[:_ODDEST_KEPT]
 
-    def update(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+    def update(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Learn more good images; the model is then the one fitted on all of them.
 
         The calibration stays as it is: good images score lower, on average, the more of them are learned,
         so it errs on the side of fewer alarms. :meth:`calibrate` renews it.
         """
-        self._learn(images, 1, track, "learning")
+        self._learn(several(images), 1, track, "learning")
         return self
 
-    def forget(self, images: Sequence[ImageSource], track: Tracker = untracked) -> Detector:
+    def forget(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Take back images that should not have been learned; the model is then as if they never were.
 
         Raises InputError, and changes nothing, where an image was not learned or none would remain.
         """
+        images = several(images)
         leaving: Counter[int] = Counter()
         for source, key in self.require_extractor().keys(images):
             leaving[key] += 1
@@ -285,10 +288,12 @@ class Detector:
 
     # ── judging ─────────────────────────────────────────────────────────────────────────────────────
 
-    def predict(self, images: Sequence[ImageSource]) -> list[Verdict]:
-        """A verdict for every image. Raises ImageError at the first that cannot be read."""
+    def predict(self, images: ImageSource | Sequence[ImageSource]) -> list[Verdict]:
+        """A verdict for every image: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
+
+        Raises ImageError at the first that cannot be read."""
         verdicts = []
-        for _, verdict in self.judge(images):
+        for _, verdict in self.judge(several(images)):
             if isinstance(verdict, ImageError):
                 raise verdict
             verdicts.append(verdict)

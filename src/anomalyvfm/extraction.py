@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from anomalyvfm.backbones.features import Backbone, PatchFeatures
 from anomalyvfm.data import Canvas, ImageError, ImageSource, Tiling, read_many, read_source
-from anomalyvfm.data.sources import describe, readable_sizes, source_names
+from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
 from anomalyvfm.lighting import is_relit, relight
 from anomalyvfm.presets import ImageSettings
 
@@ -28,6 +28,7 @@ __all__ = [
     "describe",
     "features_of",
     "readable_sizes",
+    "several",
     "source_names",
     "stack_scales",
     "standard_exposure",

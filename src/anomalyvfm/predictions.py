@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
-from anomalyvfm.data.datasets.listing import given_images
+from anomalyvfm.data.datasets.listing import TRUTH, given_images, list_folders, natural_key
 from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.drift import DriftTest
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import ImageWarning, InputError
 from anomalyvfm.exhibits import draw_with_reasons
 from anomalyvfm.files import MARKER, empty, mark, marked_run, unwritable
 from anomalyvfm.tracking import Tracker, untracked
@@ -75,20 +77,58 @@ class Tally:
             drift.add(line["score"])
 
 
-def find_images(places: Sequence[Path]) -> list[Path]:
+def find_images(places: Sequence[Path], recursive: bool = False) -> list[Path]:
     """Files as named and the images in folders, in the order given. Raises InputError where there are none.
 
-    A file that is missing or no image stays in the list: it gets its line among the predictions.
+    Of a folder that holds images, those below it are left out unless ``recursive``, and counted in a warning;
+    one that holds only folders is searched. A name with ``*``, ``?`` or ``[`` that is no file stands for all
+    it matches, and a text file for the images it lists, a path a line. A file that is missing or no image
+    stays in the list: it gets its line among the predictions.
     """
-    found = []
+    found: list[Path] = []
     for place in places:
-        found += given_images(place) if place.is_dir() else [place]
+        if place.is_dir():
+            found += _in_folder(place, recursive)
+        elif place.suffix.lower() == ".txt" and place.is_file():
+            found += _listed(place)
+        elif set("*?[").intersection(str(place)) and not place.exists():
+            matched = glob.glob(str(place), recursive=True)  # noqa: PTH207  # Path's takes no absolute pattern
+            paths = [Path(name) for name in sorted(matched, key=natural_key)]
+            found += find_images(paths, recursive) if paths else [place]
+        else:
+            found.append(place)
     if not found:
         named = ", ".join(map(str, places))
         raise InputError(
-            f"{named}: no images there ({' '.join(sorted(SUFFIXES))}); sub-folders are not searched"
+            f"{named}: no images there ({' '.join(sorted(SUFFIXES))}); name a folder or files of images"
         )
     return found
+
+
+def _in_folder(folder: Path, recursive: bool) -> list[Path]:
+    images = given_images(folder)
+    below = [
+        path
+        for child in list_folders(folder)
+        if child.name != TRUTH and not child.is_symlink()
+        for path in _in_folder(child, recursive=True)
+    ]
+    if recursive or not images:
+        return images + below
+    if below:
+        text = f"{folder}: {len(below)} images in its sub-folders are left out; --recursive takes them too"
+        warnings.warn(text, ImageWarning, stacklevel=2)
+    return images
+
+
+def _listed(place: Path) -> list[Path]:
+    """The paths in a text file, where they are not absolute below its folder or where we are."""
+    try:
+        lines = place.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{place}: no list of images, a path a line ({error})") from None
+    paths = [Path(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+    return [path if path.exists() else place.parent / path for path in paths]
 
 
 def write_predictions(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, out, report, reserve, weights_moved
+from anomalyvfm.cli.options import PATH, check_order, common, out, report, reserve, weights_moved
 
 _SHOWN_METRICS = (
     "image_auroc",
@@ -46,6 +46,7 @@ def evaluate(
     from anomalyvfm.files import check_apart
     from anomalyvfm.model_file import read_description
 
+    check_order(model, [data])
     reserve(out, overwrite)
     check_apart(out, model, data)
     learned = read_description(model)["fitted_on"]["category"]

@@ -94,8 +94,8 @@ def _warn(detector: Detector) -> None:
     calibration = detector.calibration_
     if not calibration.promised:
         click.echo(
-            f"warning: only {calibration.count} different good images to calibrate with; a false-alarm promise"
-            f" of {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is"
-            " extrapolated from their spread",
+            f"warning: only {calibration.count} different good images to calibrate with; a false-alarm"
+            f" promise of {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the"
+            " threshold is extrapolated from their spread",
             err=True,
         )

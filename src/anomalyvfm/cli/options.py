@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +57,21 @@ def reserve(out: Path, overwrite: bool) -> None:
     from anomalyvfm.files import reserved
 
     click.get_current_context().with_resource(reserved(out, overwrite))
+
+
+def check_order(model: Path, others: Sequence[Path]) -> None:
+    """Raise InputError where a model comes after what is to be judged by it."""
+    if _is_model(model) or not model.exists():
+        return
+    for path in others:
+        if _is_model(path):
+            raise InputError(
+                f"{model}: no model, but {path} is one; name the model first, then what it judges"
+            )
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "model.json").is_file() or (folder / "export.json").is_file()
 
 
 def image_size(default: str) -> Callable[[_Command], _Command]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, out, report, reserve, weights_moved
+from anomalyvfm.cli.options import PATH, check_order, common, out, report, reserve, weights_moved
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Share of good images to be rejected at most.  [default: the model's]",
 )
+@click.option("--recursive", is_flag=True, help="Also the images in sub-folders of folders with images.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
 @common
 def predict(
@@ -64,12 +65,15 @@ def predict(
     as_csv: bool,
     as_coco: bool,
     false_alarm_rate: float | None,
+    recursive: bool,
     resume: bool,
     as_json: bool,
     device: str,
     seed: int,
 ) -> None:
-    """Judge IMAGES (files and folders) with MODEL; write predictions.jsonl and maps/ to --out.
+    """Judge IMAGES with MODEL; write predictions.jsonl and maps/ to --out.
+
+    IMAGES are files, folders, patterns such as "parts/*.png", or a .txt file that lists them.
 
     MODEL is a fitted model's folder or an exported one; the latter starts in a second and needs no torch.
     """
@@ -78,11 +82,12 @@ def predict(
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
+    check_order(model, images)
     if resume:
         click.get_current_context().with_resource(locked(out))
     else:
         reserve(out, overwrite)
-    paths = find_images(images)
+    paths = find_images(images, recursive)
     from anomalyvfm.prediction_tables import write_coco, write_csv
     from anomalyvfm.progress import bar
 

@@ -91,12 +91,17 @@ def read_image(
             raise ImageError(
                 f"{_name(source)}: 16-bit colour has no white level; save it as 16-bit grey or 8-bit colour"
             )
-        upright = _upright(image)
-        if upright.mode == "F":
-            return as_rgb(np.asarray(upright))
-        if upright.mode.startswith("I"):
-            return as_rgb(_as_16_bit(np.asarray(upright)), white_level=white_level)
-        return np.array(upright.convert("RGB"))
+        return as_rgb_of(image, white_level=white_level)
+
+
+def as_rgb_of(image: Image.Image, *, white_level: int = WHITE_16_BIT) -> NDArray[np.uint8]:
+    """An opened image as (H, W, 3) uint8 RGB, upright. Raises InputError for values that are no pixels'."""
+    upright = _upright(image)
+    if upright.mode == "F":
+        return as_rgb(np.asarray(upright))
+    if upright.mode.startswith("I"):
+        return as_rgb(_as_16_bit(np.asarray(upright)), white_level=white_level)
+    return np.array(upright.convert("RGB"))
 
 
 def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
@@ -244,13 +249,13 @@ def _heic(source: Source) -> Callable[[BinaryIO], ImageFile]:
     return driver
 
 
-def _upright(image: ImageFile) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # a damaged EXIF block raises nearly anything, and does not spoil the pixels

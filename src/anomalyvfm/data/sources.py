@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from anomalyvfm.data.pixels import MIN_SIDE, ImageError, as_rgb
 from anomalyvfm.errors import InputError
 
-ImageSource: TypeAlias = str | Path | bytes | NDArray[Any]
-"""An image file, a file's bytes, or an array (H, W), (H, W, 1|3|4)."""
+ImageSource: TypeAlias = str | Path | bytes | NDArray[Any] | Any
+"""An image file, a file's bytes or an open one, an array (H, W), (H, W, 1|3|4), a torch tensor, also with the
+channels first, or a PIL image."""
+
+_CHANNELS = (1, 3, 4)
 
 
 class ReadingSettings(Protocol):
@@ -33,7 +36,10 @@ class ReadingSettings(Protocol):
 
 def read_source(source: ImageSource, settings: ReadingSettings) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB. Raises ImageError for what is no image."""
+    source = _plain(source)
     if isinstance(source, np.ndarray):
+        if source.dtype.kind == "f" and source.size and 1 < source.max() <= 255 and source.min() >= 0:
+            source = source / 255  # as most programs hold them that do not hold 0 to 1
         try:
             image = as_rgb(source, white_level=settings.white_level)
         except InputError as error:
@@ -49,11 +55,12 @@ def read_source(source: ImageSource, settings: ReadingSettings) -> NDArray[np.ui
 
 def readable_sizes(sources: Iterable[ImageSource], settings: ReadingSettings) -> Iterator[tuple[int, int]]:
     """(height, width) of every image that has a readable header."""
-    for source in sources:
-        if isinstance(source, np.ndarray):
-            yield source.shape[0], source.shape[1]
-            continue
+    for given in sources:
         with suppress(ImageError):
+            source = _plain(given)
+            if isinstance(source, np.ndarray):
+                yield source.shape[0], source.shape[1]
+                continue
             yield _decoders().read_size(source, max_pixels=settings.max_pixels)
 
 
@@ -73,8 +80,59 @@ def source_names(sources: Sequence[ImageSource]) -> list[str]:
             # A name that is not valid in the system's encoding could not be written down.
             names.append(name.encode(errors="surrogateescape").decode(errors="replace"))
         else:
-            names.append(f"{'file' if isinstance(source, bytes) else 'array'} {i}")
+            kind = "file" if isinstance(source, bytes) or hasattr(source, "read") else "array"
+            names.append(f"{kind} {i}")
     return names
+
+
+def several(images: Any) -> Sequence[ImageSource]:
+    """What was given for images as a sequence: one alone, a folder's, those of an array (N, H, W, C), many.
+
+    Raises InputError for a folder without images.
+    """
+    if isinstance(images, str | Path):
+        if not Path(images).is_dir():
+            return [images]
+        from anomalyvfm.data.datasets.listing import given_images
+
+        if not (found := given_images(Path(images))):
+            raise InputError(f"{images}: no images there; sub-folders are not searched")
+        return found
+    if isinstance(images, bytes | bytearray | memoryview) or hasattr(images, "read"):
+        return [images]
+    if (shape := getattr(images, "shape", None)) is not None:
+        return list(images) if len(shape) == 4 else [images]
+    if _is_pil(images):
+        return [images]
+    return images if isinstance(images, Sequence) else list(images)
+
+
+def _plain(source: ImageSource) -> str | Path | bytes | NDArray[Any]:
+    """A source as a path, a file's bytes or an array. Raises ImageError for what is none."""
+    if isinstance(source, str | Path | bytes | np.ndarray):
+        return source
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source)
+    if hasattr(source, "read"):
+        if source.seekable():
+            source.seek(0)
+        return bytes(source.read())
+    if _is_pil(source):
+        try:
+            return np.asarray(_decoders().as_rgb_of(source), np.uint8)
+        except InputError as error:
+            raise ImageError(str(error)) from None
+    if hasattr(source, "detach"):
+        array = source.detach().cpu().numpy()
+        first = array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[2] not in _CHANNELS
+        return np.asarray(array.transpose(1, 2, 0) if first else array)
+    raise ImageError(
+        f"{type(source).__name__}: no image; give a file, bytes, a numpy array, a torch tensor or a PIL image"
+    )
+
+
+def _is_pil(source: Any) -> bool:
+    return hasattr(source, "getbands") and hasattr(source, "transpose")
 
 
 def _decoders() -> ModuleType:

@@ -18,7 +18,7 @@ from anomalyvfm.calibration import region_level, score_threshold
 from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError
 from anomalyvfm.data.sizing import Canvas
-from anomalyvfm.data.sources import ImageSource, read_source
+from anomalyvfm.data.sources import ImageSource, read_source, several
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
@@ -101,10 +101,12 @@ class Runtime:
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
         self._places = find_spec("PIL") is not None
 
-    def predict(self, images: Sequence[ImageSource]) -> list[Verdict]:
-        """A verdict for every image. Raises ImageError at the first that cannot be read."""
+    def predict(self, images: ImageSource | Sequence[ImageSource]) -> list[Verdict]:
+        """A verdict for every image: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
+
+        Raises ImageError at the first that cannot be read."""
         verdicts = []
-        for _, verdict in self.judge(images):
+        for _, verdict in self.judge(several(images)):
             if isinstance(verdict, ImageError):
                 raise verdict
             verdicts.append(verdict)

@@ -95,8 +95,8 @@ class PositionalScorer(Scorer):
         ``changes`` (B, D) are those of the summaries in another light, 0 where an image was not relit.
         """
         cells = self._patches.distances(features)
-        changes = changes * self._relit_weight**0.5
-        summary = self._summary.image_scores_without(features.summary, copies, changes)
+        weight = self._relit_weight
+        summary = self._summary.image_scores_without(features.summary, copies, changes, weight)
         return Distances(cells, torch.stack((self._patches.image_scores(cells), summary), 1))
 
     def derive(self) -> None:

@@ -41,10 +41,10 @@ class SummaryScorer:
         """Squared Mahalanobis distances (B,) of (B, D) summaries, divided by D."""
         return self._gaussian.distance(summary[None])[0]
 
-    def image_scores_without(self, summary: Tensor, copies: Tensor, changes: Tensor) -> Tensor:
+    def image_scores_without(self, summary: Tensor, copies: Tensor, changes: Tensor, weight: float) -> Tensor:
         """As :meth:`image_scores`, of learned images as if they, each ``copies`` (B,) times, had not been.
 
-        ``changes`` (B, D) were learned with them, as scatter of weight 1.
+        ``changes`` (B, D) were learned with them, as scatter of that weight.
 
         A hundredth of what was learned is left out at a time, so that a hundred Gaussians do for any number
         of images. With fewer images than dimensions most of what keeps an image near the others is itself: no
@@ -58,7 +58,7 @@ class SummaryScorer:
             for row, change, count in zip(summary[part], changes[part], copies[part].tolist(), strict=True):
                 for _ in range(count):
                     others.add(row[None, None], -1)
-                    others.add_scatter(change[None, None], -1)
+                    others.add_scatter(change[None, None], -weight)
             scores.append(Gaussian(others, _PRIOR_IMAGES).distance(summary[None, part])[0])
         return torch.cat(scores)
 

@@ -91,3 +91,17 @@ def test_a_loop_of_symlinks_is_harmless(kinds: Path) -> None:
     (kinds / "scratch" / "loop").symlink_to(kinds)
     (kinds / "good" / "loop").symlink_to("loop")
     assert len(open_dataset(kinds).test) == 10
+
+
+@pytest.mark.parametrize(("good", "bad"), [("Good", "Bad"), ("OK", "NG"), ("ok", "defekt"), ("Normal", "x")])
+def test_good_folders_go_by_their_usual_names(good: str, bad: str, tmp_path: Path) -> None:
+    touch(tmp_path / "plain" / good, [f"{number}.png" for number in range(10)])
+    touch(tmp_path / "plain" / bad, ["b.png"])
+    category = open_dataset(tmp_path / "plain")
+    assert len(category.train) == 7
+    assert [sample.kind for sample in category.test if sample.label == 1] == [bad]
+    touch(tmp_path / "mvtec" / "train" / good, ["a.png"])
+    touch(tmp_path / "mvtec" / "test" / good, ["a.png"])
+    touch(tmp_path / "mvtec" / "test" / bad, ["a.png"])
+    category = open_dataset(tmp_path / "mvtec")
+    assert [sample.label for sample in category.test] == [0, 1]

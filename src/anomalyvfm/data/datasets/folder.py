@@ -7,6 +7,7 @@ from pathlib import Path
 from anomalyvfm.data.datasets.listing import (
     TRUTH,
     given_images,
+    good_folder,
     list_folders,
     list_images,
     mask_of,
@@ -21,16 +22,17 @@ _MASK_FOLDERS = (TRUTH, "masks")
 
 
 def is_category(folder: Path) -> bool:
-    return (folder / "good").is_dir() or bool(list_images(folder))
+    return good_folder(folder) is not None or bool(list_images(folder))
 
 
 def read_category(folder: Path, name: str, seed: int) -> Category:
     """Learn from all good images, or, where there are defects to test on, from 70 % of them."""
-    if not (folder / "good").is_dir():
+    good_ones = good_folder(folder)
+    if good_ones is None:
         return Category(name, "folder", train=_good(_images(folder)))
-    kinds = [kind for kind in list_folders(folder) if kind.name not in ("good", *_MASK_FOLDERS)]
+    kinds = [kind for kind in list_folders(folder) if kind != good_ones and kind.name not in _MASK_FOLDERS]
     defects = tuple(sample for kind in kinds for sample in _defects(kind))
-    good = _images(folder / "good")
+    good = _images(good_ones)
     if not defects:
         return Category(name, "folder", train=_good(good))
     train, held_out = split_by_name(good, TRAIN_SHARE, seed)

@@ -17,6 +17,8 @@ from anomalyvfm.errors import ImageWarning, InputError
 
 TRUTH = "ground_truth"
 
+_GOOD_NAMES = ("good", "ok", "normal")
+
 _NAMED = 5  # of the files left out; the others are counted
 
 _CONDITION = re.compile(r"\d+_(regular|overexposed|underexposed|shift_[123]|mixed)", re.ASCII)
@@ -51,8 +53,18 @@ def list_folders(folder: Path) -> list[Path]:
     return [path for path in _visible(folder) if path.is_dir()]
 
 
-def good_samples(folder: Path) -> tuple[Sample, ...]:
-    return tuple(Sample(path, GOOD, condition=condition(path)) for path in given_images(folder))
+def good_folder(parent: Path) -> Path | None:
+    """The folder of good images in another, whichever of its usual names it bears; None without one."""
+    named = {path.name.lower(): path for path in list_folders(parent) if path.name.lower() in _GOOD_NAMES}
+    return next((named[name] for name in _GOOD_NAMES if name in named), None)
+
+
+def good_samples(folder: Path | None) -> tuple[Sample, ...]:
+    return (
+        tuple(Sample(path, GOOD, condition=condition(path)) for path in given_images(folder))
+        if folder
+        else ()
+    )
 
 
 def defect_samples(folder: Path, truths: Sequence[Path]) -> tuple[Sample, ...]:

@@ -9,6 +9,7 @@ from anomalyvfm.data.datasets.listing import (
     condition,
     defect_samples,
     given_images,
+    good_folder,
     good_samples,
     list_folders,
 )
@@ -22,7 +23,7 @@ _ONLY_IN_AD2 = ("validation", "test_public", *_PRIVATE)
 
 
 def is_category(folder: Path) -> bool:
-    return (folder / "train" / "good").is_dir()
+    return good_folder(folder / "train") is not None
 
 
 def read_category(folder: Path, name: str) -> Category:
@@ -32,7 +33,7 @@ def read_category(folder: Path, name: str) -> Category:
     return Category(
         name,
         "mvtec_ad",
-        train=good_samples(folder / "train" / "good"),
+        train=good_samples(good_folder(folder / "train")),
         test=_labelled(folder / "test", folder / TRUTH),
     )
 
@@ -42,8 +43,8 @@ def _read_ad2(folder: Path, name: str) -> Category:
     return Category(
         name,
         "generated" if (folder / GENERATED).is_file() else "mvtec_ad2",
-        train=good_samples(folder / "train" / "good"),
-        validation=good_samples(folder / "validation" / "good"),
+        train=good_samples(good_folder(folder / "train")),
+        validation=good_samples(good_folder(folder / "validation")),
         test=_labelled(public, public / TRUTH),
         private={split: _unlabelled(folder / split) for split in _PRIVATE if (folder / split).is_dir()},
     )
@@ -51,9 +52,10 @@ def _read_ad2(folder: Path, name: str) -> Category:
 
 def _labelled(folder: Path, truth: Path) -> tuple[Sample, ...]:
     """Good images first, then those of each other folder as one kind of defect."""
-    kinds = [kind for kind in list_folders(folder) if kind.name not in ("good", TRUTH)]
+    good = good_folder(folder)
+    kinds = [kind for kind in list_folders(folder) if kind != good and kind.name != TRUTH]
     defects = (defect_samples(kind, [truth / kind.name]) for kind in kinds)
-    return good_samples(folder / "good") + tuple(sample for samples in defects for sample in samples)
+    return good_samples(good) + tuple(sample for samples in defects for sample in samples)
 
 
 def _unlabelled(folder: Path) -> tuple[Sample, ...]:

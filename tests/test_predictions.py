@@ -308,3 +308,24 @@ def test_images_are_taken_however_a_program_holds_them(fitted_folder: Path, draw
     assert len(detector.predict(np.stack([pixels, pixels]))) == 2
     with pytest.raises(InputError, match="dict: no image; give a file"):
         detector.predict([{}])
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_how_files_are_read_may_be_changed_for_a_run(
+    exported: bool, fitted_folder: Path, exported_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    model, image = exported_folder if exported else fitted_folder, parts_of(drawn)[0]
+    twelve_bit = tmp_path / "twelve_bit.tif"
+    tifffile.imwrite(
+        twelve_bit, np.minimum(read_image(image).astype(np.uint16) * 16, 4095), photometric="rgb"
+    )
+    limit = ("--set", "image.max_pixels=100")
+    line = refused("predict", model, image, "--out", tmp_path / "a", *limit)
+    assert "none of the 1 images could be judged" in line
+    assert "shrink it or give --set image.max_pixels=N" in lines(tmp_path / "a")[0]["error"]
+    white = ("--set", "image.white_level=4080")
+    as_json("predict", model, image, twelve_bit, "--out", tmp_path / "b", *white)
+    plain, scaled = lines(tmp_path / "b")
+    assert scaled["score"] == pytest.approx(plain["score"], abs=0.05)
+    line = refused("predict", model, image, "--out", tmp_path / "c", "--set", "image.size=64")
+    assert "--set image.size: settled when the model was fitted" in line

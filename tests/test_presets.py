@@ -31,7 +31,7 @@ def test_layers_may_be_one_several_or_the_backbones_own(text: str, value: tuple[
         ("image", "256", "unknown setting 'image'"),
         ("name", "mine", "unknown setting 'name'"),
         ("image.size", "31", "greater than or equal to 32"),
-        ("image.aspect", "squash", "'stretch' or 'keep'"),
+        ("image.aspect", "squash", "'stretch', 'keep' or 'auto'"),
         ("calibration.false_alarm_rate", "0", "greater than 0"),
         ("features.layers", "two", "features.layers"),
     ],

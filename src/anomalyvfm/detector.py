@@ -353,16 +353,24 @@ class Detector:
         write_model(Path(folder), self.describe(), tensors, overwrite)
 
     @classmethod
-    def load(cls, folder: str | Path, *, backbone: str | None = None, device: str = "auto") -> Detector:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        backbone: str | None = None,
+        device: str = "auto",
+        reading: Mapping[str, Any] | None = None,
+    ) -> Detector:
         """The detector kept in a folder; its next verdicts equal those it gave before.
 
-        ``backbone`` says where the weights are when they have moved since. Raises InputError where the
+        ``backbone`` says where the weights are when they have moved since, ``reading`` which of
+        ``image.max_pixels`` and ``image.white_level`` are others now. Raises InputError where the
         folder is no whole model, or the weights are not those it was fitted with.
         """
         folder = Path(folder)
         description = read_description(folder)
         fitted_with = description["backbone"]
-        settings = stored_preset(description["settings"])
+        settings = stored_preset(description["settings"]).override(reading or {})
         if backbone:
             settings = settings.override({"backbone": backbone})
         self = cls(settings, device=device, seed=description["seed"])

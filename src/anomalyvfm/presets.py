@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from typing_extensions import Self
@@ -16,17 +16,22 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Side = Annotated[int, Field(ge=32, le=8192)]
+Aspect = Literal["stretch", "keep", "auto"]
+
+
 class ImageSettings(_Settings):
     """From file to backbone input."""
 
-    size: int | None = Field(
+    size: Side | tuple[Side, Side] | None = Field(
         None,
-        ge=32,
-        le=8192,
-        description="side of the square (or equal area) an image is resized to, px; none: the backbone's own",
+        description="side of the square (or equal area) an image is resized to, px, or WIDTHxHEIGHT; none:"
+        " the backbone's own",
     )
-    aspect: Literal["stretch", "keep"] = Field(
-        "stretch", description="stretch to the canvas, or keep the shape and pad"
+    aspect: Aspect = Field(
+        "stretch",
+        description="stretch to the canvas, keep the shape and pad, or auto: keep where one side is over"
+        " twice the other",
     )
     exposure: Literal["as_is", "standard"] = Field(
         "standard", description="one brightness and contrast for every image, or pixels as they are"
@@ -37,6 +42,14 @@ class ImageSettings(_Settings):
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a tile that its neighbour sees too")
     white_level: int = Field(65535, ge=1, le=65535, description="16-bit grey value that counts as white")
     max_pixels: int = Field(178_000_000, ge=1, description="larger images are refused before decoding")
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _sides(cls, value: Any) -> Any:
+        """512x128 as the two sides it names."""
+        if isinstance(value, str) and "x" in value.lower():
+            return tuple(part.strip() for part in value.lower().split("x"))
+        return value
 
 
 class FeatureSettings(_Settings):
@@ -203,6 +216,7 @@ class GaussianPreset(Preset):
         description="name, or folder in the model hub's format; auto: dinov2-base where a GPU and its weights"
         " are at hand, else efficientnet-lite0",
     )
+    image: ImageSettings = ImageSettings(aspect="auto")
     gaussian: GaussianSettings = GaussianSettings()
     gallery: GallerySettings = GallerySettings()
     calibration: CrossFittingSettings = CrossFittingSettings()

@@ -168,3 +168,24 @@ def test_files_left_out_are_counted_and_named(drawn: Path, tmp_path: Path) -> No
         assert (
             "left out 7 of 27 files that are no images: 0.gif, 1.gif, 2.gif, 3.gif, 4.gif and 2 more" in said
         )
+
+
+def test_what_the_backbone_sees_is_said_where_it_is_not_what_was_asked(drawn: Path, tmp_path: Path) -> None:
+    good = drawn / "sheet_metal" / "train" / "good"
+    (tmp_path / "long").mkdir()
+    for path in good.iterdir():
+        Image.open(path).resize((500, 40)).save(tmp_path / "long" / path.name)
+
+    def said(name: str, data: Path, *options: object) -> str:
+        result = run("fit", data, "--out", tmp_path / name, *QUICK[2:], *options)
+        assert result.exit_code == 0, result.output
+        return result.stderr
+
+    assert "their shape is kept, at 336×32 px" in said("a", tmp_path / "long", "--image-size", 96)
+    assert "--image-size 50×50 becomes 48×48" in said("b", good, "--image-size", 50)
+    tiled = said("c", good, "--image-size", 96, "--set", "image.tile=128")
+    assert "image.tile=128 is no smaller than the 96×96 px seen, and changes nothing" in tiled
+    assert "note" not in said("d", good, "--image-size", "128x64")
+    canvas = as_json("info", tmp_path / "d")["canvas"]
+    assert (canvas["width"], canvas["height"]) == (128, 64)
+    assert as_json("predict", tmp_path / "d", good, "--out", tmp_path / "p")["errors"] == 0

@@ -192,3 +192,25 @@ def test_positions_follow_what_is_placed() -> None:
         np.testing.assert_allclose(
             canvas.to_canvas(np.array([32.0, 62.0]), (100, 50))[::-1], bright, atol=0.6
         )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "aspect", "frame"),
+    [
+        ([(200, 5000)], "keep", (48, 1280)),
+        ([(5000, 200)], "keep", (1280, 48)),
+        ([(480, 640)], "stretch", (256, 256)),
+        ([(300, 620), (300, 590), (300, 601)], "keep", (176, 368)),
+        ([], "stretch", (256, 256)),
+    ],
+)
+def test_auto_keeps_the_shape_of_long_parts(
+    sizes: list[tuple[int, int]], aspect: str, frame: tuple[int, int]
+) -> None:
+    assert choose_canvas(sizes, 256, 16, "auto") == Canvas(*frame, aspect)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("aspect", "kept"), [("auto", "stretch"), ("stretch", "stretch"), ("keep", "keep")])
+def test_a_rectangle_is_taken_as_asked(aspect: str, kept: str) -> None:
+    canvas = choose_canvas([(100, 100)], (512, 130), 16, aspect)  # type: ignore[arg-type]
+    assert canvas == Canvas(128, 512, kept)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def compare(
     presets: str,
     categories: str | None,
     backbone: str | None,
-    image_size: int | None,
+    image_size: str | None,
     seeds: int,
     baseline: bool,
     settings: tuple[str, ...],

@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from anomalyvfm.cli.options import PATH, check_order, common, out, report, reserve, weights_moved
+from anomalyvfm.cli.options import (
+    PATH,
+    check_order,
+    common,
+    out,
+    reading,
+    reading_overrides,
+    report,
+    reserve,
+    weights_moved,
+)
 
 _SHOWN_METRICS = (
     "image_auroc",
@@ -29,6 +39,7 @@ _SHOWN_METRICS = (
 @out()
 @click.option("--category", help="Which category of a data set's root.  [default: the one MODEL learned]")
 @weights_moved
+@reading
 @common
 def evaluate(
     model: Path,
@@ -37,6 +48,7 @@ def evaluate(
     overwrite: bool,
     category: str | None,
     backbone: str | None,
+    settings: tuple[str, ...],
     as_json: bool,
     device: str,
     seed: int,
@@ -47,6 +59,7 @@ def evaluate(
     from anomalyvfm.model_file import read_description
 
     check_order(model, [data])
+    changed = reading_overrides(settings)
     reserve(out, overwrite)
     check_apart(out, model, data)
     learned = read_description(model)["fitted_on"]["category"]
@@ -57,7 +70,8 @@ def evaluate(
     from anomalyvfm.evaluation import evaluate as measure
     from anomalyvfm.progress import bar
 
-    measured = measure(Detector.load(model, backbone=backbone, device=device), images, track=bar)
+    detector = Detector.load(model, backbone=backbone, device=device, reading=changed)
+    measured = measure(detector, images, track=bar)
     measured.save(out, overwrite)
     report(as_json, measured.metrics, lambda: _print_metrics(measured.metrics, out))
 

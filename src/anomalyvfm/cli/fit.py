@@ -38,7 +38,7 @@ def fit(
     preset: str,
     backbone: str | None,
     category: str | None,
-    image_size: int | None,
+    image_size: str | None,
     settings: tuple[str, ...],
     checkpoint: Path | None,
     as_json: bool,
@@ -73,6 +73,8 @@ def fit(
 
 
 def _warn(detector: Detector) -> None:
+    for line in _frame_notes(detector):
+        click.echo(f"note: {line}", err=True)
     for message in detector.skipped_[:5]:
         click.echo(f"skipped: {message}", err=True)
     if skipped := len(detector.skipped_):
@@ -99,3 +101,23 @@ def _warn(detector: Detector) -> None:
             " threshold is extrapolated from their spread",
             err=True,
         )
+
+
+def _frame_notes(detector: Detector) -> list[str]:
+    """Where what the backbone sees is not what a user may think to have asked for."""
+    canvas, settings = detector.canvas_, detector.settings.image
+    size = f"{canvas.width}×{canvas.height}"
+    notes = []
+    if settings.aspect == "auto" and canvas.aspect == "keep":
+        notes.append(
+            f"the images are over twice as long as wide, so their shape is kept, at {size} px;"
+            " --set image.aspect=stretch or --image-size WIDTHxHEIGHT take another, image.tile more detail"
+        )
+    elif settings.size is not None and canvas.aspect == "stretch":
+        asked = settings.size if isinstance(settings.size, tuple) else (settings.size, settings.size)
+        if asked != (canvas.width, canvas.height):
+            wanted = "×".join(map(str, asked))
+            notes.append(f"--image-size {wanted} becomes {size}: this backbone takes multiples of its stride")
+    if settings.tile and settings.tile >= max(canvas.height, canvas.width):
+        notes.append(f"image.tile={settings.tile} is no smaller than the {size} px seen, and changes nothing")
+    return notes

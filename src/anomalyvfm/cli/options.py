@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,8 +78,19 @@ def _is_model(folder: Path) -> bool:
 def image_size(default: str) -> Callable[[_Command], _Command]:
     """The side of the images, with the words that say what it is otherwise."""
     return click.option(
-        "--image-size", type=int, help=f"Side in pixels images are resized to.  [default: {default}]"
+        "--image-size",
+        type=_Size(),
+        help=f"Side in pixels images are resized to, or WIDTHxHEIGHT.  [default: {default}]",
     )
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[0-9]+(x[0-9]+)?", str(value).lower()):
+            self.fail(f"{value!r} is not a valid integer, nor two as in 512x128.", param, ctx)
+        return str(value)
 
 
 def setting(about: str) -> Callable[[_Command], _Command]:
@@ -86,7 +98,28 @@ def setting(about: str) -> Callable[[_Command], _Command]:
     return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=about)
 
 
-def overrides(backbone: str | None, size: int | None, settings: tuple[str, ...]) -> dict[str, Any]:
+reading = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For this run alone: image.max_pixels, image.white_level.",
+)
+
+
+def reading_overrides(settings: tuple[str, ...]) -> dict[str, Any]:
+    """What --set changes in how a fitted model reads files. Raises InputError for what a fit has settled."""
+    changed = overrides(None, None, settings)
+    for key in changed:
+        if key not in ("image.max_pixels", "image.white_level"):
+            raise InputError(
+                f"--set {key}: settled when the model was fitted; here go image.max_pixels and"
+                " image.white_level"
+            )
+    return changed
+
+
+def overrides(backbone: str | None, size: str | None, settings: tuple[str, ...]) -> dict[str, Any]:
     """What --backbone, --image-size and --set change in a preset. Raises InputError for a --set without =."""
     changed: dict[str, Any] = {}
     for text in settings:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from anomalyvfm.cli.options import PATH, check_order, common, out, report, reserve, weights_moved
+from anomalyvfm.cli.options import (
+    PATH,
+    check_order,
+    common,
+    out,
+    reading,
+    reading_overrides,
+    report,
+    reserve,
+    weights_moved,
+)
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @out()
 @weights_moved
+@reading
 @click.option(
     "--drift-days",
     type=click.FloatRange(0, min_open=True),
@@ -58,6 +69,7 @@ def predict(
     out: Path,
     overwrite: bool,
     backbone: str | None,
+    settings: tuple[str, ...],
     drift_days: float | None,
     images_per_day: float,
     maps: Maps,
@@ -83,6 +95,7 @@ def predict(
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
     check_order(model, images)
+    changed = reading_overrides(settings)
     if resume:
         click.get_current_context().with_resource(locked(out))
     else:
@@ -91,7 +104,7 @@ def predict(
     from anomalyvfm.prediction_tables import write_coco, write_csv
     from anomalyvfm.progress import bar
 
-    detector, sha256 = _judge(model, backbone, device)
+    detector, sha256 = _judge(model, backbone, device, changed)
     if false_alarm_rate is not None:
         detector = detector.with_false_alarm_rate(false_alarm_rate)
     drift = None if drift_days is None else detector.drift_test(drift_days * images_per_day, seed)
@@ -104,7 +117,7 @@ def predict(
         maps=maps,
         masks=masks or as_coco,
         resume=resume,
-        run={"model": sha256, "false_alarm_rate": false_alarm_rate},
+        run={"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
         tables=[write_csv] * as_csv + [write_coco] * as_coco,
     )
     if tally.errors == tally.images:
@@ -121,7 +134,9 @@ def predict(
     )
 
 
-def _judge(model: Path, backbone: str | None, device: str) -> tuple[Detector | Runtime, str]:
+def _judge(
+    model: Path, backbone: str | None, device: str, changed: dict[str, Any]
+) -> tuple[Detector | Runtime, str]:
     """The fitted or exported model in a folder, and its checksum."""
     from anomalyvfm.runtime.manifest import is_exported
 
@@ -131,7 +146,7 @@ def _judge(model: Path, backbone: str | None, device: str) -> tuple[Detector | R
         sha256 = read_description(model)["sha256"]
         from anomalyvfm.detector import Detector
 
-        return Detector.load(model, backbone=backbone, device=device), sha256
+        return Detector.load(model, backbone=backbone, device=device, reading=changed), sha256
     if backbone is not None:
         raise InputError(f"--backbone: {model} is an exported model and holds its backbone; leave it out")
     if device not in ("auto", "cpu"):
@@ -140,5 +155,5 @@ def _judge(model: Path, backbone: str | None, device: str) -> tuple[Detector | R
         )
     from anomalyvfm.runtime import load
 
-    runtime = load(model)
+    runtime = load(model, reading=changed)
     return runtime, runtime.manifest["sha256"]

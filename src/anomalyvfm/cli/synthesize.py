@@ -26,7 +26,7 @@ def synthesize(
     preset: str,
     backbone: str | None,
     category: str | None,
-    image_size: int | None,
+    image_size: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     device: str,

@@ -14,6 +14,9 @@ from anomalyvfm.errors import InputError
 
 Aspect = Literal["stretch", "keep"]
 
+# A part this many times as long as wide would lose too much in a square.
+_LONG = 2.0
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -97,23 +100,39 @@ def bilinear(cells: int, points: int, start: float, length: float) -> NDArray[np
 
 
 def choose_canvas(
-    sizes: Iterable[tuple[int, int]], image_size: int, multiple: int, aspect: Aspect = "stretch"
+    sizes: Iterable[tuple[int, int]],
+    image_size: int | tuple[int, int],
+    multiple: int,
+    aspect: Aspect | Literal["auto"] = "stretch",
 ) -> Canvas:
     """The canvas for images of the given (height, width) and a backbone whose inputs are multiples.
 
     `stretch` is a square of `image_size`; `keep` has the images' median aspect ratio and about as many
-    pixels as that square. Both sides are rounded to `multiple`. `sizes` is looked at for `keep` only.
+    pixels as that square; `auto` is `keep` where the ratio is beyond 2:1, else `stretch`. With an
+    `image_size` of (width, height) the canvas has that. Both sides are rounded to `multiple`. `sizes` is
+    looked at for `keep` and `auto` only.
     """
-    _check_aspect(aspect)
+    if isinstance(image_size, tuple):
+        width, height = image_size
+        return Canvas(
+            _to_multiple(height, multiple),
+            _to_multiple(width, multiple),
+            "stretch" if aspect == "auto" else aspect,
+        )
+    if aspect != "auto":
+        _check_aspect(aspect)
     if image_size < 1:
         raise InputError(f"image size {image_size}: must be a positive number of pixels")
     ratio = 1.0
-    if aspect == "keep":
+    if aspect != "stretch":
         # In logarithms, so that 2:1 and 1:2 are equally far from a square.
         ratios = [math.log(height / width) for height, width in sizes]
-        if not ratios:
+        if not ratios and aspect == "keep":
             raise InputError("no image sizes to choose a canvas from; give at least one image")
-        ratio = math.exp(float(np.median(ratios)))
+        ratio = math.exp(float(np.median(ratios))) if ratios else 1.0
+        if aspect == "auto":
+            aspect = "keep" if max(ratio, 1 / ratio) > _LONG else "stretch"
+            ratio = ratio if aspect == "keep" else 1.0
     height = _to_multiple(image_size * math.sqrt(ratio), multiple)
     width = _to_multiple(image_size / math.sqrt(ratio), multiple)
     return Canvas(height, width, aspect)

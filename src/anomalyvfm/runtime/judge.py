@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,13 +71,19 @@ class _Call:
         return len(images) < together and images[0].pixels.shape == taken.pixels.shape
 
 
-def load(folder: str | Path, threads: int | None = None) -> Runtime:
+def load(folder: str | Path, threads: int | None = None, reading: Mapping[str, Any] | None = None) -> Runtime:
     """The exported model in a folder; ``threads`` of the CPU judge at once, by default one a core.
 
-    Raises InputError where a file is missing or changed, its runtime is not installed, or cannot load it.
+    ``reading`` says which of ``image.max_pixels`` and ``image.white_level`` are others now. Raises InputError
+    where a file is missing or changed, its runtime is not installed, or cannot load it.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    try:
+        changed = {key.removeprefix("image."): int(value) for key, value in (reading or {}).items()}
+    except ValueError as error:
+        raise InputError(f"{error}: give a whole number of pixels or grey levels") from None
+    manifest["image"].update(changed)
     canvas = Canvas(**manifest["canvas"])
     path = folder / GRAPHS[manifest["kind"]]
     threads = threads or cores()

@@ -1,8 +1,8 @@
 """Visual anomaly detection for industrial inspection.
 
 >>> from anomalyvfm import Detector
->>> detector = Detector("v2", {"backbone": "efficientnet-lite0"}).fit("good_parts/")
->>> detector.predict(["new_part.png"])[0].anomalous
+>>> detector = Detector("v2").fit("good_parts/")
+>>> detector.predict("new_part.png")[0].anomalous
 """
 
 from __future__ import annotations

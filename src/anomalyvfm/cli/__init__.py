@@ -14,6 +14,7 @@ from anomalyvfm.cli import (
     fit,
     generate,
     info,
+    learning,
     predict,
     serve,
     submit,
@@ -28,8 +29,18 @@ def main() -> None:
     """Learn good parts from good images alone; find and outline defects never seen."""
 
 
+for name, command in (
+    ("update", learning.update),
+    ("forget", learning.forget),
+    ("calibrate", learning.calibrate),
+):
+    main.add_command(command, name)
+
 for command in (
     fit.fit,
+    learning.update,
+    learning.forget,
+    learning.calibrate,
     predict.predict,
     serve.serve,
     evaluate.evaluate,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,19 +21,20 @@ _DARK = 26
 
 
 @click.command()
-@click.argument("data", type=PATH)
+@click.argument("data", nargs=-1, required=True, type=PATH)
 @out()
 @click.option("--preset", default="v2", show_default=True, help="Which pipeline.")
 @click.option("--backbone", help="Name, or folder in the model hub's format.  [default: the preset's]")
 @click.option("--category", help="Which category of a data set's root.")
 @image_size("the backbone's")
 @setting("Any other setting; `info` lists them.")
+@click.option("--all", "every", is_flag=True, help="A model of each category of DATA, in a folder of --out.")
 @click.option(
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
 )
 @common
 def fit(
-    data: Path,
+    data: tuple[Path, ...],
     out: Path,
     overwrite: bool,
     preset: str,
@@ -40,14 +42,15 @@ def fit(
     category: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
+    every: bool,
     checkpoint: Path | None,
     as_json: bool,
     device: str,
     seed: int,
 ) -> None:
-    """Learn from the good images in DATA: a folder, a category, or a data set's root with --category."""
-    from anomalyvfm.data import open_dataset
-    from anomalyvfm.files import check_apart
+    """Learn from the good images in DATA: folders, a category, or a root with --category or --all."""
+    from anomalyvfm.data.datasets.opening import list_categories, open_datasets
+    from anomalyvfm.files import check_apart, new_folder
     from anomalyvfm.presets import AdaptedPreset
     from anomalyvfm.presets import preset as named_preset
 
@@ -55,21 +58,36 @@ def fit(
     if checkpoint is not None and not (isinstance(chosen, AdaptedPreset) and chosen.lora.enabled):
         raise InputError(f"--checkpoint: {preset} with these settings trains nothing; leave it out")
     reserve(out, overwrite)
-    check_apart(out, data)
-    images = open_dataset(data, category, seed)
+    check_apart(out, *data)
+    if every:
+        if category is not None or len(data) > 1 or checkpoint is not None:
+            raise click.UsageError("--all takes one DATA, and neither --category nor --checkpoint.")
+        categories = {name: open_datasets(data, name, seed) for name in list_categories(data[0])}
+    else:
+        categories = {"": open_datasets(data, category, seed)}
     # Only now torch: whatever is wrong above is said at once.
     from anomalyvfm.detector import Detector
     from anomalyvfm.progress import bar
 
-    detector = Detector(chosen, device=device, seed=seed)
-    if chosen.backbone != detector.settings.backbone:
-        found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
-        click.echo(f"{found}; --backbone takes another", err=True)
-    detector.fit(images, track=bar, checkpoint=checkpoint)
-    detector.save(out, overwrite=overwrite)
-    _warn(detector)
-    description = detector.describe()
-    report(as_json, {"model": str(out), **description}, lambda: print_model(out, description))
+    descriptions: dict[str, dict[str, Any]] = {}
+    with new_folder(out, overwrite) if every else nullcontext(out) as place:
+        for name, images in categories.items():
+            detector = Detector(chosen, device=device, seed=seed)
+            if chosen.backbone != detector.settings.backbone and not descriptions:
+                found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
+                click.echo(f"{found}; --backbone takes another", err=True)
+            detector.fit(images, track=bar, checkpoint=checkpoint)
+            detector.save(place / name, overwrite=overwrite and not every)
+            if every:
+                click.echo(f"{name}:", err=True)
+            _warn(detector)
+            descriptions[name] = {"model": str(out / name), **detector.describe()}
+
+    def show() -> None:
+        for name, description in descriptions.items():
+            print_model(out / name, description)
+
+    report(as_json, {"models": list(descriptions.values())} if every else descriptions[""], show)
 
 
 def _warn(detector: Detector) -> None:
@@ -89,10 +107,15 @@ def _warn(detector: Detector) -> None:
     if outlying := detector.outlying():
         shown = ", ".join(f"{name} ({score:.1f})" for name, score in outlying)
         click.echo(
-            f"warning: look at {shown}: unlike the other images. A defect among the good images hides others"
-            " like it; leave it out and fit again",
+            f"warning: look at {shown}: unlike the other images. If one is a defect, leave it out and fit"
+            " again: it hides others like it",
             err=True,
         )
+    warn_of_calibration(detector)
+
+
+def warn_of_calibration(detector: Detector) -> None:
+    """Say where there are too few images for the promise."""
     calibration = detector.calibration_
     if not calibration.promised:
         click.echo(

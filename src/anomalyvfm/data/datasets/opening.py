@@ -41,6 +41,20 @@ def open_dataset(path: Path | str, category: str | None = None, seed: int = 0) -
     return found
 
 
+def open_datasets(paths: Sequence[Path], category: str | None = None, seed: int = 0) -> Category:
+    """The images of several places as those of one category. Raises InputError as `open_dataset`."""
+    if len(paths) == 1:
+        return open_dataset(paths[0], category, seed)
+    found = [open_dataset(path, category, seed) for path in paths]
+    return Category(
+        "+".join(dict.fromkeys(one.name for one in found)),
+        "folder",
+        train=tuple(sample for one in found for sample in one.train),
+        validation=tuple(sample for one in found for sample in one.validation),
+        test=tuple(sample for one in found for sample in one.test),
+    )
+
+
 def list_categories(path: Path | str) -> list[str]:
     """The names of a root's categories, in natural order; of a category folder, its own name."""
     root, names = _locate(path)

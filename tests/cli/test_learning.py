@@ -1,0 +1,64 @@
+"""update, forget and calibrate; a model of several folders, and one of each category."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from anomalyvfm.detector import Detector
+from tests.cli.commands import as_json, refused, run
+from tests.test_detector import sums_differ
+
+QUICK = ("--image-size", 96, "--device", "cpu", "--backbone", "efficientnet-lite0")
+
+
+@pytest.fixture
+def halves(drawn: Path, tmp_path: Path) -> tuple[Path, Path]:
+    good = sorted((drawn / "sheet_metal" / "train" / "good").iterdir())
+    places = (tmp_path / "first", tmp_path / "second")
+    for place, images in zip(places, (good[:12], good[12:]), strict=True):
+        place.mkdir()
+        for image in images:
+            shutil.copy(image, place)
+    return places
+
+
+def test_a_model_learns_on_and_unlearns_what_a_fit_would_have_learned(
+    halves: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = halves
+    as_json("fit", first, "--out", tmp_path / "m", *QUICK)
+    both = as_json("fit", first, second, "--out", tmp_path / "both", *QUICK)
+    assert both["fitted_on"]["images"] == 20
+    more = as_json("update", tmp_path / "m", second, "--out", tmp_path / "more", "--device", "cpu")
+    assert more["fitted_on"]["images"] == 20
+    loaded = [Detector.load(tmp_path / name, device="cpu") for name in ("both", "more")]
+    assert sums_differ(*loaded) < 1e-7  # other batches: float32 features in another order
+    as_json("forget", tmp_path / "more", second, "--out", tmp_path / "more", "--overwrite", "--device", "cpu")
+    loaded = [Detector.load(tmp_path / name, device="cpu") for name in ("m", "more")]
+    assert sums_differ(*loaded) < 1e-7  # other batches: float32 features in another order
+    renewed = as_json("calibrate", tmp_path / "m", second, "--out", tmp_path / "c", "--device", "cpu")
+    assert renewed["calibration"]["images"] == 8
+    out = ("--out", tmp_path / "x")
+    assert "not among the images this model learned" in refused("forget", tmp_path / "m", second, *out)
+    assert "cannot forget every image" in refused("forget", tmp_path / "m", first, *out)
+    assert "name the model first" in refused("update", second, tmp_path / "m", *out)
+    assert "exists already" in refused("update", tmp_path / "m", second, "--out", tmp_path / "m")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    assert "none of the 1 images" in refused("update", tmp_path / "m", broken, *out)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_model_each_of_all_categories(drawn: Path, tmp_path: Path) -> None:
+    said = as_json("fit", drawn, "--all", "--out", tmp_path / "models", *QUICK)
+    assert [one["fitted_on"]["category"] for one in said["models"]] == ["fabric", "sheet_metal"]
+    for name in ("fabric", "sheet_metal"):
+        assert as_json("info", tmp_path / "models" / name)["fitted_on"]["category"] == name
+    again = run("fit", drawn, "--all", "--out", tmp_path / "models", "--overwrite", *QUICK)
+    assert again.exit_code == 0, again.output
+    assert "--all takes one DATA" in refused(
+        "fit", drawn, "--all", "--category", "fabric", "--out", tmp_path / "x"
+    )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.ndimage import label
 
 from anomalyvfm.data import Canvas
-from anomalyvfm.exhibits import draw_with_reasons, pair, told_in_lines
-from anomalyvfm.overlay import draw
+from anomalyvfm.exhibits import draw_sheet, pair, told_in_lines
+from anomalyvfm.overlay import border, draw
 from anomalyvfm.reason import Box, GoodPatch, Objection, Reason
-from anomalyvfm.verdict import Region, Verdict
+from anomalyvfm.regions import Region
+from anomalyvfm.verdict import Verdict
 
 LAYERS = (Objection(5, 0.7, "parts"), Objection(4, 0.3, "patterns"))
 
@@ -49,7 +53,7 @@ def judged(size: tuple[int, int], nearest: GoodPatch | None, anomalous: bool = T
 @pytest.mark.parametrize("size", [(300, 400), (96, 96), (40, 700), (1500, 900)])
 def test_the_overlay_stays_as_it_is_and_the_reasons_stand_beside_it(size: tuple[int, int]) -> None:
     verdict = judged(size, good_patch((0, 0, 20, 20), (200, 200)))
-    sheet, overlay = draw_with_reasons(image(*size), verdict), draw(image(*size), verdict)
+    sheet, overlay = draw_sheet(image(*size), verdict), draw(image(*size), verdict)
     height, width = overlay.shape[:2]
     assert sheet.shape[0] >= height
     assert sheet.shape[1] > width + 200
@@ -58,9 +62,45 @@ def test_the_overlay_stays_as_it_is_and_the_reasons_stand_beside_it(size: tuple[
     assert (sheet[:, width:] != 255).any()
 
 
-def test_a_good_image_is_drawn_as_without_reasons() -> None:
-    verdict = judged((96, 96), good_patch((0, 0, 9, 9), (96, 96)), anomalous=False)
-    np.testing.assert_array_equal(draw_with_reasons(image(96, 96), verdict), draw(image(96, 96), verdict))
+@pytest.mark.parametrize("size", [(96, 96), (300, 400), (12, 12)])
+def test_a_good_image_is_drawn_with_its_verdict_below(size: tuple[int, int]) -> None:
+    verdict = judged(size, good_patch((0, 0, 9, 9), size), anomalous=False)
+    sheet, overlay = draw_sheet(image(*size), verdict), draw(image(*size), verdict)
+    height, width = size
+    np.testing.assert_array_equal(sheet[:height, :width], overlay)
+    assert 30 < sheet.shape[0] - height < 70
+    assert (sheet[:height, width:] == 255).all()
+    # The scale: grey where heat starts, the lightest colour where it is full.
+    scale = sheet[height:].reshape(-1, 3).astype(int)
+    assert (np.abs(scale - (160, 160, 160)).max(1) <= 1).any()
+    assert (np.abs(scale - (0.4 * 160 + 0.6 * np.array([252, 253, 191]))).max(1) <= 1).any()
+
+
+def test_what_is_said_below_follows_the_verdict() -> None:
+    found = judged((300, 400), None)
+    sheets = [
+        draw_sheet(image(300, 400), one)[300:, :300]
+        for one in (
+            found,
+            replace(found, score=9.5),
+            replace(found, threshold=2.5),
+            replace(found, region_level=6.0),
+            replace(found, outline_level=2.5),
+        )
+    ]
+    assert len({sheet.tobytes() for sheet in sheets}) == len(sheets)
+
+
+def test_outlines_are_closed_where_a_region_reaches_the_border() -> None:
+    mask = np.zeros((40, 60), np.bool_)
+    mask[:10, 20:30] = True
+    mask[30:, 50:] = True
+    line = border(mask, 2)
+    # Nothing outside can be reached from inside without crossing the line, the picture's rim included.
+    padded = np.pad(mask & ~line, 1)
+    ways, _ = label(np.pad(~line, 1, constant_values=True), np.ones((3, 3)))
+    assert not (set(ways[padded]) & set(ways[np.pad(~mask & ~line, 1, constant_values=True)]))
+    assert not (border(mask, 2, closed=False) & mask).any()
 
 
 def test_both_squares_show_the_same_place_where_nothing_moved() -> None:
@@ -100,8 +140,7 @@ def test_what_lies_beyond_the_good_image_is_grey() -> None:
 def test_any_name_can_be_written(name: str) -> None:
     size = (120, 120)
     plain, named = (
-        draw_with_reasons(image(*size), judged(size, good_patch((0, 0, 9, 9), size, one)))
-        for one in ("", name)
+        draw_sheet(image(*size), judged(size, good_patch((0, 0, 9, 9), size, one))) for one in ("", name)
     )
     assert plain.shape == named.shape
 

@@ -14,7 +14,8 @@ from PIL import Image
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.reason import Reason
-from anomalyvfm.verdict import Region, Verdict
+from anomalyvfm.regions import Region
+from anomalyvfm.verdict import Verdict
 from tests.conftest import SMALL
 
 
@@ -51,7 +52,7 @@ def test_every_region_has_a_reason_and_says_it_as_plain_data(detector: Detector)
     verdict, region, reason = odd_one(detector)
     assert all(region.reason is not None for region in verdict.regions)
     said = json.loads(json.dumps(region.as_dict(), allow_nan=False))
-    assert set(said) == {"bbox", "area", "peak", "nearest", "layers"}
+    assert set(said) == {"bbox", "area", "area_range", "peak", "nearest", "layers"}
     assert set(said["layers"]) == {"4", "5"}
     assert sum(said["layers"].values()) == pytest.approx(1, abs=1e-3)
     assert set(said["nearest"]) == {"image", "bbox", "distance"}

@@ -79,7 +79,7 @@ def steps(model: str, folder: str) -> dict[str, float]:
     from anomalyvfm.backbones.features import PatchFeatures
     from anomalyvfm.data import read_source
     from anomalyvfm.detector import Detector
-    from anomalyvfm.exhibits import draw_with_reasons
+    from anomalyvfm.exhibits import draw_sheet
     from anomalyvfm.extraction import Extractor
     from anomalyvfm.predictions import save_picture
     from anomalyvfm.verdict import Verdict
@@ -106,13 +106,13 @@ def steps(model: str, folder: str) -> dict[str, float]:
 
     def draw(folder: Path) -> None:
         for number, (image, verdict) in enumerate(zip(images, judged, strict=True)):
-            save_picture(draw_with_reasons(image, verdict), folder / f"{number}.png")
+            save_picture(draw_sheet(image, verdict), folder / f"{number}.png")
 
     def encode(folder: Path) -> None:
         for picture in pictures:
             picture.save(folder / "one.png", format="PNG", compress_level=1)
 
-    pictures = [Image.fromarray(draw_with_reasons(*pair)) for pair in zip(images, judged, strict=True)]
+    pictures = [Image.fromarray(draw_sheet(*pair)) for pair in zip(images, judged, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         return {

@@ -10,7 +10,7 @@ from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data import open_dataset, read_image
 from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation import Report, evaluate
-from anomalyvfm.exhibits import draw_with_reasons
+from anomalyvfm.exhibits import draw_sheet
 from anomalyvfm.files import new_folder
 from anomalyvfm.overlay import draw
 from anomalyvfm.predictions import save_picture
@@ -37,7 +37,7 @@ def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker)
             pixels = read_image(image.sample.path)
             picture = draw(pixels, verdict)
             save_picture(
-                draw_with_reasons(pixels, verdict),
+                draw_sheet(pixels, verdict),
                 folder / "worst" / f"{rank:02d}_{image.sample.path.stem}.png",
             )
             truth = "defective" if image.sample.label else "good"

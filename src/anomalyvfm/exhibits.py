@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -10,40 +12,88 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from anomalyvfm.data import Canvas
-from anomalyvfm.overlay import OUTLINE, border, draw
+from anomalyvfm.overlay import OUTLINE, border, draw, heat_range, heated
 from anomalyvfm.reason import Box
-from anomalyvfm.verdict import Region, Verdict
+from anomalyvfm.regions import Region
+from anomalyvfm.verdict import Verdict
 
 _MOST = 3  # regions beside an overlay
 _GAP, _LINE, _TEXT = 10, 17, 13
+_SCALE = (90, 10)  # width and height of the heat's scale
 _INK, _MUTED, _EMPTY = (31, 35, 40), (89, 99, 110), (217, 222, 227)
 # A window's side: the region with some surroundings, within these shares of the image's shorter side.
 _CONTEXT, _LEAST, _LARGEST = 1.6, 0.2, 0.5
 
 
-def draw_with_reasons(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
-    """The overlay of an image (H, W, 3); right of it its oddest regions, numbered, with their reasons."""
-    overlay = draw(image, verdict)
+def draw_sheet(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
+    """The overlay of an image (H, W, 3) with all that was said of it.
+
+    Below it the verdict and the scale of the heat; right of it the oddest regions with their reasons.
+    """
+    overlay = Image.fromarray(draw(image, verdict))
+    pen = ImageDraw.Draw(overlay)
     told = [region for region in verdict.regions if region.reason is not None][:_MOST]
-    if not told:
-        return overlay
-    height, width = overlay.shape[:2]
+    scale = np.divide(overlay.size, verdict.size[::-1])
+    for number, region in enumerate(told, start=1):
+        _mark(pen, str(number), region, scale, overlay.size)
+    parts = [_with_verdict(overlay, verdict)]
+    if told:
+        parts.append(_reasons(image, verdict, told, parts[0].height))
+    sheet = Image.new("RGB", (sum(part.width for part in parts), max(part.height for part in parts)), "white")
+    left = 0
+    for part in parts:
+        sheet.paste(part, (left, 0))
+        left += part.width
+    return np.asarray(sheet)
+
+
+def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
+    """The overlay on a sheet that says below it what the verdict is and what the heat means."""
+    low, high = heat_range(verdict)
+    said = (
+        f"{'anomalous' if verdict.anomalous else 'good'}: score {verdict.score:.2f}, "
+        f"threshold {verdict.threshold:.2f}"
+    )
+    ends, unit = (f"{low:.1f}", f"{high:.1f}"), "std of good pixels"
+    font = _font(_TEXT)
+    text = ImageDraw.Draw(overlay)
+    widths = [math.ceil(text.textlength(one, font)) for one in (*ends, unit)]
+    width = max(
+        overlay.width, math.ceil(text.textlength(said, font)) + _GAP, sum(widths) + _SCALE[0] + 4 * _GAP
+    )
+    sheet = Image.new("RGB", (width, overlay.height + 2 * _LINE + 2 * _GAP), "white")
+    sheet.paste(overlay, (0, 0))
+    pen = ImageDraw.Draw(sheet)
+    top = overlay.height + _GAP // 2
+    pen.text((_GAP // 2, top), said, _INK, font)
+    top, left = top + _LINE + 2, _GAP // 2
+    pen.text((left, top), ends[0], _MUTED, font)
+    left += widths[0] + _GAP // 2
+    heat = np.tile(np.linspace(0, 1, _SCALE[0]), (_SCALE[1], 1))
+    # Over the grey of a part that is neither dark nor bright, as it lies over the image.
+    bar = heated(np.full((*heat.shape, 3), 160, np.uint8), heat)
+    sheet.paste(Image.fromarray(bar), (left, top + (_LINE - _SCALE[1]) // 2))
+    left += _SCALE[0] + _GAP // 2
+    pen.text((left, top), f"{ends[1]} {unit}", _MUTED, font)
+    return sheet
+
+
+def _reasons(image: NDArray[np.uint8], verdict: Verdict, told: Sequence[Region], height: int) -> Image.Image:
+    """Regions one below the other, each beside the good patch most like it, over its reason in words."""
     side = int(np.clip(height / len(told) - 4 * _LINE - _GAP, 140, 260))
     panel = (2 * side + _GAP, side + 4 * _LINE + _GAP)
-    sheet = Image.new("RGB", (width + panel[0] + 2 * _GAP, max(height, len(told) * panel[1] + _GAP)), "white")
-    sheet.paste(Image.fromarray(overlay), (0, 0))
+    sheet = Image.new("RGB", (panel[0] + 2 * _GAP, len(told) * panel[1] + _GAP), "white")
     pen = ImageDraw.Draw(sheet)
     for number, region in enumerate(told, start=1):
-        left, top = width + _GAP, _GAP + (number - 1) * panel[1]
+        top = _GAP + (number - 1) * panel[1]
         titles = (f"{number}  this part", "nearest good patch")
         for column, title in enumerate(titles):
-            pen.text((left + column * (side + _GAP), top), title, _INK, _font(_TEXT))
-        sheet.paste(Image.fromarray(pair(image, verdict, region, side)), (left, top + _LINE + 2))
+            pen.text((_GAP + column * (side + _GAP), top), title, _INK, _font(_TEXT))
+        sheet.paste(Image.fromarray(pair(image, verdict, region, side)), (_GAP, top + _LINE + 2))
         for row, line in enumerate(told_in_lines(region)):
-            place = (left, top + side + (row + 1) * _LINE + 6)
+            place = (_GAP, top + side + (row + 1) * _LINE + 6)
             pen.text(place, _fitting(pen, line, panel[0]), _MUTED, _font(_TEXT))
-        _mark(pen, str(number), region, np.divide((width, height), verdict.size[::-1]), (width, height))
-    return np.asarray(sheet)
+    return sheet
 
 
 def told_in_lines(region: Region) -> list[str]:
@@ -78,7 +128,7 @@ def pair(image: NDArray[np.uint8] | None, verdict: Verdict, region: Region, side
         corners = (np.reshape(window, (2, 2)) - region.bbox[:2]) * scale + nearest.bbox[:2]
         good = _cut(nearest.picture, corners, nearest.size, verdict.canvas, side)
     mask = Image.fromarray(verdict.mask[top:bottom, left:right]).resize((side, side))
-    line = border(np.asarray(mask), thickness=max(1, side // 120))
+    line = border(np.asarray(mask), thickness=max(1, side // 120), closed=False)
     squares = [np.array(square) for square in (own, good)]
     for square in squares:
         square[line] = OUTLINE

@@ -11,8 +11,9 @@ from anomalyvfm.backbones.features import Backbone, PatchFeatures
 from anomalyvfm.data import Canvas
 from anomalyvfm.gallery import Gallery, Match
 from anomalyvfm.reason import GoodPatch, Objection, Reason
+from anomalyvfm.regions import Region
 from anomalyvfm.scoring.positional import PositionalScorer
-from anomalyvfm.verdict import Explain, Region
+from anomalyvfm.verdict import Explain
 
 
 class Explainer:

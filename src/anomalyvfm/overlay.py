@@ -28,16 +28,26 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     if image.shape[:2] != size:
         base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
     map_ = verdict.canvas.restore(verdict.grid, size)
-    low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
+    low, high = heat_range(verdict)
     picture = base.copy()
     hot = map_ > low  # few pixels, and of a good image next to none: only these are blended
-    heat = np.minimum((map_[hot].astype(float) - low) / (high - low), 1)
-    alpha = 0.6 * np.sqrt(heat)[:, None]
-    picture[hot] = ((1 - alpha) * picture[hot] + alpha * colour(heat)).astype(np.uint8)
+    picture[hot] = heated(picture[hot], (map_[hot].astype(float) - low) / (high - low))
     if verdict.mask.any():
         mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
         picture[border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = OUTLINE
     return picture
+
+
+def heat_range(verdict: Verdict) -> tuple[float, float]:
+    """The map values at which heat starts and is full, in standard deviations of good pixels."""
+    return verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
+
+
+def heated(pixels: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Pixels (..., 3) under heat (...), which is full from 1 on."""
+    heat = np.minimum(heat, 1)
+    alpha = 0.6 * np.sqrt(heat)[..., None]
+    return np.asarray((1 - alpha) * pixels + alpha * colour(heat), np.uint8)
 
 
 def colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -46,9 +56,18 @@ def colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.interp(heat, stops, _HEAT[:, channel]) for channel in range(3)], axis=-1)
 
 
-def border(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
-    """Pixels just outside the mask, so that the outline hides nothing of the defect."""
+def border(mask: NDArray[np.bool_], thickness: int, closed: bool = True) -> NDArray[np.bool_]:
+    """Pixels just outside the mask, so that the outline hides nothing of the defect.
+
+    Where the mask reaches the picture's border the outline runs along that, inside; not if ``closed`` is
+    false, for a picture that is a part of another.
+    """
     from scipy import ndimage
 
     cross = ndimage.generate_binary_structure(2, 1)
-    return np.asarray(ndimage.binary_dilation(mask, cross, iterations=thickness)) & ~mask
+    line = np.asarray(ndimage.binary_dilation(mask, cross, iterations=thickness)) & ~mask
+    if closed:
+        rim = np.ones_like(mask)
+        rim[thickness:-thickness, thickness:-thickness] = False
+        line |= rim & mask
+    return line

@@ -24,7 +24,7 @@ from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import ImageWarning, InputError
-from anomalyvfm.exhibits import draw_with_reasons
+from anomalyvfm.exhibits import draw_sheet
 from anomalyvfm.files import MARKER, empty, mark, marked_run, unwritable
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.verdict import Verdict
@@ -231,7 +231,7 @@ def _write_files(
         save_map(verdict.map, out / MAPS / f"{name}.tiff")
     elif name is not None and (maps == "all" or (maps == "anomalous" and verdict.anomalous)):
         written["map"] = f"{MAPS}/{name}.png"
-        save_picture(draw_with_reasons(read_source(path, settings), verdict), out / MAPS / f"{name}.png")
+        save_picture(draw_sheet(read_source(path, settings), verdict), out / MAPS / f"{name}.png")
     if masks:
         written["mask"] = f"{MASKS}/{name}.png"
         save_picture(verdict.mask.astype(np.uint8) * np.uint8(255), out / MASKS / f"{name}.png")

@@ -24,7 +24,8 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.files import new_folder
 from anomalyvfm.model_file import SCHEMA_VERSION, read_description
 from anomalyvfm.reason import GoodPatch, Objection, Reason
-from anomalyvfm.verdict import Explain, Region, Verdict
+from anomalyvfm.regions import Region
+from anomalyvfm.verdict import Explain, Verdict
 
 if TYPE_CHECKING:  # torch takes seconds, and nothing here computes with it
     from anomalyvfm.detector import Detector

@@ -75,6 +75,11 @@ class Canvas:
         top, left, height, width = self.window(size)
         return (points - (left, top)) / (width / size[1], height / size[0])
 
+    def cell(self, grid: tuple[int, ...], size: tuple[int, int]) -> tuple[float, float]:
+        """Height and width of a cell of a map (h, w) of the canvas, in pixels of an image of ``size``."""
+        _, _, height, width = self.window(size)
+        return self.height / grid[0] * size[0] / height, self.width / grid[1] * size[1] / width
+
     def window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Where an image of (H, W) lies on the canvas: top, left, height, width."""
         if self.aspect == "stretch":

@@ -13,8 +13,9 @@ from PIL import Image
 
 from anomalyvfm.data import Canvas
 from anomalyvfm.reason import GoodPatch, Reason
+from anomalyvfm.regions import Region
 from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
-from anomalyvfm.verdict import Region, Verdict
+from anomalyvfm.verdict import Verdict
 
 _LONGEST_SIDE = 1280
 _EXHIBIT_SIDE = 240
@@ -100,11 +101,10 @@ def exhibit(
 
 def heat(verdict: Verdict) -> bytes:
     """PNG with alpha of the map alone, to lie over the image: clear where good pixels are."""
-    from anomalyvfm.overlay import colour
+    from anomalyvfm.overlay import colour, heat_range
 
     map_ = verdict.canvas.restore(verdict.grid, _shown(verdict)).astype(float)
-    # The scale of the overlay: from where good pixels seldom reach to twice the level of a defect.
-    low, high = verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
+    low, high = heat_range(verdict)
     share = np.clip((map_ - low) / (high - low), 0, 1)
     return _png(np.dstack([colour(share), 255 * np.sqrt(share)]).astype(np.uint8))
 

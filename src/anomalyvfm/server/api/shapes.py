@@ -30,6 +30,7 @@ INSPECTION: dict[str, Any] = {
         {
             "bbox": [211, 96, 260, 141],
             "area": 1422,
+            "area_range": [310, 3018],
             "peak": 18.6,
             "nearest": {"image": "041.png", "bbox": [211, 80, 260, 125], "distance": 0.71},
             "layers": {"4": 0.64, "5": 0.36},
@@ -62,6 +63,9 @@ class _Shape(BaseModel):
 class Region(_Shape):
     bbox: tuple[int, int, int, int] = Field(description="x0, y0, x1, y1 in pixels; x1 and y1 one past it")
     area: int
+    area_range: tuple[int, int] | None = Field(
+        None, description="the area if its outline lay one cell of the map further in, or further out"
+    )
     peak: float = Field(description="in standard deviations of good pixels")
     nearest: dict[str, Any] | None = Field(
         None, description="good patch most like it: image, bbox on that, distance; null where none is kept"

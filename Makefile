@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench bench-accuracy bench-false-alarms bench-lighting bench-serving bench-review bench-kills fuzz show bench-performance bench-scaling bench-metrics bench-adaptation trials lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting bench-serving bench-review bench-kills fuzz show bench-performance bench-scaling bench-metrics bench-adaptation trials lock clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ test: lint
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+# Every transcript in the docs, run again; one page: make docs-check PAGE=inspect
+docs-check: install
+	$(BIN)/pytest -m docs tests/docs -k "$(PAGE)"
 
 bench: install
 	$(BIN)/python benchmarks/accuracy.py

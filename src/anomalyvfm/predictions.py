@@ -105,6 +105,30 @@ def find_images(places: Sequence[Path], recursive: bool = False) -> list[Path]:
     return found
 
 
+def share_out(images: Sequence[Path], models: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """Images by the name of the model that judges them: that of the innermost folder with a model's name.
+
+    Those in no such folder are left out, and counted in a warning. Raises InputError where all are.
+    """
+    shares: dict[str, list[Path]] = {}
+    left_out = []
+    for image in images:
+        name = next((part for part in reversed(image.absolute().parts[:-1]) if part in models), None)
+        if name is None:
+            left_out.append(image)
+        else:
+            shares.setdefault(name, []).append(image)
+    if left_out:
+        text = (
+            f"{len(left_out)} of {len(images)} images lie in no folder named like a model"
+            f" ({', '.join(models)}), the first is {left_out[0]}"
+        )
+        if not shares:
+            raise InputError(f"{text}; name one of the models")
+        warnings.warn(f"{text}; they are left out", ImageWarning, stacklevel=2)
+    return shares
+
+
 def _in_folder(folder: Path, recursive: bool) -> list[Path]:
     images = given_images(folder)
     below = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -62,3 +63,27 @@ def test_a_model_each_of_all_categories(drawn: Path, tmp_path: Path) -> None:
     assert "--all takes one DATA" in refused(
         "fit", drawn, "--all", "--category", "fabric", "--out", tmp_path / "x"
     )
+
+
+def test_each_image_is_judged_by_the_model_of_its_folder(drawn: Path, tmp_path: Path) -> None:
+    models, out = tmp_path / "models", tmp_path / "judged"
+    as_json("fit", drawn, "--all", "--out", models, *QUICK)
+    said = as_json("predict", models, drawn, "--out", out, "--maps", "none")
+    assert [Path(one["out"]).name for one in said["models"]] == ["fabric", "sheet_metal"]
+    for name, one in zip(("fabric", "sheet_metal"), said["models"], strict=True):
+        alone = tmp_path / f"alone-{name}"
+        told = as_json("predict", models / name, drawn / name, "--out", alone, "--maps", "none")
+        assert {**told, "out": ""} == {**one, "out": ""}
+        lines = [
+            re.sub(r'"ms": [0-9.]+', "", (place / "predictions.jsonl").read_text())
+            for place in (alone, out / name)
+        ]
+        assert lines[0] == lines[1]
+    stray = tmp_path / "stray.png"
+    shutil.copy(next((drawn / "fabric" / "train" / "good").iterdir()), stray)
+    noted = run("predict", models, drawn / "fabric", stray, "--out", out, "--overwrite", "--maps", "none")
+    assert noted.exit_code == 0
+    assert "1 of 53 images lie in no folder named like a model (fabric, sheet_metal)" in noted.output
+    only = refused("predict", models, stray, "--out", tmp_path / "x")
+    assert "name one of the models" in only
+    assert "exists already" in refused("predict", models, drawn, "--out", out)

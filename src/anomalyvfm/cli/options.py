@@ -62,16 +62,17 @@ def reserve(out: Path, overwrite: bool) -> None:
 
 def check_order(model: Path, others: Sequence[Path]) -> None:
     """Raise InputError where a model comes after what is to be judged by it."""
-    if _is_model(model) or not model.exists():
+    if is_model(model) or not model.exists():
         return
     for path in others:
-        if _is_model(path):
+        if is_model(path):
             raise InputError(
                 f"{model}: no model, but {path} is one; name the model first, then what it judges"
             )
 
 
-def _is_model(folder: Path) -> bool:
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a fitted or an exported model."""
     return (folder / "model.json").is_file() or (folder / "export.json").is_file()
 
 

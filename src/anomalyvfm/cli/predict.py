@@ -12,6 +12,7 @@ from anomalyvfm.cli.options import (
     PATH,
     check_order,
     common,
+    is_model,
     out,
     reading,
     reading_overrides,
@@ -23,7 +24,7 @@ from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
-    from anomalyvfm.predictions import Maps
+    from anomalyvfm.predictions import Maps, Tally
     from anomalyvfm.runtime import Runtime
 
 
@@ -88,50 +89,69 @@ def predict(
     IMAGES are files, folders, patterns such as "parts/*.png", or a .txt file that lists them.
 
     MODEL is a fitted model's folder or an exported one; the latter starts in a second and needs no torch.
+    Of a folder of models, as `fit --all` writes, each judges the images that lie in a folder of its name,
+    and has a folder in --out.
     """
     from anomalyvfm.files import locked
-    from anomalyvfm.predictions import find_images, write_predictions
+    from anomalyvfm.predictions import find_images, share_out, write_predictions
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
     check_order(model, images)
     changed = reading_overrides(settings)
-    if resume:
-        click.get_current_context().with_resource(locked(out))
+    models = _models_in(model)
+    if not models:
+        shares = {out: (model, find_images(images, recursive))}
     else:
-        reserve(out, overwrite)
-    paths = find_images(images, recursive)
+        shared = share_out(find_images(images, recursive), models)
+        shares = {out / name: (models[name], paths) for name, paths in shared.items()}
+    for folder in shares:
+        if resume:
+            click.get_current_context().with_resource(locked(folder))
+        else:
+            reserve(folder, overwrite)
     from anomalyvfm.prediction_tables import write_coco, write_csv
     from anomalyvfm.progress import bar
 
-    detector, sha256 = _judge(model, backbone, device, changed)
-    if false_alarm_rate is not None:
-        detector = detector.with_false_alarm_rate(false_alarm_rate)
-    drift = None if drift_days is None else detector.drift_test(drift_days * images_per_day, seed)
-    tally = write_predictions(
-        detector,
-        paths,
-        out,
-        track=bar,
-        drift=drift,
-        maps=maps,
-        masks=masks or as_coco,
-        resume=resume,
-        run={"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
-        tables=[write_csv] * as_csv + [write_coco] * as_coco,
-    )
-    if tally.errors == tally.images:
-        raise InputError(
-            f"none of the {tally.images} images could be judged; {out / 'predictions.jsonl'} says why"
+    results: dict[Path, tuple[Tally, str]] = {}
+    for folder, (judge, paths) in shares.items():
+        detector, sha256 = _judge(judge, backbone, device, changed)
+        if false_alarm_rate is not None:
+            detector = detector.with_false_alarm_rate(false_alarm_rate)
+        drift = None if drift_days is None else detector.drift_test(drift_days * images_per_day, seed)
+        tally = write_predictions(
+            detector,
+            paths,
+            folder,
+            track=bar,
+            drift=drift,
+            maps=maps,
+            masks=masks or as_coco,
+            resume=resume,
+            run={"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
+            tables=[write_csv] * as_csv + [write_coco] * as_coco,
         )
-    report(
-        as_json,
-        {"out": str(out), **asdict(tally)},
-        lambda: click.echo(
-            f"{tally.anomalous} of {tally.images} images anomalous, {tally.errors} unreadable → {out}"
-            + (f"\n{drift.describe()}" if drift else "")
-        ),
-    )
+        results[folder] = tally, (f"\n{drift.describe()}" if drift else "")
+    if all(tally.errors == tally.images for tally, _ in results.values()):
+        count = sum(tally.images for tally, _ in results.values())
+        raise InputError(
+            f"none of the {count} images could be judged; {next(iter(shares)) / 'predictions.jsonl'} says why"
+        )
+    said = [{"out": str(folder), **asdict(tally)} for folder, (tally, _) in results.items()]
+    report(as_json, {"models": said} if models else said[0], lambda: _print(results))
+
+
+def _print(results: dict[Path, tuple[Tally, str]]) -> None:
+    for folder, (tally, drift) in results.items():
+        counted = f"{tally.anomalous} of {tally.images} images anomalous, {tally.errors} unreadable"
+        click.echo(f"{counted} → {folder}{drift}")
+
+
+def _models_in(folder: Path) -> dict[str, Path]:
+    """The models in the folders of a folder that is none itself, by their folders' names."""
+    if is_model(folder) or not folder.is_dir():
+        return {}
+    return {child.name: child for child in sorted(folder.iterdir()) if is_model(child)}
 
 
 def _judge(

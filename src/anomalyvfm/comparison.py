@@ -210,6 +210,8 @@ def _key(pipeline: Pipeline, category: Category, seed: int, weight_hash: str) ->
 
 def _facts(sample: Sample) -> list[Any]:
     files = [sample.path] if sample.mask is None else [sample.path, sample.mask]
+    if sample.mask is not None and sample.mask.is_dir():
+        files += sorted(sample.mask.iterdir())
     stats = [path.stat() for path in files]
     return [
         sample.label,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomalyvfm.reports.page import render_page
 from anomalyvfm.reports.promise import chance_of_so_many, promise_lines
 from anomalyvfm.reports.reported import AVERAGE_AUROC, CATEGORY_AUROC, compare_with_reported
 from anomalyvfm.reports.text import METRIC_NAMES, summary_text
@@ -24,6 +25,18 @@ def test_summary_holds_every_metric_with_its_interval(tmp_path: Path) -> None:
             assert f"{interval[0]:.4f} to {interval[1]:.4f}" in line
         if reason := report.metrics["reasons"].get(name):
             assert reason in line
+
+
+def test_the_oddest_good_images_are_named_where_a_model_tells_them(tmp_path: Path) -> None:
+    report = typical(tmp_path)
+    fitted = {key: value for key, value in report.model["fitted_on"].items() if key != "oddest"}
+    report.model["fitted_on"] = fitted
+    assert "oddest" not in summary_text(report) + render_page(report, "", {})
+    fitted["oddest"] = [{"image": f"a\n<{n}>.png", "score": 6.25 - n} for n in range(5)]
+    assert "oddest good images  a?<0>.png 6.2, a?<1>.png 5.2, a?<2>.png 4.2 (by models" in summary_text(
+        report
+    )
+    assert "a?&lt;2&gt;.png 4.2" in render_page(report, "", {})
 
 
 def test_a_group_that_is_the_whole_test_set_is_not_repeated(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_mistakes_are_one_line(fitted: Path, drawn: Path, submitted: Path, tmp_p
         ((fitted, public, *out), "no images in test_private_mixed/ of fabric"),
         ((fitted, drawn, *out, "--categories", "fabrik"), "did you mean fabric?"),
         ((fitted, drawn, "--out", strange), "exists already"),
-        ((fitted, drawn, "--out", other), "by other models of fabric"),
+        ((fitted, drawn, "--out", other), "by other models, or read otherwise, of fabric"),
         ((fitted, drawn, "--out", drawn, "--overwrite"), "choose another --out"),
         ((fitted, drawn, "--out", fitted.parent, "--overwrite"), "choose another --out"),
         ((fitted, drawn), "give MODELS, DATA and --out, or --check DIR"),

@@ -156,6 +156,23 @@ def test_an_image_newer_than_its_map_is_judged_again(fitted: Path, drawn: Path, 
     assert {name for name in after if after[name] != before[name]} >= {changed.map, "submission.tar.gz"}
 
 
+def test_a_limit_may_be_raised_for_a_submission_but_not_what_its_maps_are_made_of(
+    fitted: Path, drawn: Path, submitted: Path, tmp_path: Path
+) -> None:
+    out, models = tmp_path / "out", tmp_path / "models"
+    shutil.copytree(fitted, models)
+    call = (models, drawn, "--out", out, "--device", "cpu")
+    refused = run(*call, "--set", "image.max_pixels=100")
+    assert refused.exit_code == 2
+    assert "could not be read" in refused.output
+    other = run(*call, "--set", "image.white_level=4095")
+    assert other.exit_code == 2
+    assert "by other models, or read otherwise" in other.output
+    assert run(*call).exit_code == 0
+    assert contents(out) == contents(submitted)
+    assert "settled when the model was fitted" in run(*call, "--set", "image.size=64").output
+
+
 def test_categories_can_be_added_one_at_a_time(
     fitted: Path, drawn: Path, submitted: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, names, out, report, weights_moved
+from anomalyvfm.cli.options import (
+    PATH,
+    common,
+    names,
+    out,
+    reading,
+    reading_overrides,
+    report,
+    weights_moved,
+)
 
 
 @click.command()
@@ -16,6 +25,7 @@ from anomalyvfm.cli.options import PATH, common, names, out, report, weights_mov
 @out(required=False)
 @click.option("--categories", help="Comma-separated.  [default: all of DATA; for --check, the eight]")
 @weights_moved
+@reading
 @click.option(
     "--check", type=PATH, metavar="DIR", help="Only name every fault of a submission, or of its .tar.gz."
 )
@@ -30,6 +40,7 @@ def submit(
     overwrite: bool,
     categories: str | None,
     backbone: str | None,
+    settings: tuple[str, ...],
     check: Path | None,
     checked_data: Path | None,
     as_json: bool,
@@ -43,7 +54,7 @@ def submit(
     """
     chosen = names(categories) if categories is not None else None
     if check is not None:
-        if models or out or overwrite or backbone:
+        if models or out or overwrite or backbone or settings:
             raise click.UsageError("--check DIR goes with --data and --categories only.")
         _check(check, checked_data, chosen, as_json)
         return
@@ -55,8 +66,9 @@ def submit(
     from anomalyvfm.submission import benchmark_targets, data_targets
     from anomalyvfm.submission.preparing import check_out, find_models
 
+    changed = reading_overrides(settings)
     targets = data_targets(data, chosen)
-    fitted = find_models(models, list(dict.fromkeys(target.category for target in targets)))
+    fitted = find_models(models, list(dict.fromkeys(target.category for target in targets)), changed)
     check_out(out, fitted, overwrite)
     click.get_current_context().with_resource(locked(out))
     from anomalyvfm.progress import bar

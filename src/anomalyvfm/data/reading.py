@@ -108,8 +108,11 @@ def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.boo
     """Read a defect mask as (H, W) bool: true wherever any colour channel is not zero.
 
     A palette counts by the colours shown, alpha is ignored. JPEG smears the edges of a mask over whole
-    blocks, so there a pixel counts from half of white on. Raises ImageError as `read_image` does.
+    blocks, so there a pixel counts from half of white on. Of a folder, as MVTec LOCO has one for each image,
+    all masks count together. Raises ImageError as `read_image` does, and where a folder's sizes differ.
     """
+    if isinstance(source, Path) and source.is_dir():
+        return _read_masks(source, max_pixels)
     with _blaming(source), _opened(source, max_pixels) as (image, values):
         if values is not None:
             deep_marks: NDArray[np.bool_] = np.any(values.read() != 0, axis=2)
@@ -121,6 +124,19 @@ def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.boo
         channels = np.atleast_3d(np.asarray(upright if deep else upright.convert("RGB")))
         marked: NDArray[np.bool_] = np.any(channels > 127 if lossy else channels != 0, axis=2)
         return marked
+
+
+def _read_masks(folder: Path, max_pixels: int) -> NDArray[np.bool_]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ImageError(f"{folder}: a folder without masks; put them there or remove it")
+    whole = read_mask(paths[0], max_pixels=max_pixels)
+    for path in paths[1:]:
+        mask = read_mask(path, max_pixels=max_pixels)
+        if mask.shape != whole.shape:
+            raise ImageError(f"{path}: of another size than {paths[0].name}; make them the same")
+        whole |= mask
+    return whole
 
 
 def read_size(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -43,6 +43,7 @@ _GROUP_COLUMNS = {
     "aupro_0.05": "AU-PRO 0.05",
     "seg_f1": "SegF1",
 }
+_ODDEST_SHOWN = 3
 _SKIPPED_SHOWN = 50
 _WIDTH = 100
 
@@ -105,8 +106,15 @@ def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
         ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
         ("grid", f"{grid['height']}×{grid['width']} cells, {grid['dimensions']} dimensions"),
         ("learned", f"{fitted['images']} good images of {one_line(str(fitted['category']))}"),
+        *_oddest(fitted.get("oddest", [])),
         ("version", model["anomalyvfm_version"]),
     ]
+
+
+def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The good images to look at for a defect that was learned with them."""
+    told = (f"{one_line(str(image['image']))} {image['score']:.1f}" for image in images[:_ODDEST_SHOWN])
+    return [("oddest good images", f"{', '.join(told)} (by models without them)")] if images else []
 
 
 def threshold_facts(report: Report) -> list[tuple[str, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from anomalyvfm import __version__
 from anomalyvfm.data import ImageError, read_size
@@ -21,13 +22,23 @@ RECORD = "submission.json"
 
 @dataclass(frozen=True)
 class FittedModel:
-    """Where a model lies, and the checksum that tells it from every other."""
+    """Where a model lies, the checksum that tells it from every other, and how it reads files here."""
 
     folder: Path
     sha256: str
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by key, where they are not the model's own."""
+
+    @property
+    def identity(self) -> str:
+        """What its maps depend on. A limit of size is not among it: it decides only what is read at all."""
+        changed = [f"{key}={value}" for key, value in self.reading.items() if key != "image.max_pixels"]
+        return " ".join([self.sha256, *changed])
 
 
-def find_models(place: Path, categories: Sequence[str]) -> dict[str, FittedModel]:
+def find_models(
+    place: Path, categories: Sequence[str], reading: Mapping[str, Any] | None = None
+) -> dict[str, FittedModel]:
     """The model of each category, by what its model.json says it learned; folder names do not count.
 
     ``place`` holds model folders or is one. Raises InputError that names all categories without a model.
@@ -46,7 +57,7 @@ def find_models(place: Path, categories: Sequence[str]) -> dict[str, FittedModel
                 f"{place}: two models of {learned}, {found[learned].folder} and {folder}; move one"
             )
         if learned is not None:
-            found[learned] = FittedModel(folder, description["sha256"])
+            found[learned] = FittedModel(folder, description["sha256"], reading or {})
     if missing := [category for category in categories if category not in found]:
         raise InputError(
             f"{place}: no model of {', '.join(missing)} (found {', '.join(found) or 'none'});"
@@ -103,7 +114,7 @@ def check_out(out: Path, models: Mapping[str, FittedModel], overwrite: bool) -> 
     ]
     if other:
         raise InputError(
-            f"{out}: holds a submission by other models of {', '.join(other)};"
+            f"{out}: holds a submission by other models, or read otherwise, of {', '.join(other)};"
             " choose another --out or add --overwrite"
         )
     if more := [category for category in begun if category not in models]:
@@ -139,7 +150,7 @@ def _read_record(out: Path) -> dict[str, str]:
 
 
 def _hashes(models: Mapping[str, FittedModel]) -> dict[str, str]:
-    return {category: model.sha256 for category, model in models.items()}
+    return {category: model.identity for category, model in models.items()}
 
 
 def _gigabytes(count: int) -> str:

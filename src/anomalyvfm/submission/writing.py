@@ -79,7 +79,8 @@ def write_submission(
     for category, group in groupby(targets, key=lambda target: target.category):
         members = list(group)
         if not finished.issuperset(members):
-            detector = Detector.load(models[category].folder, backbone=backbone, device=device)
+            model = models[category]
+            detector = Detector.load(model.folder, backbone=backbone, device=device, reading=model.reading)
             broken += _write_category(detector, members, finished, out, track)
     if broken:
         raise InputError(

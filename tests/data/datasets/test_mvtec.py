@@ -3,8 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from anomalyvfm.data import ImageError, read_mask
 from anomalyvfm.data.datasets import Category, Sample, list_categories, open_dataset
 from anomalyvfm.errors import InputError
 
@@ -131,6 +134,52 @@ class TestAd:
             path.unlink()
         with pytest.raises(InputError, match="no good images to learn from in bottle"):
             open_dataset(tmp_path / "bottle")
+
+
+class TestLoco:
+    """Logical and structural defects, a folder of masks for each image, and good images to validate."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "breakfast_box"
+        touch(folder / "train/good", [f"{number:03}.png" for number in range(4)])
+        touch(folder / "validation/good", ["000.png", "001.png"])
+        touch(folder / "test/good", ["000.png"])
+        touch(folder / "test/logical_anomalies", ["000.png", "001.png"])
+        touch(folder / "test/structural_anomalies", ["000.png"])
+        touch(folder / "ground_truth/logical_anomalies/000", ["000.png", "001.png"])
+        touch(folder / "ground_truth/logical_anomalies/001", ["000.png"])
+        touch(folder / "ground_truth/structural_anomalies/000", ["000.png"])
+        return folder
+
+    def test_splits_and_masks(self, folder: Path) -> None:
+        category = open_dataset(folder)
+        assert category.layout == "mvtec_loco"
+        assert [len(split) for split in (category.train, category.validation, category.test)] == [4, 2, 4]
+        defects = [sample for sample in category.test if sample.label]
+        truth = folder / "ground_truth"
+        assert [sample.mask for sample in defects] == [
+            truth / "logical_anomalies/000",
+            truth / "logical_anomalies/001",
+            truth / "structural_anomalies/000",
+        ]
+
+    def test_masks_of_a_folder_count_together(self, folder: Path) -> None:
+        masks = folder / "ground_truth/logical_anomalies/000"
+        for name, columns in (("000.png", slice(0, 2)), ("001.png", slice(5, 6))):
+            pixels = np.zeros((4, 8), np.uint8)
+            pixels[1, columns] = 255 if name == "000.png" else 254  # their value tells the kind of defect
+            Image.fromarray(pixels).save(masks / name)
+        whole = read_mask(masks)
+        assert whole.sum() == 3
+        assert whole[1].nonzero()[0].tolist() == [0, 1, 5]
+        Image.new("L", (9, 4)).save(masks / "002.png")
+        with pytest.raises(ImageError, match=r"002\.png: of another size than 000\.png"):
+            read_mask(masks)
+
+    def test_a_folder_without_masks_is_none(self, folder: Path) -> None:
+        (folder / "ground_truth/structural_anomalies/000/000.png").unlink()
+        assert open_dataset(folder).test[-1].mask is None
 
 
 def test_nothing_is_decoded(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def defect_samples(folder: Path, truths: Sequence[Path]) -> tuple[Sample, ...]:
 
 
 def masks_by_name(folder: Path) -> dict[str, Path]:
-    return {path.stem.lower(): path for path in list_images(folder)}
+    """Files by their stem, and folders that hold the masks of one image."""
+    folders = {path.name.lower(): path for path in list_folders(folder) if list_images(path)}
+    return folders | {path.stem.lower(): path for path in list_images(folder)}
 
 
 def mask_of(image: Path, masks: Iterable[dict[str, Path]]) -> Path | None:

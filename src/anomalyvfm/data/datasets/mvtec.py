@@ -1,4 +1,4 @@
-"""The layouts of MVTec AD and MVTec AD 2: good images under train/, judged ones under test*/."""
+"""The layouts of MVTec AD, MVTec LOCO and MVTec AD 2: good images under train/, judged ones under test*/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ GENERATED = "generated.json"
 """Marks a category as drawn: its name may be MVTec's, its images and what was reported for them are not."""
 
 _PRIVATE = ("test_private", "test_private_mixed")
-_ONLY_IN_AD2 = ("validation", "test_public", *_PRIVATE)
+_ONLY_IN_AD2 = ("test_public", *_PRIVATE)
+_ONLY_IN_LOCO = ("logical_anomalies", "structural_anomalies")
 
 
 def is_category(folder: Path) -> bool:
@@ -27,14 +28,18 @@ def is_category(folder: Path) -> bool:
 
 
 def read_category(folder: Path, name: str) -> Category:
-    """Read either layout; AD 2 is told by the splits that only it has."""
-    if any((folder / split).is_dir() for split in _ONLY_IN_AD2):
+    """Read any of the layouts; each is told by the folders that only it has."""
+    test = folder / "test"
+    if any((folder / split).is_dir() for split in _ONLY_IN_AD2) or (
+        (folder / "validation").is_dir() and not test.is_dir()
+    ):
         return _read_ad2(folder, name)
     return Category(
         name,
-        "mvtec_ad",
+        "mvtec_loco" if any((test / kind).is_dir() for kind in _ONLY_IN_LOCO) else "mvtec_ad",
         train=good_samples(good_folder(folder / "train")),
-        test=_labelled(folder / "test", folder / TRUTH),
+        validation=good_samples(good_folder(folder / "validation")),
+        test=_labelled(test, folder / TRUTH),
     )
 
 

@@ -14,8 +14,8 @@ class Sample:
     """One image file and what is known about it.
 
     `label` is 0 for good, 1 for a defect, None where nobody has said. `mask` is None for a good image and
-    where a defect has no mask. `condition` is the lighting, where the file name tells it; `kind` the kind
-    of defect, "good", or "unknown".
+    where a defect has no mask; a folder holds several, which count together. `condition` is the lighting,
+    where the file name tells it; `kind` the kind of defect, "good", or "unknown".
     """
 
     path: Path

@@ -74,8 +74,9 @@ def test_predict_writes_a_line_an_image_in_input_order_and_overlays(
         assert set(row) == {"path", "score", "p_value", "anomalous", "regions", "ms", "map"}
         assert 0 < row["p_value"] <= 1
         with Image.open(tmp_path / "out" / row["map"]) as picture:
-            # Beside the overlay stand the reasons of what is odd.
-            assert (picture.size == (96, 96)) == (not row["regions"])
+            # Below the overlay stands the verdict, beside it the reasons of what is odd.
+            assert picture.height > 96
+            assert (picture.width > 400) == bool(row["regions"])
         for region in row["regions"]:
             assert set(region) == {"bbox", "area", "area_range", "peak", "nearest", "layers"}
     # good/000_regular.png and bad/000_regular.png share a stem, and lose no picture to each other.

@@ -186,6 +186,19 @@ def test_bodies_are_counted_whatever_they_announce(open_station: Open) -> None:
     assert client.post("/api/judge", files=many).status_code == 200
 
 
+@pytest.mark.parametrize("raised", [False, True])
+def test_larger_images_are_taken_where_the_limits_are_raised(open_station: Open, raised: bool) -> None:
+    content = picture(100, side=60)
+    limits = Limits(pixels=2000, image_bytes=1000, request_bytes=2000, decode_bytes=1 << 30)
+    limits = limits.for_images(3600 if raised else 2000, len(content))
+    answer = client_of(open_station(limits=limits)).post("/api/judge", content=content)
+    assert answer.status_code == (200 if raised else 413)
+    said = answer.json().get("detail", "")
+    assert raised or said.startswith("image data: 60×60 pixels is over the limit of 2000;")
+    assert raised or "start the station with --max-pixels" in said
+    assert Limits().for_images(400_000_000, 1).decode_bytes > Limits().decode_bytes
+
+
 def test_what_changed_something_is_in_the_audit_log(guarded: Station, tokens: dict[str, str]) -> None:
     client = client_of(guarded)
     assert client.post("/api/session", json={"token": "guess"}).status_code == 401

@@ -34,6 +34,20 @@ if TYPE_CHECKING:
 )
 @click.option("--queue", default=64, show_default=True, type=click.IntRange(1), help="Images that may wait.")
 @click.option(
+    "--max-pixels",
+    default=64_000_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Width × height of the largest image taken.",
+)
+@click.option(
+    "--max-image-mb",
+    default=32.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Megabytes of the largest file taken.",
+)
+@click.option(
     "--time-limit",
     default=30.0,
     show_default=True,
@@ -53,6 +67,8 @@ def serve(
     keep_days: float | None,
     keep_gb: float | None,
     queue: int,
+    max_pixels: int,
+    max_image_mb: float,
     time_limit: float,
     backbone: str | None,
     as_json: bool,
@@ -88,7 +104,7 @@ def serve(
         data=data,
         database=db,
         token_file=token_file,
-        limits=Limits(waiting=queue, seconds=time_limit),
+        limits=Limits(waiting=queue, seconds=time_limit).for_images(max_pixels, int(max_image_mb * 2**20)),
         retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9)),
     )
     gate = create_gate(settings)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+# Of address space for a pixel: a deep image and what it becomes on the way to 8 bits, beside libraries.
+_DECODING_BYTES = 48
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class Limits:
     decode_seconds: float = 10.0
     decode_bytes: int = 3 << 30
     """Address space of a decoding worker."""
+
+    def for_images(self, pixels: int, file_bytes: int) -> Limits:
+        """These with other limits of an image, and room for one of that size where there was too little."""
+        return replace(
+            self,
+            pixels=pixels,
+            image_bytes=file_bytes,
+            request_bytes=max(self.request_bytes, file_bytes),
+            decode_bytes=max(self.decode_bytes, _DECODING_BYTES * pixels),
+        )
 
 
 @dataclass(frozen=True)

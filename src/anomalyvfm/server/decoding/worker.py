@@ -37,8 +37,7 @@ def main() -> None:
         except MemoryError:
             head, parts = {"status": 413, "error": "image data: needs more memory than is allowed"}, []
         except ImageError as error:
-            # The header is read again for the status alone; a damaged one is "cannot be used" as well.
-            head, parts = {"status": _status(content, request["max_pixels"]), "error": str(error)}, []
+            head, parts = _refusal(content, request["max_pixels"], error), []
         answers.write(json.dumps({**head, "parts": [len(part) for part in parts]}).encode() + b"\n")
         for part in parts:
             answers.write(part)
@@ -61,16 +60,16 @@ def _jpeg(image: NDArray[np.uint8], side: int, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def _status(content: bytes, max_pixels: int) -> int:
+def _refusal(content: bytes, max_pixels: int, error: ImageError) -> dict[str, Any]:
+    """Status and words of an image that cannot be used; a command would name another option for its limit."""
     try:
-        read_size(content, max_pixels=max_pixels)
+        height, width = read_size(content, max_pixels=1 << 62)
     except ImageError:
-        try:
-            read_size(content, max_pixels=1 << 62)
-        except ImageError:
-            return 422
-        return 413
-    return 422
+        return {"status": 422, "error": str(error)}
+    if height * width <= max_pixels:
+        return {"status": 422, "error": str(error)}
+    limit = f"{width}×{height} pixels is over the limit of {max_pixels}"
+    return {"status": 413, "error": f"image data: {limit}; shrink it, or start the station with --max-pixels"}
 
 
 if __name__ == "__main__":

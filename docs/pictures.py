@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
 
 from anomalyvfm.contact_sheet import contact_sheet
-from anomalyvfm.data.generated import draw_bad, draw_good
+from anomalyvfm.data import read_image
+from anomalyvfm.data.generated import draw_bad, draw_good, generate
 from anomalyvfm.detector import Detector
+from anomalyvfm.exhibits import draw_sheet
 from anomalyvfm.overlay import draw
 
 SHOWN = (
@@ -36,5 +39,16 @@ def overview(out: Path, size: int = 256, images: int = 80) -> None:
     Image.fromarray(sheet).save(out, quality=88)
 
 
+def why(out: Path) -> None:
+    """The picture `predict` writes of the first defective blister in inspect.md."""
+    with TemporaryDirectory() as folder:
+        drawn = Path(folder) / "drawn"
+        generate(drawn, ["blister"], images=120)
+        detector = Detector("v2", {"backbone": "efficientnet-lite0"}).fit(drawn / "blister")
+        image = read_image(drawn / "blister/test_public/bad/000_regular.png")
+        Image.fromarray(draw_sheet(image, detector.predict([image])[0])).save(out, quality=88)
+
+
 if __name__ == "__main__":
     overview(Path(__file__).parent / "overview.jpg")
+    why(Path(__file__).parent / "why.jpg")

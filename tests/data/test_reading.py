@@ -381,10 +381,11 @@ class TestArrays:
             np.zeros((5, 5, 2), dtype=np.uint8),
             np.zeros((2, 5, 5, 3), dtype=np.uint8),
             np.zeros((0, 5, 3), dtype=np.uint8),
-            np.zeros((5, 5), dtype=np.int64),
+            np.full((5, 5), 256, dtype=np.int64),
+            np.full((5, 5), -1, dtype=np.int16),
             np.zeros((5, 5), dtype=np.complex64),
-            np.full((5, 5), 1.01),
-            np.full((5, 5), -0.01),
+            np.full((5, 5), 1.02),
+            np.full((5, 5), -0.02),
             np.full((5, 5), np.nan),
             np.array([["a"]]),
         ],
@@ -393,6 +394,15 @@ class TestArrays:
         with pytest.raises(InputError) as raised:
             as_rgb(array)
         assert "\n" not in str(raised.value)
+
+    def test_what_arithmetic_leaves_of_an_image_is_taken(self) -> None:
+        levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        expected = as_rgb(levels)
+        for kind in (np.int16, np.int32, np.int64, np.uint32, np.uint64):
+            np.testing.assert_array_equal(as_rgb(levels.astype(kind)), expected)
+        overshot = np.where(levels > 250, 1.005, np.where(levels < 5, -0.005, levels / 255))
+        clipped = np.where(levels > 250, 255, np.where(levels < 5, 0, levels)).astype(np.uint8)
+        np.testing.assert_array_equal(as_rgb(overshot), as_rgb(clipped))
 
     @pytest.mark.parametrize("white", [0, -1, 65536])
     def test_a_white_level_out_of_range_is_refused(self, white: int) -> None:

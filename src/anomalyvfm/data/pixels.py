@@ -15,6 +15,8 @@ MIN_SIDE: Final = 8
 
 WHITE_16_BIT: Final = 65535
 
+_OVERSHOOT = 0.01
+
 
 class ImageError(InputError):
     """One image cannot be used: which, why, and what to do, in one line."""
@@ -23,7 +25,8 @@ class ImageError(InputError):
 def as_rgb(array: NDArray[np.generic], *, white_level: int = WHITE_16_BIT) -> NDArray[np.uint8]:
     """An image given as an array, as (H, W, 3) uint8; 8-bit RGB comes back as it is, not copied.
 
-    Takes (H, W) and (H, W, 1|3|4) of bool, uint8, uint16 (scaled by `white_level`) or float in [0, 1].
+    Takes (H, W) and (H, W, 1|3|4) of bool, uint8, uint16 (scaled by `white_level`), other integers up to 255,
+    or float in [0, 1].
     A fourth channel is alpha and dropped. Raises InputError for anything else.
     """
     array = np.asarray(array)
@@ -48,10 +51,20 @@ def _as_8_bit(array: NDArray[np.generic], white_level: int) -> NDArray[np.uint8]
         return _levels(white_level)[array.astype(np.uint16, copy=False)]
     if array.dtype.kind == "f":
         values = array.astype(np.float32, copy=False)
-        # Written so that NaN fails it as well.
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise InputError("float pixel values must lie between 0 and 1; scale them, or give 8 or 16 bit")
-        return (values * 255 + 0.5).astype(np.uint8)
+        # Written so that NaN fails it as well. Resizing overshoots a little.
+        if not (values.min() >= -_OVERSHOOT and values.max() <= 1 + _OVERSHOOT):
+            raise InputError(
+                f"float pixel values from {values.min():.4g} to {values.max():.4g} must lie between 0 and 1;"
+                " scale or clip them, or give 8 or 16 bit"
+            )
+        return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    if array.dtype.kind in "iu" and array.min() >= 0 and array.max() <= 255:
+        return array.astype(np.uint8)  # as arithmetic leaves 8-bit images
+    if array.dtype.kind in "iu":
+        raise InputError(
+            f"pixels of type {array.dtype} from {array.min()} to {array.max()} have no known white;"
+            " give them as uint8 or uint16"
+        )
     raise InputError(f"pixels of type {array.dtype} are not understood; give uint8, uint16, bool or float")
 
 

@@ -20,6 +20,7 @@ ImageSource: TypeAlias = str | Path | bytes | NDArray[Any] | Any
 channels first, or a PIL image."""
 
 _CHANNELS = (1, 3, 4)
+_GIVE = "give a file, bytes, a numpy array, a torch tensor or a PIL image, one or many"
 
 
 class ReadingSettings(Protocol):
@@ -38,7 +39,7 @@ def read_source(source: ImageSource, settings: ReadingSettings) -> NDArray[np.ui
     """(H, W, 3) uint8 RGB. Raises ImageError for what is no image."""
     source = _plain(source)
     if isinstance(source, np.ndarray):
-        if source.dtype.kind == "f" and source.size and 1 < source.max() <= 255 and source.min() >= 0:
+        if source.dtype.kind == "f" and source.size and 2 < source.max() <= 255 and source.min() >= 0:
             source = source / 255  # as most programs hold them that do not hold 0 to 1
         try:
             image = as_rgb(source, white_level=settings.white_level)
@@ -101,16 +102,23 @@ def several(images: Any) -> Sequence[ImageSource]:
     if isinstance(images, bytes | bytearray | memoryview) or hasattr(images, "read"):
         return [images]
     if (shape := getattr(images, "shape", None)) is not None:
-        return list(images) if len(shape) == 4 else [images]
+        of_sources = getattr(images.dtype, "kind", "") in ("O", "U")  # arrays or names in an array
+        return list(images) if len(shape) == 4 or of_sources else [images]
     if _is_pil(images):
         return [images]
-    return images if isinstance(images, Sequence) else list(images)
+    if isinstance(images, Sequence):
+        return images
+    if not isinstance(images, Iterable):
+        raise InputError(f"{type(images).__name__}: no images; {_GIVE}")
+    return list(images)
 
 
 def _plain(source: ImageSource) -> str | Path | bytes | NDArray[Any]:
     """A source as a path, a file's bytes or an array. Raises ImageError for what is none."""
-    if isinstance(source, str | Path | bytes | np.ndarray):
+    if isinstance(source, str | Path | bytes):
         return source
+    if isinstance(source, np.ndarray):
+        return _channels_last(source)
     if isinstance(source, bytearray | memoryview):
         return bytes(source)
     if hasattr(source, "read"):
@@ -123,12 +131,14 @@ def _plain(source: ImageSource) -> str | Path | bytes | NDArray[Any]:
         except InputError as error:
             raise ImageError(str(error)) from None
     if hasattr(source, "detach"):
-        array = source.detach().cpu().numpy()
-        first = array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[2] not in _CHANNELS
-        return np.asarray(array.transpose(1, 2, 0) if first else array)
-    raise ImageError(
-        f"{type(source).__name__}: no image; give a file, bytes, a numpy array, a torch tensor or a PIL image"
-    )
+        return _channels_last(source.detach().cpu().numpy())
+    raise ImageError(f"{type(source).__name__}: no image; {_GIVE}")
+
+
+def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    """An image as networks hold it, channels first, as all others do."""
+    first = array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[2] not in _CHANNELS
+    return array.transpose(1, 2, 0) if first else array
 
 
 def _is_pil(source: Any) -> bool:

@@ -203,9 +203,14 @@ class Preset(_Settings):
         try:
             return type(self).model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"setting {where}={first['input']!r}: {first['msg']}") from None
+            found = error.errors()
+            # Of a setting that may have several types, what is wrong with the one that was meant.
+            worst = next((one for one in found if not one["type"].endswith("_type")), found[0])
+            place = [str(part) for part in worst["loc"]]
+            names = (".".join(place[:length]) for length in range(len(place), 0, -1))
+            name = next((name for name in names if name in known), ".".join(place))
+            value = settings.get(name, worst["input"])
+            raise InputError(f"setting {name}={value}: {worst['msg']}") from None
 
 
 class GaussianPreset(Preset):

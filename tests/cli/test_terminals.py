@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.commands import run
+from tests.cli.commands import refused, run
 
 _COMMAND = [sys.executable, "-m", "anomalyvfm"]
 
@@ -46,6 +47,24 @@ def test_an_output_that_takes_nothing_is_one_line(form: list[str], fitted_folder
     assert done.returncode == 2
     assert done.stderr.startswith("error: standard output cannot be written (No space left on device)")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_no_run(closed: str, fitted_folder: Path, drawn: Path, tmp_path: Path) -> None:
+    images = drawn / "sheet_metal" / "test_public" / "good"
+    command = shlex.join(
+        [*_COMMAND, "predict", str(fitted_folder), str(images), "--out", str(tmp_path / "out")]
+    )
+    done = subprocess.run(["bash", "-c", f"{command} {closed}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "predictions.jsonl").is_file()
+
+
+def test_where_no_image_can_be_judged_the_first_says_why(fitted_folder: Path, tmp_path: Path) -> None:
+    missing = [tmp_path / "one.png", tmp_path / "two.png"]
+    said = refused("predict", fitted_folder, *missing, "--out", tmp_path / "out")
+    assert f"none of the 2 images could be judged; the first: {missing[0]}: no such file" in said
 
 
 def test_without_a_command_the_help_is_shown() -> None:

@@ -28,7 +28,8 @@ class OneLineErrors(click.Group):
         warnings.showwarning = _Notes()
         try:
             result = super().main(*args, **kwargs)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as it is where it was closed before the start
+                sys.stdout.flush()
             return result
         except NoArgsIsHelpError as error:
             click.echo(error.ctx.get_help() if error.ctx else error.format_message())

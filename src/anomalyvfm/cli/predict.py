@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def predict(
     and has a folder in --out.
     """
     from anomalyvfm.files import locked
-    from anomalyvfm.predictions import find_images, share_out, write_predictions
+    from anomalyvfm.predictions import PREDICTIONS, find_images, share_out, write_predictions
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
@@ -134,9 +135,9 @@ def predict(
         results[folder] = tally, (f"\n{drift.describe()}" if drift else "")
     if all(tally.errors == tally.images for tally, _ in results.values()):
         count = sum(tally.images for tally, _ in results.values())
-        raise InputError(
-            f"none of the {count} images could be judged; {next(iter(shares)) / 'predictions.jsonl'} says why"
-        )
+        with (next(iter(shares)) / PREDICTIONS).open(encoding="utf-8") as stream:
+            first = json.loads(stream.readline())["error"]
+        raise InputError(f"none of the {count} images could be judged; the first: {first}")
     said = [{"out": str(folder), **asdict(tally)} for folder, (tally, _) in results.items()]
     report(as_json, {"models": said} if models else said[0], lambda: _print(results))
 

@@ -190,7 +190,7 @@ def test_mistakes_in_fit_are_one_line(parts: Path, drawn: Path, tmp_path: Path) 
         ((parts, *out, "--backbone", "efficientnet-light0"), "efficientnet-lite0"),
         ((parts, *out, "--preset", "v22"), "did you mean 'v2'?"),
         ((parts, *out, "--set", "gausian.top=1"), "did you mean 'gaussian.top'?"),
-        ((parts, *out, "--set", "gaussian.top=soft"), "setting gaussian.top=soft"),
+        ((parts, *out, "--set", "gaussian.top=soft"), "setting gaussian.top='soft'"),
         ((parts, *out, "--set", "gaussian.top"), "key=value"),
         ((parts, *out, "--image-size", "big"), "not a valid integer"),
         ((parts, *out, *FIT, "--device", "abacus"), "device 'abacus'"),

@@ -210,7 +210,7 @@ class Preset(_Settings):
             names = (".".join(place[:length]) for length in range(len(place), 0, -1))
             name = next((name for name in names if name in known), ".".join(place))
             value = settings.get(name, worst["input"])
-            raise InputError(f"setting {name}={value}: {worst['msg']}") from None
+            raise InputError(f"setting {name}={value!r}: {worst['msg']}") from None
 
 
 class GaussianPreset(Preset):

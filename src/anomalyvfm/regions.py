@@ -15,10 +15,10 @@ from anomalyvfm.reason import Box, Reason
 # A backbone sees far beyond a cell: a spot smaller than one raises the cells around it, too, and around any
 # strong defect the map falls off slowly. What is under a share of the region's peak is taken for that halo: a
 # large share where the whole region is hardly larger than a spot's halo, a small one where it is wide, for
-# wide defects are stronger in some places than in others. Sizes are cells above half the peak. Chosen on
+# wide defects are stronger in some places than in others. Sizes are cells above the small share. Chosen on
 # magnetic_tile and drawn parts with benchmarks/outlines.py.
 _SHARES = (0.6, 0.3)
-_CELLS = (6.0, 24.0)
+_CELLS = (20.0, 40.0)
 # Distances to an outline are exact enough on this many points a cell.
 _POINTS = 8
 
@@ -77,8 +77,8 @@ def outlined(
     kept = peaks > region_level
     if not kept.any():
         kept[peaks.argmax()] = True  # an anomalous image points at its oddest place
-    strong = np.bincount(owner, values > peaks[owner] / 2, minlength=count) / (cell[0] * cell[1])
-    shares = np.interp(np.log(np.maximum(strong, 1e-6)), np.log(_CELLS), _SHARES)
+    wide = np.bincount(owner, values > _SHARES[1] * peaks[owner], minlength=count) / (cell[0] * cell[1])
+    shares = np.interp(np.log(np.maximum(wide, 1e-6)), np.log(_CELLS), _SHARES)
     levels = np.where(kept, np.maximum(outline_level, shares * peaks), np.inf)
     mask = map_ > np.concatenate([[np.inf], levels])[labels]
     parts, _ = ndimage.label(mask, structure=eight)

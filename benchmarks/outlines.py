@@ -55,6 +55,7 @@ def measure(category: Category) -> tuple[dict[tuple[float, float], list[Row]], f
                 continue
             defect = np.isin(defects, touched)
             area, both = int(defect.sum()), int((own & defect).sum())
+            assert region.area_range is not None
             low, high = region.area_range
             row = (
                 region.area / area,

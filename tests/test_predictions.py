@@ -296,7 +296,7 @@ def test_images_are_taken_however_a_program_holds_them(fitted_folder: Path, draw
             floats.astype(np.float64),
             pixels.astype(np.int64),
             np.ascontiguousarray(pixels.transpose(2, 0, 1)),
-            np.clip(floats / 255, 0.001, 1) * np.float32(1 + 1e-6),
+            floats / 255 * np.float32(1 + 1e-6),
             torch.from_numpy(pixels),
             torch.from_numpy(pixels).int(),
             torch.from_numpy(pixels).permute(2, 0, 1),
@@ -307,7 +307,7 @@ def test_images_are_taken_however_a_program_holds_them(fitted_folder: Path, draw
                 (verdict,) = detector.predict(given_as)
                 assert verdict.score == pytest.approx(expected.score, abs=1e-6), type(way)
         fitted = Detector("v2", SMALL, device="cpu").fit([*ways, pixels[::-1]])
-        assert len(fitted.learned_) <= 3  # one float way differs by a rounding
+        assert len(fitted.learned_) == 2
     assert len(detector.predict(path.parent)) == len(list(path.parent.iterdir()))
     assert len(detector.predict(np.stack([pixels, pixels]))) == 2
     assert len(detector.predict(np.array([str(path), str(path)]))) == 2

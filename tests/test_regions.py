@@ -33,6 +33,7 @@ def test_a_small_defects_area_is_not_that_of_its_halo(side: int, most: float) ->
     assert len(regions) == 1
     # At 30 % of the peak, whatever the size, it was 31, 8.2, 2.6 and 1.25 times.
     assert regions[0].area <= most * side**2
+    assert regions[0].area_range is not None
     low, high = regions[0].area_range
     assert low <= side**2 <= high
 
@@ -45,7 +46,7 @@ def test_a_wide_defect_keeps_its_weaker_places() -> None:
     assert mask[32:224, 32:224].all()
     assert region.area == mask.sum() == 192 * 192
     assert region.bbox == (32, 32, 224, 224)
-    # One cell further in or out, the corners outside rounded.
+    assert region.area_range is not None  # one cell further in or out, the corners outside rounded
     assert region.area_range[0] == pytest.approx(160**2, rel=0.03)
     assert region.area_range[1] == pytest.approx(224**2, rel=0.03)
 
@@ -81,6 +82,7 @@ def test_ranges_hold_areas_and_regions_partition_the_mask(seed: int, cell: tuple
     assert sum(region.area for region in regions) == mask.sum()
     assert [r.peak for r in regions] == sorted((r.peak for r in regions), reverse=True)
     for region in regions:
+        assert region.area_range is not None
         low, high = region.area_range
         assert 0 <= low <= region.area <= high <= map_.size
         assert map_[region.peak_at[1], region.peak_at[0]] == np.float32(region.peak)

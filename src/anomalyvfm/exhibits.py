@@ -56,11 +56,8 @@ def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
     )
     ends, unit = (f"{low:.1f}", f"{high:.1f}"), "std of good pixels"
     font = _font(_TEXT)
-    text = ImageDraw.Draw(overlay)
-    widths = [math.ceil(text.textlength(one, font)) for one in (*ends, unit)]
-    width = max(
-        overlay.width, math.ceil(text.textlength(said, font)) + _GAP, sum(widths) + _SCALE[0] + 4 * _GAP
-    )
+    length, *widths = (math.ceil(font.getlength(text)) for text in (said, *ends, unit))
+    width = max(overlay.width, length + _GAP, sum(widths) + _SCALE[0] + 4 * _GAP)
     sheet = Image.new("RGB", (width, overlay.height + 2 * _LINE + 2 * _GAP), "white")
     sheet.paste(overlay, (0, 0))
     pen = ImageDraw.Draw(sheet)

@@ -38,15 +38,15 @@ class Region:
     """x, y of that value."""
     reason: Reason | None = None
     """Why it is odd, where the model can tell."""
-    area_range: tuple[int, int] = (0, 0)
-    """The area if the true outline lay one cell of the map further in, or further out."""
+    area_range: tuple[int, int] | None = None
+    """The area if the true outline lay one cell of the map further in, or further out; None if unknown."""
 
     def as_dict(self) -> dict[str, Any]:
         told = {"nearest": None, "layers": None} if self.reason is None else self.reason.as_dict()
         return {
             "bbox": list(self.bbox),
             "area": self.area,
-            "area_range": list(self.area_range),
+            "area_range": None if self.area_range is None else list(self.area_range),
             "peak": round(self.peak, 4),
             **told,
         }
@@ -92,17 +92,22 @@ def _regions(map_: Map, labels: NDArray[np.int32], cell: tuple[float, float]) ->
         own = labels[rows, columns] == number
         values = np.where(own, map_[rows, columns], -np.inf)
         y, x = np.unravel_index(values.argmax(), values.shape)
+        area = int(own.sum())
         yield Region(
             bbox=(columns.start, rows.start, columns.stop, rows.stop),
-            area=int(own.sum()),
+            area=area,
             peak=float(values[y, x]),
             peak_at=(columns.start + int(x), rows.start + int(y)),
-            area_range=_area_range(labels, number, rows, columns, cell),
+            area_range=_area_range(labels, number, (rows, columns), area, cell),
         )
 
 
 def _area_range(
-    labels: NDArray[np.int32], number: int, rows: slice, columns: slice, cell: tuple[float, float]
+    labels: NDArray[np.int32],
+    number: int,
+    box: tuple[slice, slice],
+    area: int,
+    cell: tuple[float, float],
 ) -> tuple[int, int]:
     """Pixels of a region more than a cell inside its outline, and those no more than a cell outside."""
     from scipy import ndimage
@@ -111,7 +116,7 @@ def _area_range(
     reach = [int(np.ceil(side)) for side in cell]
     around = [
         slice(max(0, part.start - far), part.stop + far, step)
-        for part, far, step in zip((rows, columns), reach, steps, strict=True)
+        for part, far, step in zip(box, reach, steps, strict=True)
     ]
     own = labels[around[0], around[1]] == number
     if not own.any():  # thinner than the steps between points
@@ -121,7 +126,6 @@ def _area_range(
     # Beyond the image's border there is no outline: the region may go on there.
     inner = own if own.all() else ndimage.distance_transform_edt(own, spacing) > 1
     outer = ndimage.distance_transform_edt(~own, spacing) <= 1
-    area = int((labels[rows, columns] == number).sum())
     pixels = steps[0] * steps[1]
     low, high = pixels * int(inner.sum()), pixels * int(outer.sum())
     return min(low, area), min(max(high, area), labels.size)

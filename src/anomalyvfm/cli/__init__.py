@@ -29,13 +29,6 @@ def main() -> None:
     """Learn good parts from good images alone; find and outline defects never seen."""
 
 
-for name, command in (
-    ("update", learning.update),
-    ("forget", learning.forget),
-    ("calibrate", learning.calibrate),
-):
-    main.add_command(command, name)
-
 for command in (
     fit.fit,
     learning.update,

@@ -72,6 +72,8 @@ class _Notes:
 
 def _is_stdout_broken() -> bool:
     """Whether standard output takes nothing; then what waits for it is dropped, or Python would try again."""
+    if sys.stdout is None:
+        return False
     try:
         sys.stdout.write("\n")  # what could not be written before is gone
         sys.stdout.flush()

@@ -84,7 +84,9 @@ def fit(
             descriptions[name] = {"model": str(out / name), **detector.describe()}
 
     def show() -> None:
-        for name, description in descriptions.items():
+        for number, (name, description) in enumerate(descriptions.items()):
+            if number:
+                click.echo()
             print_model(out / name, description)
 
     report(as_json, {"models": list(descriptions.values())} if every else descriptions[""], show)

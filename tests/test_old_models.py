@@ -1,0 +1,80 @@
+"""Models of an older schema are read, and judge as they did: ``tests/schema_2`` holds three of them.
+
+They were fitted on 24 drawn images of sheet metal, 56 px, with a tiny random transformer, and written, with
+the verdicts in ``expected.json``, by the last revision of that schema.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anomalyvfm import runtime
+from anomalyvfm.detector import Detector
+from anomalyvfm.verdict import Verdict
+from tests.adapted import good
+
+OLD = Path(__file__).parent / "schema_2"
+IMAGES = sorted((OLD / "images").glob("*.png"))
+EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
+
+# What another processor rounds otherwise; on the one they were made on, it is 1e-6.
+_ROUNDING = 1e-4
+
+
+def load(name: str) -> Detector:
+    return Detector.load(OLD / name, backbone=str(OLD / "backbone"), device="cpu")
+
+
+def assert_as_before(verdicts: list[Verdict], expected: list[dict[str, Any]]) -> None:
+    for verdict, before in zip(verdicts, expected, strict=True):
+        assert verdict.score == pytest.approx(before["score"], abs=_ROUNDING)
+        assert verdict.p_value == pytest.approx(before["p_value"], abs=1e-6)
+        assert verdict.threshold == pytest.approx(before["threshold"], abs=1e-9)
+        assert verdict.anomalous is before["anomalous"]
+        np.testing.assert_allclose(verdict.grid, before["map"], atol=10 * _ROUNDING)
+        now = [region.as_dict() for region in verdict.regions]
+        for region, was in zip(now, before["regions"], strict=True):
+            assert (region["bbox"], region["layers"]) == (was["bbox"], was["layers"])
+            assert (region["nearest"] is None) is (was["nearest"] is None)
+            if region["nearest"] is not None:
+                assert region["nearest"]["image"] == was["nearest"]["image"]
+
+
+@pytest.mark.parametrize("name", ["v2", "v1.4"])
+def test_a_model_of_the_older_schema_judges_as_it_did(name: str) -> None:
+    detector = load(name)
+    assert_as_before(detector.predict(IMAGES), EXPECTED[name]["images"])
+    assert detector.learned_.total() == EXPECTED[name]["learned"]
+    assert len(detector.gallery_) == EXPECTED[name]["shown"]
+    assert [[one, score] for one, score in detector.outlying()] == EXPECTED[name]["outlying"]
+    assert detector.drift_test(1000).describe() == EXPECTED[name]["drift"]
+
+
+def test_an_exported_model_of_the_older_schema_judges_as_it_did() -> None:
+    assert_as_before(runtime.load(OLD / "exported").predict(IMAGES), EXPECTED["exported"]["images"])
+
+
+def test_a_model_of_the_older_schema_is_saved_as_one_of_today(tmp_path: Path) -> None:
+    load("v2").save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model", device="cpu")
+    assert_as_before(again.predict(IMAGES), EXPECTED["v2"]["images"])
+
+
+def test_a_model_fitted_today_scores_as_the_one_fitted_then() -> None:
+    """The same images, settings and seed."""
+    now = Detector(load("v2").settings, device="cpu").fit(good(24))
+    assert_as_before(now.predict(IMAGES), EXPECTED["v2"]["images"])
+
+
+def test_an_older_model_learns_and_forgets_on(tmp_path: Path) -> None:
+    detector = load("v2")
+    before = [verdict.score for verdict in detector.predict(IMAGES)]
+    detector.update(IMAGES[:1])
+    assert detector.predict(IMAGES)[0].score < before[0]
+    detector.forget(IMAGES[:1])
+    np.testing.assert_allclose([verdict.score for verdict in detector.predict(IMAGES)], before, atol=1e-3)

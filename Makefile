@@ -25,7 +25,7 @@ lint: install
 	$(BIN)/mypy
 
 # With the machine's own threads, as users have them; then with one the rooms that divide work among threads.
-THREADED := tests/adapters tests/backbones tests/export tests/runtime tests/scoring tests/training tests/test_detector.py tests/test_extraction.py
+THREADED := tests/adapted tests/export tests/features tests/runtime tests/statistical tests/test_detector.py
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile

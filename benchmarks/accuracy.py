@@ -19,7 +19,7 @@ import numpy as np
 
 from anomalyvfm.data import Category, open_dataset
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation import evaluate
+from anomalyvfm.evaluation.evaluate import evaluate
 
 ELPV = ("elpv-mono", "elpv-poly")
 REAL = ("magnetic_tile", *ELPV)

@@ -13,12 +13,12 @@ import statistics
 import time
 from pathlib import Path
 
-from anomalyvfm import backbones
-from anomalyvfm.adaptation import GoodImages, orders_for, scales_of
+from anomalyvfm.adapted.adaptation import GoodImages, orders_for, scales_of
 from anomalyvfm.data import ImageSource
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.detector import Detector
-from anomalyvfm.extraction import Extractor
+from anomalyvfm.features import backbones
+from anomalyvfm.features.extractor import Extractor
 from anomalyvfm.presets import AdaptedPreset, preset
 from anomalyvfm.synthesis import synthesize
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from anomalyvfm import backbones
 from anomalyvfm.data import Canvas, read_image
+from anomalyvfm.features import backbones
 from peers import peer_python
 from timm_names import timm_weights
 

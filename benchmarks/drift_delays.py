@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from anomalyvfm.calibration import score_threshold
-from anomalyvfm.drift import DriftTest
+from anomalyvfm.decision.calibration import score_threshold
+from anomalyvfm.decision.drift import DriftTest
 
 # Images between false alarms, numbers of calibration images.
 QUIET = ((200, 20), (200, 100), (500, 20), (500, 100), (1000, 20), (1000, 100), (1000, 500))

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from accuracy import REAL, open_split
-from anomalyvfm import backbones
-from anomalyvfm.backbones.remembering import RememberingBackbone
 from anomalyvfm.data import Canvas, open_dataset, read_image
 from anomalyvfm.data.generated import CATEGORIES, draw_good
 from anomalyvfm.detector import Detector
+from anomalyvfm.features import backbones
+from anomalyvfm.features.backbones.remembering import RememberingBackbone
 from promise_bands import binomial_band, conformal_band
 
 RATES = (0.01, 0.05)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_file import read_description, read_tensors
+from anomalyvfm.model_folder import read_description, read_tensors
 from station_process import Clients, Server, ask, jpegs, missing, small_model
 
 CLIENTS = 4

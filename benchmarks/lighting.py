@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from anomalyvfm import backbones
 from anomalyvfm.data.generated import CATEGORIES, CONDITIONS
 from anomalyvfm.detector import Detector
+from anomalyvfm.features import backbones
 from trialing.material import material
 from trialing.running import auroc
 

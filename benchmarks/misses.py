@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from accuracy import REAL, open_split
-from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data import Category, open_dataset, read_image, read_mask
 from anomalyvfm.data.generated import CATEGORIES, generate
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
-from anomalyvfm.overlay import border, draw
-from anomalyvfm.verdict import Verdict
+from anomalyvfm.visual.contact_sheet import contact_sheet
+from anomalyvfm.visual.overlay import border, draw
 
 _TRUTH = np.array((60, 220, 60), np.uint8)
 _GENERATED_IMAGES = 60

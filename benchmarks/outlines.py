@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from anomalyvfm import regions
 from anomalyvfm.data import Category, ImageError, open_dataset
 from anomalyvfm.data.generated import generate
+from anomalyvfm.decision import regions
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation import read_checked_mask
+from anomalyvfm.evaluation.evaluate import read_checked_mask
 
 DRAWN = ("blister", "gear", "can", "fabric")
 BUCKETS = ((0, 0.25), (0.25, 1), (1, 4), (4, np.inf))

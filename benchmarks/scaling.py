@@ -18,7 +18,7 @@ import json, sys, time
 from pathlib import Path
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation import peak_megabytes
+from anomalyvfm.evaluation.evaluate import peak_megabytes
 paths = list_images(Path(sys.argv[1]))
 wanted = int(sys.argv[2])
 paths = (paths * (wanted // len(paths) + 1))[:wanted]

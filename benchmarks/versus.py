@@ -33,16 +33,16 @@ from numpy.typing import NDArray
 import anomalyvfm
 from accuracy import REAL, open_split
 from anomalib_process import BACKBONE, PEER, SIDE, AnomalibProcess
-from anomalyvfm import backbones
-from anomalyvfm.backbones.remembering import RememberingBackbone
 from anomalyvfm.data import Canvas, Category, Sample, read_size
 from anomalyvfm.data.generated import CATEGORIES, generate
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation import read_checked_mask
+from anomalyvfm.evaluation.evaluate import read_checked_mask
+from anomalyvfm.features import backbones
+from anomalyvfm.features.backbones.remembering import RememberingBackbone
 from anomalyvfm.metrics.image import auroc
 from anomalyvfm.metrics.pixel import PixelMetrics
 from anomalyvfm.presets import preset
-from anomalyvfm.verdict import Verdict
 from peers import REQUIREMENTS
 
 OURS = ("v2", "v1.1", "v1.2", "v1.3", "v1.4")

@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data import read_image
 from anomalyvfm.data.generated import draw_bad, draw_good, generate
 from anomalyvfm.detector import Detector
-from anomalyvfm.exhibits import draw_sheet
-from anomalyvfm.overlay import draw
+from anomalyvfm.visual.contact_sheet import contact_sheet
+from anomalyvfm.visual.overlay import draw
+from anomalyvfm.visual.panels import draw_sheet
 
 SHOWN = (
     ("blister", "missing_tablet"),

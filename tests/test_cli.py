@@ -248,9 +248,9 @@ def test_mistakes_in_predict_and_evaluate_are_one_line(
 def test_a_disk_that_fills_up_keeps_the_finished_lines(
     fitted_folder: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anomalyvfm import predictions
+    from anomalyvfm.predictions import writing
 
-    save = predictions.save_picture
+    save = writing.save_picture
     saved: list[Path] = []
 
     def full(picture: np.ndarray, path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_disk_that_fills_up_keeps_the_finished_lines(
         saved.append(path)
         save(picture, path)
 
-    monkeypatch.setattr(predictions, "save_picture", full)
+    monkeypatch.setattr(writing, "save_picture", full)
     good = parts / "test_public" / "good"
     line = refused("predict", fitted_folder, good, "--out", tmp_path / "out")
     assert "cannot be written (No space left on device)" in line
@@ -358,7 +358,7 @@ def test_predict_on_a_full_disk_is_one_line(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("anomalyvfm.predictions.save_picture", full)
+    monkeypatch.setattr("anomalyvfm.predictions.writing.save_picture", full)
     image = next(drawn.rglob("*.png"))
     message = refused("predict", fitted_folder, image, "--out", tmp_path / "p", "--device", "cpu")
     assert "No space left on device" in message

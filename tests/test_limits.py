@@ -16,7 +16,7 @@ import numpy as np
 import torch, transformers
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation import peak_megabytes
+from anomalyvfm.evaluation.evaluate import peak_megabytes
 folder = Path(sys.argv[1])
 config = transformers.Dinov2Config(image_size=518, patch_size=14)
 transformers.Dinov2Model(config).save_pretrained(folder / "base")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from anomalyvfm import runtime
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
-from anomalyvfm.verdict import Verdict
-from tests.adapted import good
+from tests.quick_detectors import good
 
 OLD = Path(__file__).parent / "schema_2"
 IMAGES = sorted((OLD / "images").glob("*.png"))

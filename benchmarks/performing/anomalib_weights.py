@@ -7,7 +7,7 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from anomalyvfm import backbones
+from anomalyvfm.features import backbones
 from timm_names import timm_weights
 
 

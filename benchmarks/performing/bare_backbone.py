@@ -18,8 +18,8 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from anomalyvfm import backbones
-from anomalyvfm.backbones.efficientnet import EfficientNetLite
+from anomalyvfm.features import backbones
+from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from performing.bench import BACKBONE, SIDE
 
 

@@ -66,9 +66,9 @@ def overhead(checkpoint: str, model: str, images: str, out: str) -> None:
     """Seconds from files to verdicts and maps, and of the backbone alone on as many canvases."""
     import torch
 
-    from anomalyvfm import backbones
     from anomalyvfm.detector import Detector
-    from anomalyvfm.predictions import write_predictions
+    from anomalyvfm.features import backbones
+    from anomalyvfm.predictions.writing import write_predictions
 
     paths = sorted(Path(images).iterdir())
     detector = Detector.load(model)

@@ -75,14 +75,14 @@ def steps(model: str, folder: str) -> dict[str, float]:
     import torch
     from PIL import Image
 
-    from anomalyvfm import backbones
-    from anomalyvfm.backbones.features import PatchFeatures
     from anomalyvfm.data import read_source
+    from anomalyvfm.decision.verdict import Verdict
     from anomalyvfm.detector import Detector
-    from anomalyvfm.exhibits import draw_sheet
-    from anomalyvfm.extraction import Extractor
-    from anomalyvfm.predictions import save_picture
-    from anomalyvfm.verdict import Verdict
+    from anomalyvfm.features import backbones
+    from anomalyvfm.features.backbones.backbone import PatchFeatures
+    from anomalyvfm.features.extractor import Extractor
+    from anomalyvfm.predictions.writing import save_picture
+    from anomalyvfm.visual.panels import draw_sheet
     from performing.multiply_adds import backbone_multiply_adds
 
     rates = machine()

@@ -11,8 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from anomalyvfm import backbones
-from anomalyvfm.backbones.efficientnet import EfficientNetLite
+from anomalyvfm.features import backbones
+from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from performing.bench import BACKBONE, SIDE
 
 

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from anomalyvfm.backbones.efficientnet import EfficientNetLite
-from anomalyvfm.backbones.efficientnet import load as load_lite
 from anomalyvfm.data import Canvas, read_image
-from anomalyvfm.extraction import standard_exposure
+from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
+from anomalyvfm.features.backbones.efficientnet import load as load_lite
+from anomalyvfm.features.extractor import standard_exposure
 
 MAP_STAGES = (3, 4, 5, 6, 7)
 MOMENT_STAGES = (2, 3, 4, 5, 6, 7)

@@ -69,7 +69,7 @@ def cell_distances(residuals: Residuals, prior: float, *, shared: bool = False) 
     """A Gaussian at each of P cells from residuals.
 
     The covariance is (scatter + prior · pooled) / (n' + prior), n' the n images less the degrees of freedom
-    spent on expectations, as in `anomalyvfm.scoring.gaussian`; with `shared` it is the pooled one alone.
+    spent on expectations, as in `anomalyvfm.statistical.gaussian`; with `shared` it is the pooled one alone.
 
     A learned image is judged by the statistics of the n − 1 others: with e the residual, h the leverage, A =
     scatter + prior · pooled and q = eᵀA⁻¹e, the left-out residual is e/(1−h), and A − eeᵀ is taken for

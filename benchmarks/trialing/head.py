@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anomalyvfm.data import Canvas, read_image
-from anomalyvfm.scoring.gaussian import Gaussian
-from anomalyvfm.scoring.statistics import Statistics
+from anomalyvfm.statistical.gaussian import Gaussian
+from anomalyvfm.statistical.sufficient_statistics import Statistics
 from anomalyvfm.synthesis import MIXES, orders, synthesize
 from trialing.features import Variant, kept
 from trialing.opinions import Case, Floats, Judgement, cells_of, top_mean

@@ -9,9 +9,9 @@ import torch
 
 from anomalyvfm.data import Canvas, read_image
 from anomalyvfm.data.generated import CONDITIONS
-from anomalyvfm.lighting import relight
-from anomalyvfm.scoring.gaussian import Gaussian
-from anomalyvfm.scoring.statistics import Statistics
+from anomalyvfm.features.illumination import relight
+from anomalyvfm.statistical.gaussian import Gaussian
+from anomalyvfm.statistical.sufficient_statistics import Statistics
 from trialing.features import Features, Variant, kept
 from trialing.opinions import Case, cells_of, top_mean
 from trialing.running import Doubles, auroc

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from anomalyvfm.scoring.gaussian import Gaussian
-from anomalyvfm.scoring.statistics import Statistics
+from anomalyvfm.statistical.gaussian import Gaussian
+from anomalyvfm.statistical.sufficient_statistics import Statistics
 from trialing.opinions import Case, cells_of, top_mean
 from trialing.running import auroc
 

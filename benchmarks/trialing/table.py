@@ -65,8 +65,9 @@ _EXPERIMENTS = {
     "light": """## Good images under another light
 
 `--light`: to the scatter of the good images that of the differences between an image's features and those of
-its relit copy (`anomalyvfm.lighting`) is added, `weight` times; with a share of the images relit, that much
-heavier. *all light* ranks the images of all conditions together, as one threshold for all does.""",
+its relit copy (`anomalyvfm.features.illumination`) is added, `weight` times; with a share of the images
+relit, that much heavier. *all light* ranks the images of all conditions together, as one threshold for all
+does.""",
     "prior": """## The prior's weight
 
 `--prior`: four fifths of the good images say how likely the last fifth is, in nats a dimension, 2π left out;

@@ -22,13 +22,13 @@ __version__ = "0.1.0"
 __all__ = ["PRESETS", "Detector", "InputError", "Verdict", "load"]
 
 if TYPE_CHECKING:
+    from anomalyvfm.decision.verdict import Verdict
     from anomalyvfm.detector import Detector
     from anomalyvfm.errors import InputError
     from anomalyvfm.presets import PRESETS
-    from anomalyvfm.verdict import Verdict
 
 # Imported on first use: torch alone takes seconds, and `anomalyvfm --help` must not.
-_ROOMS = {"Detector": "detector", "InputError": "errors", "PRESETS": "presets", "Verdict": "verdict"}
+_ROOMS = {"Detector": "detector", "InputError": "errors", "PRESETS": "presets", "Verdict": "decision.verdict"}
 
 
 def __getattr__(name: str) -> Any:

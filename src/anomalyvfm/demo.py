@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anomalyvfm.contact_sheet import contact_sheet
 from anomalyvfm.data import open_dataset, read_image
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation import Report, evaluate
-from anomalyvfm.exhibits import draw_sheet
+from anomalyvfm.evaluation.evaluate import Report, evaluate
 from anomalyvfm.files import new_folder
-from anomalyvfm.overlay import draw
-from anomalyvfm.predictions import save_picture
+from anomalyvfm.predictions.writing import save_picture
 from anomalyvfm.tracking import Tracker
+from anomalyvfm.visual.contact_sheet import contact_sheet
+from anomalyvfm.visual.overlay import draw
+from anomalyvfm.visual.panels import draw_sheet
 
 _SHOWN = 20
 

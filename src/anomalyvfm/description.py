@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from anomalyvfm import __version__
-from anomalyvfm.adapters import InEncoderAdapter, digest
-from anomalyvfm.extraction import Extractor
+from anomalyvfm.adapted.adapters import digest
+from anomalyvfm.adapted.in_encoder import InEncoderAdapter
+from anomalyvfm.features.extractor import Extractor
 from anomalyvfm.presets import ImageSettings
-from anomalyvfm.scoring.scorer import Scorer
+from anomalyvfm.scorer import Scorer
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomalyvfm import backbones
-from anomalyvfm.adaptation import (
+from anomalyvfm.adapted.adaptation import (
     Adaptation,
     GoodImages,
     adapt,
@@ -26,16 +25,21 @@ from anomalyvfm.adaptation import (
     scales_of,
     stored_adapter,
 )
-from anomalyvfm.adapters import Adapter, InEncoderAdapter, to_tensors
-from anomalyvfm.backbones.features import Backbone
-from anomalyvfm.calibration import Array, Calibration, GoodScores, images_needed
-from anomalyvfm.cross_fitting import KeptImages, cross_fit
+from anomalyvfm.adapted.adapters import Adapter, to_tensors
+from anomalyvfm.adapted.in_encoder import InEncoderAdapter
+from anomalyvfm.adapted.scorer import AdaptedScorer, with_token
 from anomalyvfm.data import Canvas, Category, ImageError, choose_canvas, open_dataset
+from anomalyvfm.decision.calibration import Array, Calibration, GoodScores, images_needed
+from anomalyvfm.decision.decide import judge_batch
+from anomalyvfm.decision.drift import DriftTest
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.description import describe_model, model_identity
-from anomalyvfm.drift import DriftTest
 from anomalyvfm.errors import InputError
-from anomalyvfm.explaining import Explainer
-from anomalyvfm.extraction import (
+from anomalyvfm.explain.explainer import Explainer
+from anomalyvfm.explain.gallery import Gallery
+from anomalyvfm.features import backbones
+from anomalyvfm.features.backbones.backbone import Backbone
+from anomalyvfm.features.extractor import (
     Extracted,
     Extractor,
     ImageSource,
@@ -44,10 +48,9 @@ from anomalyvfm.extraction import (
     several,
     source_names,
 )
-from anomalyvfm.feature_store import FeatureStore
-from anomalyvfm.gallery import Gallery
-from anomalyvfm.judging import judge_batch
-from anomalyvfm.model_file import read_description, read_tensors, write_model
+from anomalyvfm.features.grid import Grid
+from anomalyvfm.features.store import FeatureStore
+from anomalyvfm.model_folder import read_description, read_tensors, write_model
 from anomalyvfm.presets import (
     AdaptedPreset,
     GaussianPreset,
@@ -55,12 +58,10 @@ from anomalyvfm.presets import (
     preset,
     stored_preset,
 )
-from anomalyvfm.scoring.adapted import AdaptedScorer, with_token
-from anomalyvfm.scoring.grid import Grid
-from anomalyvfm.scoring.positional import PositionalScorer
-from anomalyvfm.scoring.scorer import Scorer, under
+from anomalyvfm.scorer import Scorer, under
+from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
+from anomalyvfm.statistical.scorer import PositionalScorer
 from anomalyvfm.tracking import Tracker, untracked
-from anomalyvfm.verdict import Verdict
 
 # Enough headers to know the usual shape of the images; reading all would take a second pass over them.
 _SIZES_LOOKED_AT = 256

@@ -64,7 +64,7 @@ def _attempt(what: str, look: Callable[[], str], needed: bool) -> Finding:
 def _device(name: str) -> str:
     import torch
 
-    from anomalyvfm.backbones.features import resolve_device
+    from anomalyvfm.features.backbones.backbone import resolve_device
 
     device = resolve_device(name)
     if device.type == "cuda":
@@ -73,8 +73,8 @@ def _device(name: str) -> str:
 
 
 def _cached_dinov2() -> str:
-    from anomalyvfm.backbones.checkpoint import is_cached
-    from anomalyvfm.backbones.names import HUB_REPOSITORIES
+    from anomalyvfm.features.backbones.checkpoint import is_cached
+    from anomalyvfm.features.backbones.names import HUB_REPOSITORIES
 
     if not is_cached(HUB_REPOSITORIES["dinov2-base"]):
         raise LookupError(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anomalyvfm import backbones
 from anomalyvfm.data import Sample
+from anomalyvfm.features import backbones
 from timm_names import timm_weights
 from versus import measure, table
 

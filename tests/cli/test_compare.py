@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapted import QUICK
 from tests.checkpoints import save_tiny_dinov2
 from tests.cli.commands import as_json, refused, run
+from tests.quick_detectors import QUICK
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from anomalyvfm.detector import Detector
-from tests.adapted import good, save_images
 from tests.checkpoints import save_tiny_dinov2
 from tests.cli.commands import as_json, refused, run
+from tests.quick_detectors import good, save_images
 
 
 @pytest.fixture

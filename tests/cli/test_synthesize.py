@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapted import good, save_images
 from tests.cli.commands import as_json, refused, run
+from tests.quick_detectors import good, save_images
 
 SMALL = ("--image-size", "96", "--set", "synthesis.count=9")
 

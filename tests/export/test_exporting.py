@@ -21,12 +21,12 @@ from anomalyvfm.export.exporting import _Attempts, _stored_in_half, export
 from anomalyvfm.export.graph import resized, standard_exposure
 from anomalyvfm.export.halving import PARTS
 from anomalyvfm.export.writing import write_graph
-from anomalyvfm.extraction import standard_exposure as standard_exposure_of_one
+from anomalyvfm.features.extractor import standard_exposure as standard_exposure_of_one
 from anomalyvfm.runtime import load
 from anomalyvfm.synthesis.patch import Image8
-from tests.adapted import good, quick
 from tests.checkpoints import save_tiny_dinov2
 from tests.conftest import SMALL
+from tests.quick_detectors import good, quick
 
 
 def fitted(version: str = "v2", **overrides: object) -> Detector:

@@ -16,7 +16,7 @@ from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import digest, seal
 from anomalyvfm.runtime import load
-from tests.adapted import good
+from tests.quick_detectors import good
 
 _BARE = """
 import sys

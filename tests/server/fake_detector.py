@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalyvfm.calibration import Calibration, count_cells
 from anomalyvfm.data import Canvas
-from anomalyvfm.drift import DriftTest
+from anomalyvfm.decision.calibration import Calibration, count_cells
+from anomalyvfm.decision.drift import DriftTest
+from anomalyvfm.decision.reason import GoodPatch, Objection, Reason
+from anomalyvfm.decision.regions import Region
+from anomalyvfm.decision.verdict import Explain, Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import new_folder
-from anomalyvfm.model_file import SCHEMA_VERSION, read_description
-from anomalyvfm.reason import GoodPatch, Objection, Reason
-from anomalyvfm.regions import Region
-from anomalyvfm.verdict import Explain, Verdict
+from anomalyvfm.model_folder import SCHEMA_VERSION, read_description
 
 if TYPE_CHECKING:  # torch takes seconds, and nothing here computes with it
     from anomalyvfm.detector import Detector

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from pyarrow import parquet  # type: ignore[import-untyped]  # it has no type hints
 
-from anomalyvfm.server import exporting
+from anomalyvfm.server.inspections import exporting
 from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open, client_of

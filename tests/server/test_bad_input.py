@@ -145,7 +145,7 @@ def test_on_a_full_disk_reviews_and_jobs_are_507_and_work_again_afterwards(
 
     with monkeypatch.context() as no_room:
         no_room.setattr("anomalyvfm.server.store.files.os.fsync", full)
-        no_room.setattr("anomalyvfm.server.version_folders.os.fsync", full)
+        no_room.setattr("anomalyvfm.server.models.version_folders.os.fsync", full)
         assert_problem(client.post("/api/jobs", files=files), 507)
         assert_problem(client.put("/api/models/part/false-alarm-rate", json={"rate": 0.3}), 507)
         probe = Path.write_bytes

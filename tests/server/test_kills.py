@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from anomalyvfm.model_file import read_description
+from anomalyvfm.model_folder import read_description
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store import inspections
 from tests.server.conftest import Open

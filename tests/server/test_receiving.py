@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from anomalyvfm.detector import Detector
-from anomalyvfm.server.accounts import add_account
+from anomalyvfm.server.auth.accounts import add_account
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.station import Station
 from tests.server.conftest import client_of

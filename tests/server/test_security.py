@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 
 from anomalyvfm.cli.serve import serve
 from anomalyvfm.errors import InputError
-from anomalyvfm.server.accounts import Accounts, add_account, hash_token
+from anomalyvfm.server.auth.accounts import Accounts, add_account, hash_token
+from anomalyvfm.server.auth.sessions import COOKIE
 from anomalyvfm.server.serving import is_loopback
-from anomalyvfm.server.sessions import COOKIE
 from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open, client_of
@@ -150,7 +150,7 @@ def test_forged_changed_and_old_cookies_are_nobody(
         client.cookies.set(COOKIE, forged)
         assert client.get("/api/session").status_code == 401
     later = time.time() + 13 * 3600
-    monkeypatch.setattr("anomalyvfm.server.sessions.time.time", lambda: later)
+    monkeypatch.setattr("anomalyvfm.server.auth.sessions.time.time", lambda: later)
     client.cookies.set(COOKIE, value)
     assert client.get("/api/session").status_code == 401
 

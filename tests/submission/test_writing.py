@@ -19,11 +19,11 @@ import tifffile
 from PIL import Image
 
 from anomalyvfm.data import Canvas
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.submission import Target, data_targets
 from anomalyvfm.submission.preparing import find_models
 from anomalyvfm.submission.writing import _write_image, write_submission
-from anomalyvfm.verdict import Verdict
 from tests.submission.commands import contents, modified, refused, run
 
 T = TypeVar("T")

@@ -53,10 +53,10 @@ def compare(
     chosen = list(dict.fromkeys(names(categories))) if categories else list_categories(data)
     for name in chosen:
         open_dataset(data, name, seed)  # a category that is not there is said at once
-    from anomalyvfm.comparison import compare as run_all
-    from anomalyvfm.comparison import open_comparison, pipelines
-    from anomalyvfm.progress import status
-    from anomalyvfm.reports.comparison import write_comparison
+    from anomalyvfm.cli.progress import status
+    from anomalyvfm.evaluation.compare import compare as run_all
+    from anomalyvfm.evaluation.compare import open_comparison, pipelines
+    from anomalyvfm.evaluation.reports.comparison import write_comparison
 
     compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline, device)
     click.get_current_context().with_resource(open_comparison(out, overwrite))

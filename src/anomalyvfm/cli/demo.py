@@ -16,8 +16,8 @@ from anomalyvfm.cli.options import common, out, report, reserve
 def demo(out: Path, overwrite: bool, as_json: bool, device: str, seed: int) -> None:
     """Learn real solar cells from good ones, judge the rest, and show the worst."""
     reserve(out, overwrite)
+    from anomalyvfm.cli.progress import bar
     from anomalyvfm.demo import run_demo
-    from anomalyvfm.progress import bar
 
     result = run_demo(out, overwrite, device, seed, bar)
     report(as_json, result, lambda: _print_result(result))

@@ -56,7 +56,7 @@ def evaluate(
     """Measure MODEL on the labelled images of DATA; write metrics.json and the figures to --out."""
     from anomalyvfm.data import list_categories, open_dataset
     from anomalyvfm.files import check_apart
-    from anomalyvfm.model_file import read_description
+    from anomalyvfm.model_folder import read_description
 
     check_order(model, [data])
     changed = reading_overrides(settings)
@@ -66,9 +66,9 @@ def evaluate(
     if category is None and learned in list_categories(data):
         category = learned
     images = open_dataset(data, category, seed)
+    from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
-    from anomalyvfm.evaluation import evaluate as measure
-    from anomalyvfm.progress import bar
+    from anomalyvfm.evaluation.evaluate import evaluate as measure
 
     detector = Detector.load(model, backbone=backbone, device=device, reading=changed)
     measured = measure(detector, images, track=bar)
@@ -80,7 +80,7 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from anomalyvfm.reports.reported import SOURCE, compare_with_reported
+    from anomalyvfm.evaluation.reports.reported import SOURCE, compare_with_reported
 
     table = Table(
         title=f"{metrics['category']}: {metrics['n_good']} good, {metrics['n_bad']} defective",

@@ -43,14 +43,14 @@ def export(
 ) -> None:
     """Write MODEL as one graph, from raw RGB bytes to score, p-value and map, for an inspection PC."""
     from anomalyvfm.files import check_apart
-    from anomalyvfm.model_file import read_description
+    from anomalyvfm.model_folder import read_description
 
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: models are exported on the CPU; leave it out")
     reserve(out, overwrite)
     check_apart(out, model, *([images] if images else []))
     described = read_description(model)
-    from anomalyvfm.predictions import find_images
+    from anomalyvfm.predictions.writing import find_images
 
     good = find_images([images]) if images else []
     try:

@@ -66,8 +66,8 @@ def fit(
     else:
         categories = {"": open_datasets(data, category, seed)}
     # Only now torch: whatever is wrong above is said at once.
+    from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
-    from anomalyvfm.progress import bar
 
     descriptions: dict[str, dict[str, Any]] = {}
     with new_folder(out, overwrite) if every else nullcontext(out) as place:

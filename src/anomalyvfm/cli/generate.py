@@ -28,10 +28,10 @@ def generate(
     seed: int,
 ) -> None:
     """Draw a data set in the layout of MVTec AD 2: eight products, five lightings, exact masks."""
+    from anomalyvfm.cli.progress import status
     from anomalyvfm.data.generated import CATEGORIES
     from anomalyvfm.data.generated import generate as draw
     from anomalyvfm.files import new_folder
-    from anomalyvfm.progress import status
 
     reserve(out, overwrite)
     chosen = names(categories) if categories else CATEGORIES

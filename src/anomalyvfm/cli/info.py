@@ -23,8 +23,8 @@ def info(model: Path, as_json: bool, device: str, seed: int) -> None:
         manifest = read_manifest(model)
         report(as_json, manifest, lambda: _print_exported(model, manifest))
         return
-    from anomalyvfm.backbones import cpu_backend
-    from anomalyvfm.model_file import read_description
+    from anomalyvfm.features.backbones import cpu_backend
+    from anomalyvfm.model_folder import read_description
 
     description = read_description(model)
     described = {**description, "cpu_backend": cpu_backend(description["backbone"]["name"])}
@@ -67,7 +67,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
             ),
         ]
     if settings:
-        from anomalyvfm.backbones import cpu_backend
+        from anomalyvfm.features.backbones import cpu_backend
         from anomalyvfm.presets import flat
 
         backend = cpu_backend(backbone["name"])

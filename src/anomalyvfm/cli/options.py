@@ -129,7 +129,7 @@ def overrides(backbone: str | None, size: str | None, settings: tuple[str, ...])
             raise InputError(f"--set {text}: write it as key=value, e.g. --set image.size=256")
         changed[key.strip()] = value.strip()
     if backbone is not None:
-        from anomalyvfm.backbones import NAMES
+        from anomalyvfm.features.backbones import NAMES
 
         # A folder is kept absolute, for the model will be used from elsewhere.
         is_folder = backbone not in NAMES and Path(backbone).exists()

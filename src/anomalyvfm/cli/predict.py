@@ -25,7 +25,7 @@ from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
-    from anomalyvfm.predictions import Maps, Tally
+    from anomalyvfm.predictions.writing import Maps, Tally
     from anomalyvfm.runtime import Runtime
 
 
@@ -94,7 +94,7 @@ def predict(
     and has a folder in --out.
     """
     from anomalyvfm.files import locked
-    from anomalyvfm.predictions import PREDICTIONS, find_images, share_out, write_predictions
+    from anomalyvfm.predictions.writing import PREDICTIONS, find_images, share_out, write_predictions
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
@@ -111,8 +111,8 @@ def predict(
             click.get_current_context().with_resource(locked(folder))
         else:
             reserve(folder, overwrite)
-    from anomalyvfm.prediction_tables import write_coco, write_csv
-    from anomalyvfm.progress import bar
+    from anomalyvfm.cli.progress import bar
+    from anomalyvfm.predictions.tables import write_coco, write_csv
 
     results: dict[Path, tuple[Tally, str]] = {}
     for folder, (judge, paths) in shares.items():
@@ -162,7 +162,7 @@ def _judge(
     from anomalyvfm.runtime.manifest import is_exported
 
     if not is_exported(model):
-        from anomalyvfm.model_file import read_description
+        from anomalyvfm.model_folder import read_description
 
         sha256 = read_description(model)["sha256"]
         from anomalyvfm.detector import Detector

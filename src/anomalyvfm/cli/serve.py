@@ -130,7 +130,7 @@ def serve(
 
 
 def _add_token(path: Path, wanted: str) -> str:
-    from anomalyvfm.server.accounts import add_account
+    from anomalyvfm.server.auth.accounts import add_account
 
     name, _, rest = wanted.partition(":")
     role, _, days = rest.partition(":")

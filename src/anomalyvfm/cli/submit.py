@@ -71,7 +71,7 @@ def submit(
     fitted = find_models(models, list(dict.fromkeys(target.category for target in targets)), changed)
     check_out(out, fitted, overwrite)
     click.get_current_context().with_resource(locked(out))
-    from anomalyvfm.progress import bar
+    from anomalyvfm.cli.progress import bar
     from anomalyvfm.submission.writing import write_submission
 
     written = write_submission(
@@ -98,7 +98,7 @@ def submit(
 
 
 def _check(place: Path, data: Path | None, categories: list[str] | None, as_json: bool) -> None:
-    from anomalyvfm.progress import bar
+    from anomalyvfm.cli.progress import bar
     from anomalyvfm.submission import benchmark_targets, check_submission, data_targets
 
     targets = benchmark_targets(categories) if data is None else data_targets(data, categories)

@@ -45,8 +45,8 @@ def synthesize(
     check_apart(out, data)
     reserve(out, overwrite)
     images = open_dataset(data, category, seed)
-    from anomalyvfm.progress import bar
-    from anomalyvfm.synthetic_data import write_synthetic
+    from anomalyvfm.adapted.preview import write_synthetic
+    from anomalyvfm.cli.progress import bar
 
     with new_folder(out, overwrite) as folder:
         counts = write_synthetic(images, chosen, folder, device, seed, bar)

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from anomalyvfm.data.datasets import Category, Sample, list_categories, open_dataset
     from anomalyvfm.data.parallel import read_many
     from anomalyvfm.data.pixels import ImageError, as_rgb
+    from anomalyvfm.data.placing import Canvas, choose_canvas
     from anomalyvfm.data.reading import read_image, read_mask, read_size
-    from anomalyvfm.data.sizing import Canvas, choose_canvas
     from anomalyvfm.data.sources import ImageSource, read_source
     from anomalyvfm.data.tiling import Tiling
 
@@ -37,7 +37,7 @@ _ROOMS = {
     "parallel": ("read_many",),
     "pixels": ("ImageError", "as_rgb"),
     "reading": ("read_image", "read_mask", "read_size"),
-    "sizing": ("Canvas", "choose_canvas"),
+    "placing": ("Canvas", "choose_canvas"),
     "sources": ("ImageSource", "read_source"),
     "tiling": ("Tiling",),
 }

@@ -15,10 +15,10 @@ import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, parser
 
-from anomalyvfm.core_threads import one_core
 from anomalyvfm.data import Canvas
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.graph import OUTPUTS, JudgingGraph
+from anomalyvfm.features.core_threads import one_core
 
 OPSET = 18
 _LARGEST = 2**31 - 2**20  # bytes; a protocol buffer holds no more

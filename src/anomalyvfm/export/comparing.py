@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomalyvfm.data import ImageSource
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.runtime import Runtime
-from anomalyvfm.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from anomalyvfm import __version__
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.assembling import OPSET, assemble
@@ -26,7 +27,6 @@ from anomalyvfm.files import new_folder
 from anomalyvfm.presets import GaussianPreset
 from anomalyvfm.runtime import Runtime, load
 from anomalyvfm.runtime.manifest import write_manifest
-from anomalyvfm.verdict import Verdict
 
 __all__ = ["check_installed", "export"]
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomalyvfm.backbones.efficientnet import EfficientNetLite
-from anomalyvfm.backbones.features import Backbone, PatchFeatures
-from anomalyvfm.backbones.vit import DinoViT
-from anomalyvfm.data.sizing import bilinear
+from anomalyvfm.data.placing import bilinear
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.extraction import features_of
+from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
+from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
+from anomalyvfm.features.backbones.vit import DinoViT
+from anomalyvfm.features.extractor import features_of
 
 OUTPUTS = ("score", "p_value", "grid", "summary", "patches")
 """Of `JudgingGraph`: (B,), (B,), (B, h, w) in standard deviations of good pixels, (B, D), (B, h, w, …, C)."""

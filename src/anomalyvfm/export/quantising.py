@@ -13,12 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.halving import backbone_nodes
 from anomalyvfm.metrics.image import auroc
 from anomalyvfm.runtime import Runtime
 from anomalyvfm.synthesis import MIXES, orders, synthesize
-from anomalyvfm.verdict import Verdict
 
 MOST_LOST = 0.005
 """Image AUROC on synthetic defects that int8 may cost."""

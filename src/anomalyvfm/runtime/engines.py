@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyvfm.data.sizing import Canvas
+from anomalyvfm.data.placing import Canvas
 from anomalyvfm.errors import InputError
 
 Outputs = dict[str, NDArray[np.float32]]

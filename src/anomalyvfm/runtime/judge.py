@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyvfm.calibration import region_level, score_threshold
 from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError
-from anomalyvfm.data.sizing import Canvas
+from anomalyvfm.data.placing import Canvas
 from anomalyvfm.data.sources import ImageSource, read_source, several
-from anomalyvfm.drift import DriftTest
+from anomalyvfm.decision.calibration import region_level, score_threshold
+from anomalyvfm.decision.drift import DriftTest
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
 from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
-from anomalyvfm.verdict import Verdict
 
 _READ_AHEAD = 16
 _FACTS = ("threshold", "outline_level", "region_level")

@@ -11,11 +11,11 @@ from fastapi import FastAPI
 
 from anomalyvfm import __version__
 from anomalyvfm.server import problems
-from anomalyvfm.server.accounts import Accounts
 from anomalyvfm.server.api import inspections, judge, models, reviews, session, shapes, whole
-from anomalyvfm.server.frontier import Frontier
-from anomalyvfm.server.guard import Gate
-from anomalyvfm.server.sessions import Sessions, station_key
+from anomalyvfm.server.auth.accounts import Accounts
+from anomalyvfm.server.auth.guard import Gate
+from anomalyvfm.server.auth.sessions import Sessions, station_key
+from anomalyvfm.server.middleware import Frontier
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.station import Station
 

@@ -15,29 +15,30 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import unwritable
-from anomalyvfm.server import drifting, importing, statistics
-from anomalyvfm.server.batching import Batcher, Part
+from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
-from anomalyvfm.server.drifting import Drifting
+from anomalyvfm.server.drift_monitor import Drifting
 from anomalyvfm.server.events import Events
-from anomalyvfm.server.judged import exhibit, restore
-from anomalyvfm.server.keeping import Keeper
-from anomalyvfm.server.learning import Learning
+from anomalyvfm.server.inspections.batching import Batcher, Part
+from anomalyvfm.server.inspections.job_runner import Worker
+from anomalyvfm.server.inspections.recorder import Keeper
+from anomalyvfm.server.inspections.thumbnails import Thumbnails
+from anomalyvfm.server.inspections.verdicts import exhibit, restore
 from anomalyvfm.server.metrics import Metrics
+from anomalyvfm.server.models import importing
+from anomalyvfm.server.models.registry import Shelf
+from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.shelf import Shelf
 from anomalyvfm.server.store import audit, inspections, jobs, retention, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.server.store.tables import InspectionRow
-from anomalyvfm.server.thumbnails import Thumbnails
-from anomalyvfm.server.version_folders import Loader, VersionFolders
-from anomalyvfm.server.working import Worker
-from anomalyvfm.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Station:
         self.shelf.open(models)  # before any file goes: versions are made again from some
         self._sweep(older_than=0)
         with self.database.reading() as session:
-            for name, on in drifting.alarms(session).items():
+            for name, on in drift_monitor.alarms(session).items():
                 self.metrics.drift.labels(name).set(on)
         self.thumbnails = Thumbnails(settings.data / "thumbnails", self.files, self.decoders)
         self._keeper = Keeper(self.database, self.files, self.thumbnails, self.events, self.metrics, settings)

@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from anomalyvfm.server import drifting
+from anomalyvfm.server import drift_monitor
 from anomalyvfm.server.store.clock import iso
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.server.store.tables import InspectionRow
@@ -50,7 +50,7 @@ def summarize(
         "buckets": _buckets(session, wanted, counted, bucket),
         "histogram": _histogram(session, wanted),
         "threshold": threshold,
-        "drift": None if model is None else drifting.describe(session, model),
+        "drift": None if model is None else drift_monitor.describe(session, model),
     }
 
 

@@ -14,7 +14,7 @@ from anomalyvfm.data import ImageError, read_size
 from anomalyvfm.data.datasets.listing import list_folders
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import check_new, new_folder
-from anomalyvfm.model_file import read_description
+from anomalyvfm.model_folder import read_description
 from anomalyvfm.submission.targets import Target
 
 RECORD = "submission.json"

@@ -14,10 +14,11 @@ import numpy as np
 import tifffile
 
 from anomalyvfm.data import ImageError, read_many
+from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import check_apart, mark
-from anomalyvfm.predictions import save_picture
+from anomalyvfm.predictions.writing import save_picture
 from anomalyvfm.submission.checking import check_submission
 from anomalyvfm.submission.packing import pack
 from anomalyvfm.submission.preparing import (
@@ -30,7 +31,6 @@ from anomalyvfm.submission.preparing import (
 )
 from anomalyvfm.submission.targets import MAPS, MASKS, Target
 from anomalyvfm.tracking import Tracker, untracked
-from anomalyvfm.verdict import Verdict
 
 # An image of 5 megapixels takes about 60 MB until it is written, so few are in hand whatever the cores.
 _WRITERS = 4

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from anomalyvfm.server import problems
-from anomalyvfm.server.guard import User
+from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages import router, routes
 from tests.server.pages.fake_station import FakeStation
 

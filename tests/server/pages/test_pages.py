@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from anomalyvfm.server.guard import User
+from anomalyvfm.server.auth.guard import User
 from tests.server.pages.conftest import ENGINEER, OPERATOR, Open
 from tests.server.pages.fake_station import FakeStation, model, part, version
 from tests.server.pages.markup import read

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from anomalyvfm.server import exporting, judged
 from anomalyvfm.server.api.shapes import Before, Filter, Inspection, Inspections, Limit, Number
-from anomalyvfm.server.guard import Engineer, Operator
+from anomalyvfm.server.auth.guard import Engineer, Operator
+from anomalyvfm.server.inspections import exporting, verdicts
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store import inspections
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -49,8 +49,8 @@ def router(station: Station) -> APIRouter:
 
     picture("thumbnail.jpg", "image/jpeg", station.thumbnail, "At most 320 px")
     picture("preview.jpg", "image/jpeg", station.preview, "At most 1280 px")
-    picture("heat.png", "image/png", lambda n: judged.heat(station.verdict(n)), "The map, to lie over it")
-    picture("outline.png", "image/png", lambda n: judged.outline(station.verdict(n)), "The regions' border")
+    picture("heat.png", "image/png", lambda n: verdicts.heat(station.verdict(n)), "The map, to lie over it")
+    picture("outline.png", "image/png", lambda n: verdicts.outline(station.verdict(n)), "The regions' border")
 
     @routes.get(
         "/inspections/{number}/original",

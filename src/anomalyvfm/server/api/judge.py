@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from anomalyvfm.server.api.shapes import INSPECTION, Job, JobItems, Jobs, Limit, ModelQuery, Number, Results
-from anomalyvfm.server.guard import Operator
+from anomalyvfm.server.auth.guard import Operator
 from anomalyvfm.server.problems import Problem, as_problem
 from anomalyvfm.server.station import Station
 

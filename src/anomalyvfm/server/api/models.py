@@ -20,8 +20,8 @@ from anomalyvfm.server.api.shapes import (
     WhyRequest,
     clean,
 )
-from anomalyvfm.server.guard import Admin, Engineer, Operator
-from anomalyvfm.server.importing import DESCRIPTION_BYTES
+from anomalyvfm.server.auth.guard import Admin, Engineer, Operator
+from anomalyvfm.server.models.importing import DESCRIPTION_BYTES
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 

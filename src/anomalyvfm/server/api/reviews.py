@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from anomalyvfm.server.api.shapes import Limit, ModelQuery, Number, Queue, Reviewed, ReviewRequest, clean
-from anomalyvfm.server.guard import Operator
+from anomalyvfm.server.auth.guard import Operator
 from anomalyvfm.server.station import Station
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from anomalyvfm.server.api.shapes import SignedIn, SignInRequest
-from anomalyvfm.server.guard import Operator, gate_of
+from anomalyvfm.server.auth.guard import Operator, gate_of
+from anomalyvfm.server.auth.sessions import COOKIE
 from anomalyvfm.server.problems import Problem
-from anomalyvfm.server.sessions import COOKIE
 from anomalyvfm.server.station import Station
 
 

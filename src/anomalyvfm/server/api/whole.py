@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from anomalyvfm import __version__
 from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, seconds
+from anomalyvfm.server.auth.guard import Admin, Operator
 from anomalyvfm.server.events import Event
-from anomalyvfm.server.guard import Admin, Operator
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store.inspections import InspectionFilter
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from anomalyvfm import __version__
 from anomalyvfm.errors import InputError
-from anomalyvfm.server.guard import User, find_user
+from anomalyvfm.server.auth.guard import User, find_user
 from anomalyvfm.server.pages import views
 from anomalyvfm.server.pages.rendering import environment, static_files
 from anomalyvfm.server.problems import Problem, as_problem

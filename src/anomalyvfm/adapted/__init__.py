@@ -1,0 +1,1 @@
+"""v1.1 to v1.4: features adapted against synthetic defects, and one Gaussian for all of them."""

@@ -1,0 +1,105 @@
+"""The scorer of v1.1 to v1.4: adapted features of unit length, and one Gaussian for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import Self
+
+from anomalyvfm.adapted.adapters import Adapter, digest, to_tensors
+from anomalyvfm.adapted.empirical_gaussian import Empirical
+from anomalyvfm.features.backbones.backbone import PatchFeatures
+from anomalyvfm.scorer import Distances, Scorer, under
+from anomalyvfm.statistical.sufficient_statistics import Statistics
+
+
+class AdaptedScorer(Scorer):
+    """Distance of the adapted summary is the image's one opinion, that of adapted patches its map.
+
+    Without an ``adapter`` the frozen features are scaled to unit length, and with several scales averaged.
+    """
+
+    weights = (1.0,)
+    rows = 1
+    given = 0
+
+    def __init__(
+        self,
+        channels: int,
+        device: torch.device,
+        adapter: Adapter | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.device = device
+        self.adapter = adapter
+        if tensors is None:
+            self.patches, self.summary = (Statistics(1, channels, device) for _ in range(2))
+        else:
+            self.patches, self.summary = (
+                Statistics.from_tensors(under(dict(tensors), name), device) for name in ("patches", "summary")
+            )
+
+    def learn(self, features: PatchFeatures, sign: int = 1) -> None:
+        patches = self._adapted(features.patches)
+        self.patches.add(patches.reshape(1, -1, patches.shape[-1]), sign)
+        self.summary.add(self._adapted(with_token(features).summary)[None], sign)
+        self._forget_derived()
+
+    def merge(self, other: Self) -> None:
+        self.patches.merge(other.patches)
+        self.summary.merge(other.summary)
+        self._forget_derived()
+
+    def distances(self, features: PatchFeatures) -> Distances:
+        for_patches, for_summary = self._gaussians
+        # Both in units of what a good vector is away on average.
+        cells = for_patches.distance(self._adapted(features.patches)) / max(1, for_patches.rank) ** 0.5
+        summary = for_summary.distance(self._adapted(with_token(features).summary))
+        return Distances(cells, summary[:, None] / max(1, for_summary.rank) ** 0.5)
+
+    def derive(self) -> None:
+        _ = self._gaussians
+
+    def identity(self) -> dict[str, Any]:
+        return {"adapter": None if self.adapter is None else digest(self.adapter)}
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        return {
+            **{f"patches.{name}": tensor for name, tensor in self.patches.to_tensors().items()},
+            **{f"summary.{name}": tensor for name, tensor in self.summary.to_tensors().items()},
+            **(to_tensors(self.adapter, "adapter") if self.adapter is not None else {}),
+        }
+
+    def _adapted(self, features: Tensor) -> Tensor:
+        """(..., D), or with several scales (..., S, D), to (..., D) of unit length."""
+        if self.adapter is not None:
+            return self.adapter.adapt(features)
+        unit = F.normalize(features, dim=-1)
+        several_scales = features.ndim in (3, 5)  # (B, S, D) summaries, (B, H, W, S, D) patches
+        return unit.mean(-2) if several_scales else unit
+
+    def _forget_derived(self) -> None:
+        self.__dict__.pop("_gaussians", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was learned: copies are made to learn more, and derive the rest from that."""
+        return {key: value for key, value in self.__dict__.items() if key != "_gaussians"}
+
+    @cached_property
+    def _gaussians(self) -> tuple[Empirical, Empirical]:
+        return Empirical(self.patches), Empirical(self.summary)
+
+
+def with_token(features: PatchFeatures) -> PatchFeatures:
+    """Features whose summary, (B, D) or (B, S, D), is a vector for the image as wide as those of its patches.
+
+    The backbone's own where it is one (a transformer's CLS token), else the mean of the patches.
+    """
+    if features.summary.shape[-1] == features.patches.shape[-1]:
+        return features
+    return PatchFeatures(features.patches, features.patches.mean(dim=(1, 2)))

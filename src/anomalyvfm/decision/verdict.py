@@ -1,0 +1,82 @@
+"""What is said about one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data.placing import Canvas
+from anomalyvfm.decision.reason import Reason
+from anomalyvfm.decision.regions import Region, outlined
+
+Explain = Callable[[Sequence[Region], tuple[int, int]], list[Reason]]
+"""From regions and their image's (H, W) to the reason of each."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Score, p-value, decision, and where; map, mask and regions are computed when first asked for."""
+
+    score: float
+    """Standard deviations of good images above the average good image."""
+    p_value: float
+    """Conformal: the share of good images that look at least as odd."""
+    anomalous: bool
+    threshold: float
+    """The score above which an image is anomalous."""
+    grid: NDArray[np.float32] = field(repr=False)
+    """(h, w) map at the resolution of the feature grid."""
+    size: tuple[int, int]
+    """Height and width of the image."""
+    canvas: Canvas = field(repr=False)
+    outline_level: float
+    region_level: float
+    seconds: float
+    """Its share of the time from file to verdict."""
+    summary: NDArray[np.float32] = field(repr=False)
+    """(D,) features of the image as a whole."""
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    """(h, w, 3) the image on the canvas, where it was asked to be kept."""
+    explain: Explain | None = field(default=None, repr=False)
+    """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
+
+    @cached_property
+    def map(self) -> NDArray[np.float32]:
+        """(H, W) at the image's own resolution, in standard deviations of good pixels."""
+        return self.canvas.restore(self.grid, self.size)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) true where an anomalous image is defective; all false for a good one."""
+        return self._outlined[0]
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The mask's 8-connected parts, the oddest first, each with its reason."""
+        found = self._outlined[1]
+        if self.explain is None or not found:
+            return found
+        reasons = self.explain(found, self.size)
+        return tuple(replace(one, reason=why) for one, why in zip(found, reasons, strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in a line of ``predictions.jsonl``; ``ms`` is the image's share of its batch's time."""
+        return {
+            "score": round(self.score, 5),
+            "p_value": round(self.p_value, 6),
+            "anomalous": self.anomalous,
+            "regions": [region.as_dict() for region in self.regions],
+            "ms": round(1000 * self.seconds, 2),
+        }
+
+    @cached_property
+    def _outlined(self) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
+        if not self.anomalous or float(self.grid.max()) <= self.outline_level:
+            return np.zeros(self.size, np.bool_), ()
+        cell = self.canvas.cell(self.grid.shape, self.size)
+        return outlined(self.map, self.outline_level, self.region_level, cell)

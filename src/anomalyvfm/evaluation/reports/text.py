@@ -1,0 +1,202 @@
+"""performance_summary.txt: the numbers of a run in plain text, for a mail or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+from typing import Any
+
+from anomalyvfm.evaluation.evaluate import Report
+from anomalyvfm.evaluation.reports.promise import promise_lines
+from anomalyvfm.evaluation.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
+from anomalyvfm.evaluation.reports.style import shorten
+
+METRIC_NAMES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image average precision",
+    "image_f1": "image F1, best threshold",
+    "class_f1": "image F1 of the decisions (ClassF1)",
+    "detection_rate": "defective images found",
+    "false_alarm_rate": "good images rejected",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel average precision",
+    "aupro_0.30": "AU-PRO up to FPR 0.30",
+    "aupro_0.05": "AU-PRO up to FPR 0.05",
+    "seg_f1": "pixel F1 of the outlines (SegF1)",
+    "seg_f1_best": "pixel F1, best level",
+}
+GROUP_METRICS = (
+    "image_auroc",
+    "image_ap",
+    "class_f1",
+    "detection_rate",
+    "false_alarm_rate",
+    "aupro_0.05",
+    "seg_f1",
+)
+
+# What fits beside a group's name in a mail; the page and metrics.json have the rest.
+_GROUP_COLUMNS = {
+    "class_f1": "ClassF1",
+    "detection_rate": "found",
+    "false_alarm_rate": "rejected",
+    "aupro_0.05": "AU-PRO 0.05",
+    "seg_f1": "SegF1",
+}
+_ODDEST_SHOWN = 3
+_SKIPPED_SHOWN = 50
+_WIDTH = 100
+
+
+def summary_text(report: Report) -> str:
+    metrics = report.metrics
+    sections = [
+        ("Model", _facts(model_facts(report.model))),
+        ("Results", _metric_lines(metrics)),
+        ("Threshold", [*_facts(threshold_facts(report)), "", *_wrapped(promise_lines(report))]),
+        ("By condition", _group_lines(shown_groups(metrics, "by_condition"))),
+        ("By kind of defect (each against all good images)", _group_lines(shown_groups(metrics, "by_kind"))),
+        (f"Beside what was {SOURCE}", reported_lines(metrics)),
+        ("Time and memory", _facts(cost_facts(metrics))),
+        (f"Skipped images: {metrics['n_skipped']}", _skipped_lines(metrics["skipped"])),
+    ]
+    title = f"Evaluation of {one_line(metrics['category'])}"
+    counts = f"{metrics['n_good']} good and {metrics['n_bad']} defective test images ({metrics['layout']})"
+    body = [title, "=" * len(title), counts]
+    for heading, lines in sections:
+        if lines:
+            body += ["", heading, "-" * len(heading), *lines]
+    return "\n".join(body) + "\n"
+
+
+def one_line(text: str) -> str:
+    """Text from a file name, without line breaks and control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def number(value: float | None) -> str:
+    return "null" if value is None else f"{value:.4f}"
+
+
+def note(group: dict[str, Any], name: str) -> str:
+    """The 95% interval of a metric, and what is to be said of it."""
+    parts = []
+    if interval := group["intervals"].get(name):
+        parts.append(f"{interval[0]:.4f} to {interval[1]:.4f}")
+    if reason := group["reasons"].get(name):
+        parts.append(reason)
+    if bound := group["bounds"].get(name):
+        parts.append(f"exact to ±{bound:.1g}")
+    return "; ".join(parts)
+
+
+def short_note(group: dict[str, Any], name: str) -> str:
+    """A metric's 95% interval as a narrow column can hold it, or why there is no value."""
+    if interval := group["intervals"].get(name):
+        return f"{interval[0]:.3f}–{interval[1]:.3f}"
+    return str(group["reasons"].get(name, ""))
+
+
+def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
+    fitted, canvas, grid = model["fitted_on"], model["canvas"], model["grid"]
+    return [
+        ("preset", str(model["settings"]["name"])),
+        ("backbone", f"{model['backbone']['name']}, layers {model['backbone']['layers']}"),
+        ("weights", model["backbone"]["weight_hash"][:16]),
+        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        ("grid", f"{grid['height']}×{grid['width']} cells, {grid['dimensions']} dimensions"),
+        ("learned", f"{fitted['images']} good images of {one_line(str(fitted['category']))}"),
+        *_oddest(fitted.get("oddest", [])),
+        ("version", model["anomalyvfm_version"]),
+    ]
+
+
+def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The good images to look at for a defect that was learned with them."""
+    told = (f"{one_line(str(image['image']))} {image['score']:.1f}" for image in images[:_ODDEST_SHOWN])
+    return [("oddest good images", f"{', '.join(told)} (by models without them)")] if images else []
+
+
+def threshold_facts(report: Report) -> list[tuple[str, str]]:
+    return [
+        ("threshold", f"{report.metrics['threshold']:.4f}"),
+        ("best in hindsight", number(report.metrics["image_f1_threshold"])),
+    ]
+
+
+def cost_facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("fit", f"{metrics['fit_s']:.1f} s"),
+        ("test with metrics", f"{metrics['predict_s']:.1f} s, {metrics['images_per_s']:.1f} images/s"),
+        ("peak memory", f"{metrics['peak_mb']:.0f} MB"),
+    ]
+
+
+def reported_lines(metrics: dict[str, Any]) -> list[str]:
+    rows = compare_with_reported(metrics["layout"], metrics["category"], metrics)
+    if not rows:
+        return []
+    lines = [f"{'':<26}{'reported':>10}{'this run':>10}"]
+    lines += [
+        f"{METRIC_NAMES[row.metric]:<26}{number(row.reported):>10}{number(row.measured):>10}" for row in rows
+    ]
+    means = ", ".join(f"{name} {value:.4f}" for name, value in AVERAGE_AUROC.items())
+    return [*lines, *wrap(f"Reported mean image AUROC of seven categories: {means}.", _WIDTH), CAVEAT]
+
+
+def _metric_lines(metrics: dict[str, Any]) -> list[str]:
+    lines = [f"{'':<38}{'value':>8}  95% interval, or why there is no value"]
+    return lines + [
+        f"{text:<38}{number(metrics[name]):>8}  {note(metrics, name)}".rstrip()
+        for name, text in METRIC_NAMES.items()
+    ]
+
+
+def shown_groups(metrics: dict[str, Any], by: str) -> dict[str, dict[str, Any]]:
+    """The groups of ``by_condition`` or ``by_kind``; none where the only one is the whole test set."""
+    groups: dict[str, dict[str, Any]] = metrics[by]
+    counts = ("n_good", "n_bad")
+    if len(groups) == 1 and all(group[n] == metrics[n] for group in groups.values() for n in counts):
+        return {}
+    return groups
+
+
+def shown_metrics(groups: dict[str, dict[str, Any]]) -> list[str]:
+    """Which of GROUP_METRICS the groups have: kinds of defect have none of pixels."""
+    return [name for name in GROUP_METRICS if all(name in group for group in groups.values())]
+
+
+def _group_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
+    if not groups:
+        return []
+    columns = [name for name in shown_metrics(groups) if name in _GROUP_COLUMNS]
+    names = [shorten(one_line(name), 26) for name in groups]
+    width = max(12, *map(len, names)) + 2
+    heads = "".join(f"{_GROUP_COLUMNS[name]:>{_column(name)}}" for name in columns)
+    lines = [f"{'':<{width}}{'good':>5}{'bad':>5}  {'image AUROC (95%)':<20}{heads}"]
+    for name, group in zip(names, groups.values(), strict=True):
+        cells = "".join(f"{number(group[metric]):>{_column(metric)}}" for metric in columns)
+        auroc = number(group["image_auroc"])
+        if "image_auroc" in group["intervals"]:
+            auroc += f" ({short_note(group, 'image_auroc')})"
+        lines.append(f"{name:<{width}}{group['n_good']:>5}{group['n_bad']:>5}  {auroc:<20}{cells}")
+    return lines
+
+
+def _column(metric: str) -> int:
+    return max(6, len(_GROUP_COLUMNS[metric])) + 2
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name:<20}{value}" for name, value in facts]
+
+
+def _wrapped(sentences: Iterable[str]) -> list[str]:
+    return [line for sentence in sentences for line in wrap(sentence, _WIDTH)]
+
+
+def _skipped_lines(skipped: list[str]) -> list[str]:
+    lines = [one_line(message) for message in skipped[:_SKIPPED_SHOWN]]
+    if more := len(skipped) - len(lines):
+        lines.append(f"and {more} more; metrics.json names them all")
+    return lines

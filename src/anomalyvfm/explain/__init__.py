@@ -1,0 +1,1 @@
+"""Why a region is odd: which layers contribute, and which good patch is most like it."""

@@ -1,0 +1,181 @@
+"""The one interface of every backbone: images in, patch features and a summary out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.features.backbones.openvino import INSTALLED
+
+# What networks respond to from the first layers to the last (Zeiler & Fergus 2014, "Visualizing and
+# Understanding Convolutional Networks"; Raghu et al. 2021 find the same order in vision transformers).
+_SEEN_BY_DEPTH = ("edges", "fine texture", "texture", "patterns", "parts", "shapes", "the whole object")
+_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """What a backbone sees in B images: a grid of H×W feature vectors each, and one vector for the whole."""
+
+    patches: Tensor  # (B, H, W, C) float32
+    summary: Tensor  # (B, D) float32
+
+    def rows(self, images: Sequence[int]) -> PatchFeatures:
+        """Those of some of the images."""
+        return PatchFeatures(self.patches[list(images)], self.summary[list(images)])
+
+
+class Backbone(ABC):
+    """A frozen network. `load(name, layers=layers)` builds the same one again.
+
+    name              as given to `load`
+    source            where the weights were read from: a package, a hub repository or a folder
+    layers            the layers joined on the channel axis, ascending
+    stride            pixels from one cell of the feature grid to the next
+    multiple          what both sides of an image must be a multiple of, in pixels
+    image_size        side in pixels of the square it is best given
+    depth             how many layers the whole network has
+    layer_channels    how many channels each of `layers` has, in the order in which they are joined
+    channels          C of `PatchFeatures.patches`, their sum
+    summary_channels  D of `PatchFeatures.summary`
+    weight_hash       sha256 of the weights as published: equal weights give an equal hash, whatever the
+                      layers, the device or the place they came from
+    precision         what the network computes in: fp32, bf16 or fp16; its output is always float32
+    backend           what runs the network: torch or openvino
+    """
+
+    image_size: int
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        source: str,
+        layers: tuple[int, ...],
+        stride: int,
+        multiple: int,
+        depth: int,
+        layer_channels: tuple[int, ...],
+        summary_channels: int,
+        weight_hash: str,
+        device: torch.device,
+        precision: str,
+        backend: str = "torch",
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.layers = layers
+        self.stride = stride
+        self.multiple = multiple
+        self.depth = depth
+        self.layer_channels = layer_channels
+        self.channels = sum(layer_channels)
+        self.summary_channels = summary_channels
+        self.weight_hash = weight_hash
+        self.device = device
+        self.precision = precision
+        self.backend = backend
+
+    # no_grad and not inference_mode: adapters are trained on these features, and autograd refuses to save a
+    # tensor that was made in inference mode.
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> PatchFeatures:
+        """Features of RGB images (B, H, W, 3) uint8, on the backbone's device; see :meth:`forward`."""
+        return self.forward(images)
+
+    def forward(self, images: Tensor) -> PatchFeatures:
+        """As a call, but differentiable in what adapts the network from the inside.
+
+        Raises InputError where a side is not a multiple of `multiple`, ValueError for any other shape.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3 or images.numel() == 0:
+            raise ValueError(f"images must be (B, H, W, 3) uint8, not {tuple(images.shape)} {images.dtype}")
+        height, width = images.shape[1:3]
+        if height % self.multiple or width % self.multiple:
+            fitting = " × ".join(
+                str(max(1, round(n / self.multiple)) * self.multiple) for n in (height, width)
+            )
+            raise InputError(
+                f"{self.name} takes image sides that are multiples of {self.multiple} pixels, "
+                f"not {height} × {width}: resize to {fitting}."
+            )
+        with self._precision_scope():
+            patches, summary = self._features(images.to(self.device))
+        return PatchFeatures(patches.float(), summary.float())
+
+    def sees(self, layer: int) -> str:
+        """In a word or two, what a layer of that depth mostly responds to."""
+        return _SEEN_BY_DEPTH[-(-layer * len(_SEEN_BY_DEPTH) // self.depth) - 1]
+
+    @abstractmethod
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Patches (B, H/stride, W/stride, C) and summary (B, D) of (B, H, W, 3) uint8 on the device."""
+
+    def _precision_scope(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_AUTOCAST_TYPES[self.precision])
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device of that name, tried out; for auto a GPU where there is one, else the CPU.
+
+    The device openvino is the CPU; :func:`resolve_backend` tells what runs a network there. Raises InputError
+    where this machine does not have it.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device("cpu" if device == "openvino" else device)
+        torch.empty(1, device=resolved)
+    # An unbuilt backend is an AssertionError, an unknown name or absent hardware a RuntimeError.
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device {device!r} is not available on this machine: use cpu.") from None
+    return resolved
+
+
+def resolve_backend(device: str, resolved: torch.device, precision: str) -> str:
+    """What runs a network that OpenVINO can run, in fp32, on the device of that name.
+
+    Where nothing else is asked for, on a CPU that is OpenVINO if it is installed. Raises InputError where it
+    is asked for and is not, or in another precision.
+    """
+    exact = precision in ("auto", "fp32")
+    if device == "openvino":
+        if not INSTALLED:
+            raise InputError("OpenVINO is not installed: run `pip install openvino`, or use --device cpu.")
+        if not exact:
+            raise InputError(f"OpenVINO runs backbones in fp32, not {precision}: use --device cpu.")
+        return "openvino"
+    fastest = device == "auto" and resolved.type == "cpu" and exact and INSTALLED
+    return "openvino" if fastest else "torch"
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16: what was asked, or for auto what is safe and fast on the device.
+
+    bf16 goes before fp16 on a GPU because it has the range of fp32: no activation can overflow.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if precision != "fp32" and precision not in _AUTOCAST_TYPES:
+        raise InputError(f"unknown precision {precision!r}: use auto, fp32, bf16 or fp16.")
+    return precision
+
+
+def resolve_layers(
+    name: str, layers: Sequence[int] | None, default: tuple[int, ...], last: int
+) -> tuple[int, ...]:
+    """The layers asked for, ascending, without repeats. Raises InputError for one outside 1 to `last`."""
+    chosen = default if layers is None else tuple(sorted(set(layers)))
+    if not chosen or chosen[0] < 1 or chosen[-1] > last:
+        raise InputError(f"{name} has layers 1 to {last}, not {list(layers or ())}: choose from these.")
+    return chosen

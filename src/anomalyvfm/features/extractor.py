@@ -1,0 +1,201 @@
+"""From image files to features: read → place on the canvas → tile → backbone → stitch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import count, islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomalyvfm.data import Canvas, ImageError, ImageSource, Tiling, read_many, read_source
+from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
+from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
+from anomalyvfm.features.illumination import is_relit, relight
+from anomalyvfm.presets import ImageSettings
+
+__all__ = [
+    "Extracted",
+    "Extractor",
+    "ImageSource",
+    "PlacedImage",
+    "describe",
+    "features_of",
+    "readable_sizes",
+    "several",
+    "source_names",
+    "stack_scales",
+    "standard_exposure",
+]
+
+
+@dataclass(frozen=True)
+class PlacedImage:
+    """An image on the model's canvas, with the size it had; ``key`` tells equal canvases.
+
+    ``pixels`` are as the camera saw them, ``views`` as the backbone does, one for each scale.
+    """
+
+    pixels: NDArray[np.uint8]
+    views: tuple[NDArray[np.uint8], ...]
+    size: tuple[int, int]
+    key: int
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The features of a batch of images, and what could not be read along the way.
+
+    ``broken`` holds (position in ``sources``, error) of sources that gave no image; the others are, in
+    order, ``images`` and the rows of ``features`` (None when every source of the batch is broken).
+    ``positions`` are those of ``images`` among all the sources. ``relit`` are the features of some images,
+    those at ``relit_rows`` among ``images``, under another light; None where that was not asked or is none.
+    """
+
+    sources: list[ImageSource]
+    broken: dict[int, ImageError]
+    images: list[PlacedImage]
+    features: PatchFeatures | None
+    seconds: float
+    positions: list[int]
+    relit_rows: list[int]
+    relit: PatchFeatures | None
+
+
+class Extractor:
+    """The path from files to features, the same for learning and judging.
+
+    With several ``scales``, shares of the canvas's sides with 1 the largest, an image is seen at each of
+    them, and the features have one more axis before the last: patches (B, H, W, S, C) on the finest grid,
+    summaries (B, S, D).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        canvas: Canvas,
+        settings: ImageSettings,
+        batch: int,
+        scales: Sequence[float] = (1.0,),
+    ) -> None:
+        self.backbone = backbone
+        self.canvas = canvas
+        self.settings = settings
+        self.batch = batch
+        sides = [
+            [backbone.multiple * max(1, round(share * side / backbone.multiple)) for share in scales]
+            for side in (canvas.height, canvas.width)
+        ]
+        self.views = [Canvas(height, width) for height, width in zip(*sides, strict=True)]
+        overlap = int(settings.overlap * settings.tile)
+        self.tilings = [
+            Tiling(view.height, view.width, settings.tile, overlap, backbone.multiple) for view in self.views
+        ]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the feature grid."""
+        return self.canvas.height // self.backbone.stride, self.canvas.width // self.backbone.stride
+
+    def extract(self, sources: Iterable[ImageSource], relit_share: float = 0) -> Iterator[Extracted]:
+        """Features of all sources in order, batch by batch; reading runs ahead of the backbone.
+
+        A ``relit_share`` of the images is seen under another light as well.
+        """
+        placed = read_many(sources, self.place, ahead=2 * self.batch)
+        for first in count(0, self.batch):
+            started = time.perf_counter()
+            part = list(islice(placed, self.batch))
+            if not part:
+                return
+            broken = {i: image for i, (_, image) in enumerate(part) if isinstance(image, ImageError)}
+            images = [image for _, image in part if isinstance(image, PlacedImage)]
+            features = self._features(images) if images else None
+            positions = [first + i for i in range(len(part)) if i not in broken]
+            seconds = time.perf_counter() - started
+            rows = [row for row, image in enumerate(images) if is_relit(image.key, relit_share)]
+            relit = self._features([self._relight(images[row]) for row in rows]) if rows else None
+            yield Extracted([s for s, _ in part], broken, images, features, seconds, positions, rows, relit)
+
+    def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
+        """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
+        for source, image in read_many(sources, self.place, ahead=2 * self.batch):
+            if isinstance(image, ImageError):
+                raise image
+            yield source, image.key
+
+    def place(self, source: ImageSource) -> PlacedImage:
+        """The image of a source as it goes into the backbone. Raises ImageError for what is no image."""
+        image = read_source(source, self.settings)
+        pixels = self.canvas.place(image)
+        key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
+        return PlacedImage(pixels, self._shown(pixels), (image.shape[0], image.shape[1]), key)
+
+    def _relight(self, image: PlacedImage) -> PlacedImage:
+        pixels = relight(image.pixels, np.random.default_rng(image.key))
+        return replace(image, pixels=pixels, views=self._shown(pixels))
+
+    def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
+        return tuple(view.place(exposed) for view in self.views)
+
+    def _features(self, images: list[PlacedImage]) -> PatchFeatures:
+        views = [
+            torch.from_numpy(np.stack([image.views[number] for image in images]))
+            for number in range(len(self.views))
+        ]
+        return features_of(views, self.tilings, self._in_parts)
+
+    def _in_parts(self, tiles: Tensor) -> PatchFeatures:
+        # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
+        parts = [self.backbone(tiles[i : i + self.batch]) for i in range(0, len(tiles), self.batch)]
+        return PatchFeatures(
+            torch.cat([part.patches for part in parts]), torch.cat([part.summary for part in parts])
+        )
+
+
+def features_of(
+    views: Sequence[Tensor], tilings: Sequence[Tiling], backbone: Callable[[Tensor], PatchFeatures]
+) -> PatchFeatures:
+    """What ``backbone`` sees in B images, given as a (B, h, w, 3) view of each scale with its tiling."""
+    seen = []
+    for view, tiling in zip(views, tilings, strict=True):
+        tiles = backbone(tiling.cut(view))
+        seen.append(PatchFeatures(tiling.stitch(tiles.patches), tiling.pool(tiles.summary)))
+    if len(seen) == 1:
+        return seen[0]
+    return PatchFeatures(
+        stack_scales([one.patches for one in seen]), torch.stack([one.summary for one in seen], 1)
+    )
+
+
+def stack_scales(grids: Sequence[Tensor]) -> Tensor:
+    """Patch features (B, h, w, D) at each scale to (B, H, W, S, D) on the finest of their grids."""
+    height, width = max((grid.shape[1], grid.shape[2]) for grid in grids)
+    return torch.stack([_resized(grid, height, width) for grid in grids], dim=-2)
+
+
+def _resized(grid: Tensor, height: int, width: int) -> Tensor:
+    if grid.shape[1:3] == (height, width):
+        return grid
+    # Half-pixel centres, as where a backbone joins layers of different stride.
+    return F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bilinear").permute(0, 2, 3, 1)
+
+
+def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) with the brightness and contrast of any other: mean 127, standard deviation 48.
+
+    One gain and one offset for all channels, so colours keep their differences. What changes the light of
+    the whole image then no longer looks like a change of the part.
+    """
+    values = pixels.astype(np.float32)
+    # A nearly uniform image has no contrast to be stretched, only noise: 4 grey levels bound the gain.
+    gain = np.float32(48 / (values.std() + 4))
+    result: NDArray[np.uint8] = np.clip((values - values.mean()) * gain + 127.5, 0, 255).astype(np.uint8)
+    return result

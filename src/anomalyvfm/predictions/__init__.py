@@ -1,0 +1,1 @@
+"""What `predict` writes: a line an image, tables, maps, masks and pictures."""

@@ -1,1 +1,0 @@
-"""Distances of features from what good images have shown."""

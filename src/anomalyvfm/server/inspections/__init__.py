@@ -1,0 +1,1 @@
+"""From an image that comes in to the record of its verdict."""

@@ -1,0 +1,1 @@
+"""The models of a station: a registry of versions, each a folder."""

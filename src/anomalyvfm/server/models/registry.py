@@ -1,0 +1,273 @@
+"""The models of a station: each a row of immutable versions, one of which judges."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.model_folder import read_description
+from anomalyvfm.server.models import importing
+from anomalyvfm.server.models.version_folders import Loader, VersionFolders
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.store import audit, versions
+from anomalyvfm.server.store.clock import now
+from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.tables import ModelRow, VersionRow
+
+if TYPE_CHECKING:
+    from anomalyvfm.detector import Detector
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+
+
+@dataclass(frozen=True)
+class Current:
+    """A version. Replaced as a whole, never changed: whoever holds it can go on with it."""
+
+    number: int
+    detector: Detector
+
+
+@dataclass
+class Shelved:
+    """A model, and the lock that whoever makes its next version holds from its parent to its place."""
+
+    name: str
+    current: Current
+    """The active version: what judges, and what the next one is made from."""
+    changing: threading.RLock = field(default_factory=threading.RLock)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why there is a new version."""
+
+    action: str
+    by: str
+    why: str
+    inspection_id: int | None = None
+    added: str | None = None
+    removed: str | None = None
+
+
+class Shelf:
+    """All models, loaded; what is done to them is done through here."""
+
+    def __init__(self, folders: VersionFolders, database: Database, load: Loader) -> None:
+        self._folders = folders
+        self._database = database
+        self._load = load
+        self._models: dict[str, Shelved] = {}
+        self._receiving = threading.Lock()
+
+    def open(self, given: Sequence[Path]) -> None:
+        """Take in the given model folders where they are new, and load every model's active version.
+
+        Raises InputError where a folder is no model, or its name cannot be a model's.
+        """
+        self._folders.open()
+        for place in given:
+            self._take_in(place)
+        with self._database.reading() as session:
+            rows = session.scalars(select(ModelRow).order_by(ModelRow.name)).all()
+            if not rows:
+                raise InputError("no model to judge with; name a model folder: anomalyvfm serve MODEL")
+            active = [versions.find_version(session, row.name, row.active) for row in rows]
+        for version in active:
+            self._models[version.model] = Shelved(version.model, self._loaded(version))
+
+    def names(self) -> list[str]:
+        return sorted(self._models)
+
+    def get(self, name: str) -> Shelved:
+        """Raises Problem 404 for an unknown name."""
+        shelved = self._models.get(name)
+        if shelved is None:
+            raise Problem(404, "no model of that name; /api/models lists them")
+        return shelved
+
+    def default(self) -> str:
+        with self._database.reading() as session:
+            name = session.scalar(select(ModelRow.name).where(ModelRow.is_default))
+        return name or self.names()[0]
+
+    def load_again(self, name: str) -> Shelved:
+        """Load a model's active version from its folder, as at the start."""
+        shelved = self.get(name)
+        with shelved.changing:
+            with self._database.reading() as session:
+                version = versions.find_version(session, name, shelved.current.number)
+            shelved.current = self._loaded(version)
+        return shelved
+
+    def add_version(
+        self, shelved: Shelved, detector: Detector, change: Change, also: Callable[[Session], None]
+    ) -> int:
+        """Make a detector the model's next version; its number.
+
+        It is safe and judges when this returns. ``also`` is done in the same transaction. The caller holds
+        ``shelved.changing``.
+        """
+        detector.scorer_.derive()  # all that judging needs: the next image waits for nothing
+
+        def record(folder: str) -> int:
+            with self._database.writing() as session:
+                parent = shelved.current.number
+                number = self._record(session, shelved.name, folder, detector.describe(), change, parent)
+                also(session)
+            return number
+
+        if image := change.added or change.removed:
+            with self._folders.writing_behind(shelved.name, detector, image) as folder:
+                number = record(folder)
+        else:
+            folder = self._folders.write(shelved.name, detector)
+            try:
+                number = record(folder)
+            except BaseException:
+                self._folders.remove(shelved.name, folder)
+                raise
+        shelved.current = Current(number, detector)
+        return number
+
+    def activate(self, name: str, number: int, expected: int, by: str, why: str) -> Shelved:
+        """Judge with another version. Raises Problem 409 where ``expected`` no longer judges, or 404."""
+        shelved = self.get(name)
+        with shelved.changing:
+            check_expected(shelved, expected)
+            with self._database.reading() as session:
+                version = versions.find_version(session, name, number)
+            if not version.folder:
+                raise Problem(409, f"version {number} of {name} is no longer kept; choose a later one")
+            loaded = self._loaded(version)
+            with self._database.writing() as session:
+                versions.find_model(session, name).active = number
+                audit.note(session, by, "activate", f"{name} {number}", f"instead of {expected}: {why}")
+            shelved.current = loaded
+        return shelved
+
+    def make_default(self, name: str, by: str) -> None:
+        with self._database.writing() as session:
+            versions.find_model(session, name)
+            for row in session.scalars(select(ModelRow)):
+                row.is_default = row.name == name
+            audit.note(session, by, "default", name)
+
+    def prune(self, kept: int) -> int:
+        """Let go of the folders of old versions; imported ones and the last ``kept`` stay. How many went."""
+        gone: list[tuple[str, str]] = []
+        with self._database.writing() as session:
+            for model in session.scalars(select(ModelRow)):
+                rows = versions.of_model(session, model.name)
+                if not all(self._folders.is_written(version) for version in rows if version.folder):
+                    continue  # one that is not may need those before it
+                for version in rows[kept:]:
+                    if version.folder and version.action != "import" and version.number != model.active:
+                        gone.append((model.name, version.folder))
+                        version.folder = ""
+        for name, folder in gone:
+            self._folders.remove(name, folder)
+        return len(gone)
+
+    def receive(self, name: str, contents: Mapping[str, IO[bytes]], most_pixels: int, by: str) -> int:
+        """Take in a model that was sent, as the next version of the one of that name; its number.
+
+        Raises Problem 422 where it is no usable model, 409 where it is here already.
+        """
+        if not _NAME.match(name):
+            raise Problem(422, "a model's name has 1 to 100 letters, digits, - _ and ., the first no sign")
+        with self._receiving:  # one at a time, for each needs the memory of a model
+            backbones = {shelved.current.detector.settings.backbone for shelved in self._models.values()}
+            with self._folders.receiving(name, contents) as (place, folder):
+                description = importing.check(place, self._load, backbones, most_pixels)
+                if self._has(name, description["sha256"]):
+                    raise Problem(409, f"this very model is a version of {name} already; go back to it")
+                shelved = self._models.get(name)
+                with shelved.changing if shelved else nullcontext():
+                    version = self._import(name, folder, description, Change("import", by, "sent"))
+                    loaded = self._loaded(version)
+                    if shelved:
+                        shelved.current = loaded
+                    else:
+                        self._models[name] = Shelved(name, loaded)
+        return version.number
+
+    def _take_in(self, place: Path) -> None:
+        name = place.resolve().name
+        if not _NAME.match(name):
+            raise InputError(
+                f"{place}: a model's name has letters, digits, - _ and . only; rename the folder"
+            )
+        description = read_description(place)
+        if self._has(name, description["sha256"]):
+            return
+        self._load(place)  # what cannot be loaded does not come in
+        folder = self._folders.copy(name, place)
+        self._import(name, folder, description, Change("import", "station", "given at the start"))
+
+    def _has(self, name: str, seal: str) -> bool:
+        with self._database.reading() as session:
+            known = select(VersionRow.id).where(VersionRow.model == name, VersionRow.source == seal)
+            return session.scalar(known) is not None
+
+    def _import(self, name: str, folder: str, description: dict[str, Any], change: Change) -> VersionRow:
+        with self._database.writing() as session:
+            if session.get(ModelRow, name) is None:
+                first = session.scalar(select(ModelRow.name).limit(1)) is None
+                session.add(ModelRow(name=name, active=0, is_default=first))
+                session.flush()
+            number = self._record(session, name, folder, description, change, None, description["sha256"])
+            return versions.find_version(session, name, number)
+
+    def _record(
+        self,
+        session: Session,
+        name: str,
+        folder: str,
+        description: dict[str, Any],
+        change: Change,
+        parent: int | None,
+        source: str | None = None,
+    ) -> int:
+        number = versions.next_number(session, name)
+        session.add(
+            VersionRow(
+                model=name,
+                number=number,
+                parent=parent,
+                action=change.action,
+                by=change.by,
+                at=now(),
+                why=change.why,
+                folder=folder,
+                source=source,
+                images=description["fitted_on"]["images"],
+                calibration=description["calibration"],
+                inspection_id=change.inspection_id,
+                added=change.added,
+                removed=change.removed,
+            )
+        )
+        versions.find_model(session, name).active = number
+        audit.note(session, change.by, change.action, f"{name} {number}", change.why)
+        return number
+
+    def _loaded(self, version: VersionRow) -> Current:
+        return Current(version.number, self._folders.load(version))
+
+
+def check_expected(shelved: Shelved, expected: int | None) -> None:
+    """Raise Problem 409 where another version judges than the one a person looked at."""
+    if expected is not None and expected != shelved.current.number:
+        raise Problem(
+            409, f"{shelved.name} is at version {shelved.current.number}, not {expected}; look again first"
+        )

@@ -1,0 +1,266 @@
+"""Learning from review: what people say of a part becomes a new version of the model that judged it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.server.decoding.pool import Decoders
+from anomalyvfm.server.events import Event, Events
+from anomalyvfm.server.metrics import Metrics
+from anomalyvfm.server.models.cloning import clone
+from anomalyvfm.server.models.registry import Change, Shelf, Shelved, check_expected
+from anomalyvfm.server.models.teaching import teach
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.store import audit, inspections, reviews, versions
+from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.tables import InspectionRow, ReviewRow
+
+if TYPE_CHECKING:
+    from anomalyvfm.detector import Detector
+
+_log = logging.getLogger(__name__)
+
+_MOST_CALIBRATION_IMAGES = 500
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    inspection: dict[str, Any]
+    review: dict[str, Any] | None
+    """In force now."""
+    learning: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"inspection": self.inspection, "review": self.review, "learning": self.learning}
+
+
+class Learning:
+    """Whoever changes a model holds its lock from reading the parent version to placing the child.
+
+    Two people at once therefore make two versions, the second upon the first: neither's word is lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        shelf: Shelf,
+        decoders: Decoders,
+        events: Events,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._files = files
+        self._shelf = shelf
+        self._decoders = decoders
+        self._events = events
+        self._metrics = metrics
+        self._following: dict[str, threading.Thread] = {}
+
+    def review(
+        self, inspection_id: int, label: str, by: str, why: str = "", seen: int | None = None
+    ) -> Reviewed:
+        """Label an inspection. With ``seen``, Problem 409 where another review is in force than that one."""
+        with self._database.reading() as session:
+            shelved = self._shelf.get(inspections.find(session, inspection_id).model)
+        with shelved.changing:
+            with self._database.reading() as session:
+                row = inspections.find(session, inspection_id)
+            if seen is not None and seen != row.review_id:
+                raise Problem(
+                    409, f"{row.reviewed_by} has reviewed part {row.id} meanwhile; look again first"
+                )
+
+            def write(session: Session) -> ReviewRow | None:
+                found = inspections.find(session, inspection_id)
+                audit.note(session, by, "review", f"inspection {inspection_id}", f"{label} {why}".strip())
+                return reviews.add(session, found, label, by, why)
+
+            self._metrics.reviews.labels(label).inc()
+            return self._apply(shelved, row, label, by, why or f"part {row.id} is {label}", write)
+
+    def undo(self, review_id: int, by: str) -> Reviewed:
+        """Take a review back, and with it what the model learned from it."""
+        with self._database.reading() as session:
+            review = reviews.find(session, review_id)
+            shelved = self._shelf.get(inspections.find(session, review.inspection_id).model)
+        with shelved.changing:
+            with self._database.reading() as session:
+                row = inspections.find(session, review.inspection_id)
+                others = [
+                    other
+                    for other in reviews.of_inspection(session, row.id)
+                    if other.undone_at is None and other.id != review_id
+                ]
+
+            def write(session: Session) -> ReviewRow | None:
+                audit.note(session, by, "undo", f"review {review_id}", f"of inspection {row.id}")
+                return reviews.undo(session, reviews.find(session, review_id), by)
+
+            label = others[-1].label if others else None
+            return self._apply(shelved, row, label, by, f"review {review_id} was undone", write)
+
+    def set_rate(self, name: str, rate: float, by: str, why: str, expected: int | None) -> int:
+        """A version with another false-alarm promise; its number."""
+        shelved = self._shelf.get(name)
+        with shelved.changing:
+            check_expected(shelved, expected)
+            detector = copy.copy(shelved.current.detector)  # what it has learned stays
+            detector.settings = detector.settings.override({"calibration.false_alarm_rate": rate})
+            detector.calibration_ = replace(detector.calibration_, false_alarm_rate=rate)
+            change = Change("rate", by, why or f"false-alarm promise of {rate:g}")
+            number = self._shelf.add_version(shelved, detector, change, lambda _: None)
+        self.tell_version(name, number, "rate")
+        return number
+
+    def recalibrate(self, name: str, by: str, why: str) -> int:
+        """Calibrate on the sampled parts that review found good; the new version's number.
+
+        Sampled parts are chosen without regard to their score, as those that raised an alarm are not, so
+        the promise holds for good parts as they come. Those the model has learned are first forgotten by
+        the copy that scores them. Raises Problem 409 where there are fewer than the promise needs.
+        """
+        shelved = self._shelf.get(name)
+        current = shelved.current
+        images = self._sampled_good(name)
+        needed = current.detector.calibration_.images_needed
+        if len(images) < needed:
+            raise Problem(
+                409,
+                f"{len(images)} sampled parts of {name} were reviewed as good; the promise needs {needed}",
+            )
+        with self._database.reading() as session:
+            taught = versions.taught(session, name, current.number)
+        level = current.detector.settings.image.white_level
+        decoded = {image: self._decoders.pixels(self._files.read(image), level).pixels for image in images}
+        learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
+        scorer = clone(current.detector) if learned else copy.copy(current.detector)
+        if learned:
+            scorer.forget(learned)
+        scorer.calibrate(list(decoded.values()))
+        with shelved.changing:  # the model may have learned meanwhile; scores only fall by that
+            detector = copy.copy(shelved.current.detector)
+            rate = detector.calibration_.false_alarm_rate
+            detector.calibration_ = replace(scorer.calibration_, false_alarm_rate=rate)
+            number = self._shelf.add_version(shelved, detector, Change("calibrate", by, why), lambda _: None)
+        self.tell_version(name, number, "calibrate")
+        return number
+
+    def close(self) -> None:
+        for thread in list(self._following.values()):
+            thread.join()
+
+    def _apply(
+        self,
+        shelved: Shelved,
+        row: InspectionRow,
+        label: str | None,
+        by: str,
+        why: str,
+        write: Callable[[Session], ReviewRow | None],
+    ) -> Reviewed:
+        """Change the model as the label asks, and write the label, in one transaction."""
+        started = time.perf_counter()
+        in_force: list[ReviewRow | None] = []
+        action, detector, message = self._taught(shelved, row, label)
+        if detector is None:
+            with self._database.writing() as session:
+                in_force.append(write(session))
+            number = shelved.current.number
+        else:
+            change = Change(
+                action,
+                by,
+                why,
+                row.id,
+                added=row.image if action == "learn" else None,
+                removed=row.image if action == "forget" else None,
+            )
+            number = self._shelf.add_version(
+                shelved, detector, change, lambda session: in_force.append(write(session))
+            )
+            self._metrics.learning.observe(time.perf_counter() - started)
+            self.tell_version(shelved.name, number, action)
+            self._follow(shelved.name)
+        with self._database.reading() as session:
+            inspection = inspections.as_dict(inspections.find(session, row.id))
+        self._events.tell(Event("review", {"inspection_id": row.id, "label": label, "by": by}))
+        said = {"learn": "learned", "forget": "forgotten", "none": "none"}[action]
+        return Reviewed(
+            inspection,
+            None if in_force[0] is None else reviews.as_dict(in_force[0]),
+            {"action": said, "version": number, "message": message},
+        )
+
+    def _taught(
+        self, shelved: Shelved, row: InspectionRow, label: str | None
+    ) -> tuple[str, Detector | None, str]:
+        """What the label asks of the model: the action, the changed copy if any, and a line for people."""
+        with self._database.reading() as session:
+            count = versions.taught(session, shelved.name, shelved.current.number)[row.image]
+        if count > 0 and label != "good":
+            return self._changed(shelved, row, "forget")
+        if (count < 0 and label != "defect") or (count == 0 and label == "good" and row.anomalous):
+            return self._changed(shelved, row, "learn")
+        if count == 0 and label == "defect":
+            # Most defects were never learned: the model says so before it computes anything.
+            return self._changed(shelved, row, "forget")
+        return "none", None, "the model stays as it is"
+
+    def _changed(self, shelved: Shelved, row: InspectionRow, action: str) -> tuple[str, Detector | None, str]:
+        detector = clone(shelved.current.detector)
+        try:
+            content = self._files.read(row.image)
+        except FileNotFoundError:
+            return "none", None, "the image is no longer kept; the model stays as it is"
+        image = self._decoders.pixels(content, detector.settings.image.white_level).pixels
+        if action == "learn":
+            teach(detector, image, row.id, row.name)
+            return action, detector, f"the model has learned part {row.id}"
+        try:
+            detector.forget([image])
+        except InputError as error:
+            reason = "the model never learned it" if "not among" in str(error) else str(error)
+            return "none", None, f"{reason}; the model stays as it is"
+        return action, detector, f"the model has forgotten part {row.id}"
+
+    def _sampled_good(self, name: str) -> list[str]:
+        """Hashes of the newest sampled parts that review found good, each once."""
+        row = InspectionRow
+        query = select(row.image).where(row.model == name, row.sampled, row.label == "good")
+        with self._database.reading() as session:
+            found = session.scalars(query.order_by(row.id.desc()).limit(_MOST_CALIBRATION_IMAGES))
+            return list(dict.fromkeys(found))
+
+    def _follow(self, name: str) -> None:
+        """Let the calibration follow in the background where there are images for it."""
+        running = self._following.get(name)
+        if running is not None and running.is_alive():
+            return
+        needed = self._shelf.get(name).current.detector.calibration_.images_needed
+        if len(self._sampled_good(name)) < needed:
+            return
+
+        def follow() -> None:
+            try:
+                self.recalibrate(name, "station", "follows what was learned from review")
+            except Exception as error:  # reviews go on; the older calibration errs towards fewer alarms
+                _log.error("%s was not recalibrated: %s", name, " ".join(str(error).split()))
+
+        self._following[name] = threading.Thread(target=follow, name="calibrate")
+        self._following[name].start()
+
+    def tell_version(self, name: str, number: int, action: str) -> None:
+        self._metrics.versions.labels(name, action).inc()
+        self._events.tell(Event("model", {"model": name, "version": number}))

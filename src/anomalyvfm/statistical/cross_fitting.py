@@ -1,0 +1,114 @@
+"""Calibration without a held-out image: each learned image is judged by what the others have taught."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from anomalyvfm.decision.calibration import GoodScores
+from anomalyvfm.features.backbones.backbone import PatchFeatures
+from anomalyvfm.features.extractor import Extracted
+from anomalyvfm.features.store import FeatureStore
+from anomalyvfm.statistical.scorer import PositionalScorer
+from anomalyvfm.tracking import Tracker
+
+_FOLDS = 8
+
+
+class KeptImages:
+    """Those learned images that are judged again: at most ``most`` of ``count``, chosen by the seed."""
+
+    def __init__(self, path: Path, count: int, most: int, seed: int) -> None:
+        self.store = FeatureStore(path)
+        self.keys: list[int] = []
+        self.names: list[str] = []
+        self._relit = FeatureStore(path.with_name(f"{path.name}-relit"))
+        self._relit_row: dict[int, int] = {}
+        self._chosen = set(np.random.default_rng(seed).permutation(count)[:most].tolist())
+
+    def add(self, batch: Extracted, names: Sequence[str]) -> None:
+        """Keep the features of those in the batch, and their names out of those of all images.
+
+        Raises InputError where the disk takes no more.
+        """
+        rows = [row for row, position in enumerate(batch.positions) if position in self._chosen]
+        if batch.features is not None and rows:
+            place = {row: len(self.keys) + i for i, row in enumerate(rows)}
+            self.store.append(batch.features.rows(rows))
+            self.keys += [batch.images[row].key for row in rows]
+            self.names += [names[batch.positions[row]] for row in rows]
+            relit = [i for i, row in enumerate(batch.relit_rows) if row in place]
+            if batch.relit is not None and relit:
+                numbers = range(len(self._relit), len(self._relit) + len(relit))
+                self._relit_row.update(zip([place[batch.relit_rows[i]] for i in relit], numbers, strict=True))
+                self._relit.append(batch.relit.rows(relit))
+
+    def relit(self, rows: Sequence[int], device: torch.device) -> tuple[list[int], PatchFeatures | None]:
+        """Which of the rows were learned in another light too, by place, and their features in it."""
+        places = [place for place, row in enumerate(rows) if row in self._relit_row]
+        if not places:
+            return [], None
+        return places, self._relit.take([self._relit_row[rows[place]] for place in places], device)
+
+
+def cross_fit(
+    scorer: PositionalScorer,
+    kept: KeptImages,
+    batch: int,
+    seed: int,
+    scores: GoodScores,
+    track: Tracker,
+) -> None:
+    """Add to ``scores`` what images, all learned by ``scorer``, score without themselves.
+
+    Fold by fold, a fold's share is taken out of the map's sums, its images are judged, and the share is put
+    back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without a single image each. Closed
+    forms for leaving one image out would be quicker, but leave its share in the prior that all cells have in
+    common: too little to see in most images, and too much in the tail that thresholds are made of. Equal
+    images, which their keys tell, share a fold and count once: none is judged by its double, and a copy backs
+    no promise.
+    """
+    store = kept.store
+    keys: Sequence[int] = kept.keys
+    counts = Counter(keys)
+    first: dict[int, int] = {}  # the row of each different image
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
+    judged = set(first.values())
+    if len(counts) == 1:  # the camera sees one picture: nothing else could judge it
+        keys, counts = range(len(keys)), Counter(range(len(keys)))
+    images = np.random.default_rng(seed).permutation(sorted(counts))
+    fold_of = {key: number % _FOLDS for number, key in enumerate(images.tolist())}
+    folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(images)))]
+    for row, key in enumerate(keys):
+        folds[fold_of[key]].append(row)
+    for fold in track(folds, len(folds), "calibrating"):
+        batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
+        for rows in batches:
+            _learn(scorer, kept, rows, -1)
+        for batch_rows in batches:
+            rows = [row for row in batch_rows if row in judged]
+            if not rows:
+                continue
+            features = store.take(rows, scorer.device)
+            copies = torch.tensor([counts[keys[row]] for row in rows], device=scorer.device)
+            changes = torch.zeros_like(features.summary)
+            places, relit = kept.relit(rows, scorer.device)
+            if relit is not None:
+                changes[places] = relit.summary - features.summary[places]
+            distances = scorer.distances_without(features, copies, changes).numpy()
+            scores.add(*distances, [kept.names[row] for row in rows])
+        for rows in batches:
+            _learn(scorer, kept, rows, 1)
+
+
+def _learn(scorer: PositionalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
+    features = kept.store.take(rows, scorer.device)
+    scorer.learn_map(features, sign)
+    places, relit = kept.relit(rows, scorer.device)
+    if relit is not None:
+        scorer.learn_map_relit(features.rows(places), relit, sign)

@@ -1,0 +1,1 @@
+"""Pictures of verdicts: overlays, panels, contact sheets."""

@@ -1,0 +1,55 @@
+"""Threads of torch's own: they change no verdict, and do not spin where another process wants a core."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from anomalyvfm.features.core_threads import one_core
+from tests.test_detector import bad, fitted, good
+
+# A second of pauses between sums that all threads share; processor time used.
+_PAUSES = """
+import resource, time
+import anomalyvfm
+import torch
+numbers = torch.ones(1 << 16)
+numbers + numbers
+def used():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+before = used()
+for _ in range(200):
+    numbers + numbers
+    time.sleep(0.005)
+print(used() - before)
+"""
+
+
+def test_the_number_of_threads_changes_no_more_than_last_bits() -> None:
+    images, judged = good(12), [*good(4, seed=1), *bad(4, seed=1)]
+    with one_core():
+        alone = fitted(images, []).predict(judged)
+        torch.set_num_threads(3)
+        together = fitted(images, []).predict(judged)
+    for one, other in zip(alone, together, strict=True):
+        assert other.score == pytest.approx(one.score, abs=1e-4)
+        np.testing.assert_allclose(other.grid, one.grid, atol=1e-3)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: no thread waits for another")
+@pytest.mark.parametrize(("policy", "spins"), [(None, False), ("ACTIVE", True)])
+def test_threads_that_wait_sleep(policy: str | None, spins: bool) -> None:
+    """Beside other work, threads that spin take its cores. ACTIVE shows that the test would see it."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
+    if policy is not None:
+        environment["OMP_WAIT_POLICY"] = policy
+    done = subprocess.run(
+        [sys.executable, "-c", _PAUSES], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (float(done.stdout) > 0.4) == spins, done.stdout

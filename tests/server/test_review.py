@@ -1,0 +1,296 @@
+"""From what people say to versions of the model."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.station import Station
+from tests.server.conftest import Open
+from tests.server.fake_detector import FakeScorer, learned, picture
+
+
+def judged(station: Station, brightness: int, seed: int = 0) -> dict[str, Any]:
+    return station.submit(picture(brightness, seed), None, "", "me").result(20)
+
+
+def model_of(station: Station) -> Any:
+    return station.shelf.get("part").current
+
+
+def test_good_on_a_false_alarm_teaches_and_undo_takes_it_back_exactly(station: Station) -> None:
+    part = judged(station, 180)
+    assert part["anomalous"]
+    before = learned(model_of(station).detector).copy()
+
+    said = station.learning.review(part["id"], "good", "ann", "dust")
+
+    assert said.learning["action"] == "learned" and said.learning["version"] == 2
+    assert learned(model_of(station).detector).total() == before.total() + 1
+    assert said.review is not None
+    undone = station.learning.undo(said.review["id"], "bob")
+    assert undone.learning["action"] == "forgotten"
+    assert undone.inspection["label"] is None
+    assert learned(model_of(station).detector) == before
+    newest, older, first = station.versions("part")
+    assert (newest["by"], newest["action"], newest["parent"]) == ("bob", "forget", 2)
+    assert (older["by"], older["why"], older["inspection_id"]) == ("ann", "dust", part["id"])
+    assert first["action"] == "import"
+
+
+def test_saying_the_same_twice_teaches_once(station: Station) -> None:
+    part = judged(station, 180)
+    station.learning.review(part["id"], "good", "ann")
+    again = judged(station, 180)  # the same picture
+    said = station.learning.review(again["id"], "good", "bob")
+    assert said.learning["action"] == "none"
+    assert learned(model_of(station).detector).total() == 2
+
+
+def test_changing_ones_mind_takes_back_what_was_learned(station: Station) -> None:
+    part = judged(station, 180)
+    station.learning.review(part["id"], "good", "ann")
+    said = station.learning.review(part["id"], "defect", "ann")
+    assert said.learning["action"] == "forgotten"
+    assert said.inspection["label"] == "defect"
+
+
+def test_defect_on_a_training_image_forgets_it_and_undo_learns_it_again(station: Station) -> None:
+    part = judged(station, 180)
+    station.learning.review(part["id"], "good", "ann")
+    trained = model_of(station).detector
+    # As if it had been learned at the fit: a model given as new, whose versions know nothing of it.
+    folder = station.settings.data.parent / "again" / "part"
+    trained.save(folder)
+    station.shelf.open([folder])
+    assert model_of(station).number == 3
+
+    said = station.learning.review(part["id"], "defect", "ann")
+    assert said.learning["action"] == "forgotten"
+    assert said.review is not None
+    assert station.learning.undo(said.review["id"], "ann").learning["action"] == "learned"
+    assert learned(model_of(station).detector) == learned(trained)
+
+
+def test_defect_on_a_part_never_learned_changes_no_model(station: Station) -> None:
+    part = judged(station, 180)
+    said = station.learning.review(part["id"], "defect", "ann")
+    assert said.learning == {
+        "action": "none",
+        "version": 1,
+        "message": "the model never learned it; the model stays as it is",
+    }
+
+
+def test_many_people_at_once_lose_nothing(station: Station) -> None:
+    parts = [judged(station, 170 + number, number) for number in range(8)]
+
+    with ThreadPoolExecutor(8) as people:
+        said = list(people.map(lambda part: station.learning.review(part["id"], "good", "x"), parts))
+
+    assert sorted(one.learning["version"] for one in said) == list(range(2, 10))
+    assert learned(model_of(station).detector).total() == 1 + len(parts)
+    assert all(one["parent"] == one["number"] - 1 for one in station.versions("part")[:-1])
+
+
+def test_a_review_of_what_another_reviewed_meanwhile_is_refused(station: Station) -> None:
+    part = judged(station, 180)
+    first = station.learning.review(part["id"], "unsure", "ann")
+    assert first.review is not None
+    station.learning.review(part["id"], "defect", "bob", seen=first.review["id"])
+    with pytest.raises(Problem) as caught:
+        station.learning.review(part["id"], "good", "ann", seen=first.review["id"])
+    assert caught.value.status == 409 and "bob" in caught.value.detail
+    with pytest.raises(Problem, match="was undone by"):
+        for _ in range(2):
+            station.learning.undo(first.review["id"], "ann")
+
+
+def test_one_click_goes_back_and_learning_goes_on_from_there(station: Station) -> None:
+    one, two = judged(station, 180, 1), judged(station, 180, 2)
+    station.learning.review(one["id"], "good", "ann")
+    with pytest.raises(Problem) as caught:
+        station.shelf.activate("part", 1, expected=1, by="bob", why="")
+    assert caught.value.status == 409
+
+    station.shelf.activate("part", 1, expected=2, by="bob", why="too lenient")
+
+    assert learned(model_of(station).detector).total() == 1
+    said = station.learning.review(two["id"], "good", "ann")
+    assert said.learning["version"] == 3
+    assert station.versions("part")[0]["parent"] == 1
+    # Forgetting what this line of versions never learned would be wrong; nothing happens.
+    again = station.learning.review(one["id"], "defect", "ann")
+    assert again.learning["action"] == "none"
+    assert any(entry["action"] == "activate" and entry["by"] == "bob" for entry in station.audit(None, 50))
+
+
+def test_a_new_promise_is_a_new_version_and_what_if_foretold_it(station: Station) -> None:
+    parts = [judged(station, brightness) for brightness in range(90, 130, 4)]
+    foretold = station.what_if("part", [0.3])["curve"][0]
+    assert 0 < foretold["rejected"] < len(parts)
+
+    station.learning.set_rate("part", 0.3, "eve", "", expected=1)
+
+    rejected = sum(judged(station, brightness)["anomalous"] for brightness in range(90, 130, 4))
+    assert rejected == foretold["rejected"]
+    assert station.model("part")["active"]["calibration"]["threshold"] == foretold["threshold"]
+
+
+def test_calibration_follows_from_sampled_good_parts_that_the_scorer_has_not_learned(
+    open_station: Open,
+) -> None:
+    station = open_station(sampled_share=1.0)
+    with pytest.raises(Problem, match="the promise needs 9"):
+        station.learning.recalibrate("part", "eve", "too early")
+    for number in range(9):
+        station.learning.review(judged(station, 95 + number)["id"], "good", "ann")
+    alarm = judged(station, 180)
+
+    station.learning.review(alarm["id"], "good", "ann")
+    station.learning.close()  # waits for the calibration
+
+    newest = station.versions("part")[0]
+    assert (newest["action"], newest["by"], newest["active"]) == ("calibrate", "station", True)
+    assert newest["calibration"]["images"] == 10
+    assert learned(model_of(station).detector).total() == 2, "the scorer forgot it, the model did not"
+
+
+def test_old_versions_give_way_and_say_so(open_station: Open) -> None:
+    station = open_station(versions_kept=2)
+    for number in range(4):
+        station.learning.review(judged(station, 180, number)["id"], "good", "ann")
+    station.version_folders.settle()
+    station.tidy()
+    assert [one["kept"] for one in station.versions("part")] == [True, True, False, False, True]
+    with pytest.raises(Problem, match="no longer kept"):
+        station.shelf.activate("part", 2, expected=5, by="bob", why="")
+
+
+def test_an_image_no_longer_kept_is_labelled_all_the_same(station: Station) -> None:
+    part = judged(station, 180)
+    station.files.path(part["sha256"]).unlink()
+    said = station.learning.review(part["id"], "good", "ann")
+    assert said.inspection["label"] == "good" and "no longer kept" in said.learning["message"]
+
+
+def test_the_next_part_is_judged_by_what_the_review_taught_and_others_wait_for_nothing(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = judged(station, 180)
+    allowed, deriving = threading.Event(), threading.Event()
+
+    def derive(_: object) -> None:
+        deriving.set()
+        allowed.wait(20)
+
+    monkeypatch.setattr(FakeScorer, "derive", derive)
+    with ThreadPoolExecutor(1) as people:
+        said = people.submit(station.learning.review, part["id"], "good", "ann")
+        assert deriving.wait(20)
+        assert judged(station, 100)["version"] == 1
+        allowed.set()
+        assert said.result(20).learning["version"] == 2
+    assert judged(station, 100)["version"] == 2
+
+
+def unwritten(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder of a version be written from now on."""
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("anomalyvfm.server.models.version_folders.sync_folder", full)
+
+
+def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station()
+    parts = [
+        station.submit(picture(180, number), None, f"{number}.png", "me").result(20) for number in range(2)
+    ]
+    unwritten(station, monkeypatch)
+    for part in parts:
+        station.learning.review(part["id"], "good", "ann")
+    taught = learned(model_of(station).detector)
+    gallery = model_of(station).detector.gallery_
+    assert sorted(gallery.images.values())[:2] == ["part 1, 0.png", "part 2, 1.png"]
+    station.close()  # as a kill would: what cannot be written is left
+    monkeypatch.undo()
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
+
+    station = open_station(models=[])
+
+    assert model_of(station).number == 3
+    assert learned(model_of(station).detector) == taught
+    assert model_of(station).detector.gallery_ == gallery
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 3
+    assert learned(station.shelf.activate("part", 2, 3, "bob", "").current.detector).total() == 2
+
+
+def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_says_so(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station()
+    parts = [judged(station, 180, number) for number in range(2)]
+    unwritten(station, monkeypatch)
+    for part in parts:
+        station.learning.review(part["id"], "good", "ann")
+    station.close()
+    monkeypatch.undo()
+    for part in parts:
+        station.files.path(part["sha256"]).unlink()
+
+    station = open_station(models=[])
+
+    assert model_of(station).number == 1
+    assert [one["kept"] for one in station.versions("part")] == [False, False, True]
+    lost = [entry["object"] for entry in station.audit(None, 50) if entry["action"] == "lost"]
+    assert lost == ["part 3", "part 2"]
+
+
+def test_where_versions_cannot_be_written_reviews_are_refused_before_memory_fills(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomalyvfm.server.models.version_folders._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("anomalyvfm.server.models.version_folders._RETRY_SECONDS", 0.05)
+    parts = [judged(station, 180, number) for number in range(3)]
+    with monkeypatch.context() as no_room:
+        unwritten(station, no_room)
+        for part in parts[:2]:
+            station.learning.review(part["id"], "good", "ann")
+        with pytest.raises(Problem, match="still to be written") as caught:
+            station.learning.review(parts[2]["id"], "good", "ann")
+    assert caught.value.status == 503
+    assert station.inspection(parts[2]["id"])["label"] is None
+    assert model_of(station).number == 3
+
+    station.version_folders.settle()
+    assert station.learning.review(parts[2]["id"], "good", "ann").learning["version"] == 4
+
+
+def test_an_image_of_an_unwritten_version_outlasts_its_row(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = judged(station, 180)
+    unwritten(station, monkeypatch)
+    station.learning.review(part["id"], "good", "ann")
+    station.files.sweep(lambda _: set(), lambda _: False)
+    assert station.files.path(part["sha256"]).exists()
+
+
+def test_a_failed_save_leaves_the_promise_as_it_was(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as no_room:
+        unwritten(station, no_room)
+        with pytest.raises(OSError, match="No space"):
+            station.learning.set_rate("part", 0.2, "eve", "", expected=1)
+    assert model_of(station).number == 1
+    assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
+    assert station.learning.set_rate("part", 0.2, "eve", "", expected=1) == 2

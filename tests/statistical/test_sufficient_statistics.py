@@ -1,0 +1,71 @@
+"""Sums stream, merge and subtract exactly."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.statistical.sufficient_statistics import Statistics
+
+
+def features(cells: int, vectors: int, dims: int, seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(3.0, 1.0, (cells, vectors, dims))).float()
+
+
+def learned(data: torch.Tensor) -> Statistics:
+    statistics = Statistics(data.shape[0], data.shape[2])
+    statistics.add(data)
+    return statistics
+
+
+def relative_error(one: Statistics, other: Statistics) -> float:
+    assert one.count == other.count
+    pairs = ((one.total, other.total), (one.outer, other.outer))
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def test_sums_equal_numpy_in_float64() -> None:
+    data = features(4, 9, 5, 0)
+    statistics = learned(data)
+    exact = data.numpy().astype(np.float64)
+    np.testing.assert_allclose(statistics.total.numpy(), exact.sum(1), rtol=1e-14)
+    np.testing.assert_allclose(statistics.outer.numpy(), np.einsum("pni,pnj->pij", exact, exact), rtol=1e-13)
+
+
+@settings(max_examples=30, deadline=None)
+@given(vectors=st.integers(2, 30), cut=st.integers(1, 29), seed=st.integers(0, 1000))
+def test_any_split_streamed_or_merged_equals_one_pass(vectors: int, cut: int, seed: int) -> None:
+    data = features(3, vectors, 4, seed)
+    cut = min(cut, vectors - 1)
+    whole = learned(data)
+    streamed = learned(data[:, :cut])
+    streamed.add(data[:, cut:])
+    merged = learned(data[:, cut:])
+    merged.merge(learned(data[:, :cut]))
+    assert relative_error(streamed, whole) < 1e-12
+    assert relative_error(merged, whole) < 1e-12
+
+
+@settings(max_examples=30, deadline=None)
+@given(vectors=st.integers(2, 30), leaving=st.integers(1, 29), seed=st.integers(0, 1000))
+def test_what_is_taken_back_leaves_no_trace(vectors: int, leaving: int, seed: int) -> None:
+    data = features(3, vectors, 4, seed)
+    leaving = min(leaving, vectors - 1)
+    statistics = learned(data)
+    statistics.add(data[:, :leaving], sign=-1)
+    assert relative_error(statistics, learned(data[:, leaving:])) < 1e-11
+
+
+def test_stored_and_read_back_is_equal_to_the_last_bit() -> None:
+    statistics = learned(features(3, 7, 6, 1))
+    again = Statistics.from_tensors(statistics.to_tensors())
+    assert again.count == statistics.count
+    assert torch.equal(again.total, statistics.total)
+    assert torch.equal(again.outer, statistics.outer)
+
+
+def test_sums_of_other_shapes_do_not_merge() -> None:
+    with pytest.raises(InputError, match="3 cells of 5 dimensions against 3 of 4"):
+        Statistics(3, 4).merge(Statistics(3, 5))

@@ -13,7 +13,8 @@ import statistics
 import time
 from pathlib import Path
 
-from anomalyvfm.adapted.adaptation import GoodImages, orders_for, scales_of
+from anomalyvfm.adapted.adaptation import GoodImages
+from anomalyvfm.adapted.plans import orders_for, scales_of
 from anomalyvfm.data import ImageSource
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.detector import Detector
@@ -42,10 +43,10 @@ def main() -> None:
     assert isinstance(settings, AdaptedPreset)
     backbone = backbones.load(settings.backbone)
     paths: list[ImageSource] = [*list_images(options.images)[: options.count]]
-    first = Detector(settings, backbone=backbone).fit(paths[:8])  # warm, and it knows the canvas
-    good = GoodImages(first.canvas_, settings.image, paths)
+    first = Detector(settings, backbone=backbone).fit(paths[:8])  # warm, and it knows the frame
+    good = GoodImages(first.frame_, settings.image, paths)
     synthetic = [one.image for one in synthesize(good, orders_for(settings, "medium", 0))]
-    extractor = Extractor(backbone, first.canvas_, settings.image, settings.batch, scales_of(settings.name))
+    extractor = Extractor(backbone, first.frame_, settings.image, settings.batch, scales_of(settings.name))
 
     rounds = []
     for number in range(options.rounds):
@@ -55,8 +56,7 @@ def main() -> None:
         started, worked = time.perf_counter(), time.process_time()
         detector = Detector(settings, backbone=backbone).fit(paths)
         fit, fit_cpu = time.perf_counter() - started, time.process_time() - worked
-        assert detector.adaptation_ is not None
-        training = detector.adaptation_.seconds
+        training = detector.pipeline_.describe()["adaptation"]["seconds"]
         rounds.append((fit / features, fit_cpu / features_cpu, training / features))
         print(
             f"round {number + 1}: {passed} images' features {features:.1f} s (CPU {features_cpu:.1f} s), fit"

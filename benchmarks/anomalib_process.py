@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from anomalyvfm.data import Canvas, read_image
+from anomalyvfm.data import InputFrame, read_image
 from anomalyvfm.features import backbones
 from peers import peer_python
 from timm_names import timm_weights
@@ -101,7 +101,7 @@ class AnomalibProcess(AbstractContextManager["AnomalibProcess"]):
 
 def _our_features(path: Path) -> dict[str, torch.Tensor]:
     """An image's pixels (256, 256, 3), and our features of them by timm's names, (C, H, W) each."""
-    pixels = torch.from_numpy(Canvas(SIDE, SIDE).place(read_image(path)))
+    pixels = torch.from_numpy(InputFrame(SIDE, SIDE).place(read_image(path)))
     found = {
         name: backbones.load(BACKBONE, layers=[stage], device="cpu")(pixels[None]).patches[0]
         for name, stage in _STAGES.items()

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from accuracy import REAL, open_split
-from anomalyvfm.data import Canvas, open_dataset, read_image
+from anomalyvfm.data import InputFrame, open_dataset, read_image
 from anomalyvfm.data.generated import CATEGORIES, draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.features import backbones
@@ -108,9 +108,9 @@ def _parts(text: str) -> tuple[float, ...]:
 
 
 def good_images(name: str, magnetic_tile: Path, cache: Path) -> list[Pixels]:
-    """All good images of a data set, on the canvas already: they are decoded once for all splits."""
-    canvas = Canvas(_SIDE, _SIDE)
-    return [canvas.place(read_image(path)) for path in _good_paths(name, magnetic_tile, cache)]
+    """All good images of a data set, in the frame already: they are decoded once for all splits."""
+    frame = InputFrame(_SIDE, _SIDE)
+    return [frame.place(read_image(path)) for path in _good_paths(name, magnetic_tile, cache)]
 
 
 def _good_paths(name: str, magnetic_tile: Path, cache: Path) -> list[Path]:

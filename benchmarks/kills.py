@@ -31,7 +31,7 @@ SECONDS_TO_START = 3.0
 _LOAD = (
     "import sys, time; started = time.perf_counter()\n"
     "from anomalyvfm.detector import Detector\n"
-    "Detector.load(sys.argv[1]).scorer_.derive(); print(time.perf_counter() - started)"
+    "Detector.load(sys.argv[1]).pipeline_.scorer.derive(); print(time.perf_counter() - started)"
 )
 
 

@@ -1,6 +1,6 @@
 """What light that was never learned costs: `make bench-lighting`, v2 on the eight generated categories.
 
-    python benchmarks/lighting.py [--set gaussian.relit_share=0]
+    python benchmarks/lighting.py [--set gaussian.light_share=0]
 
 60 good images in regular light are learned; 20 good and 20 spoilt products are judged in each of five lights.
 Image AUROC within each light, its loss from the regular to the mean of the others, AUROC over all lights at

@@ -25,8 +25,8 @@ from anomalyvfm.data import Category, open_dataset, read_image, read_mask
 from anomalyvfm.data.generated import CATEGORIES, generate
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
-from anomalyvfm.visual.contact_sheet import contact_sheet
 from anomalyvfm.visual.overlay import border, draw
+from anomalyvfm.visual.pictures import contact_sheet
 
 _TRUTH = np.array((60, 220, 60), np.uint8)
 _GENERATED_IMAGES = 60

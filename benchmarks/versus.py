@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 import anomalyvfm
 from accuracy import REAL, open_split
 from anomalib_process import BACKBONE, PEER, SIDE, AnomalibProcess
-from anomalyvfm.data import Canvas, Category, Sample, read_size
+from anomalyvfm.data import Category, InputFrame, Sample, read_size
 from anomalyvfm.data.generated import CATEGORIES, generate
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
@@ -156,7 +156,7 @@ def _ours(asked: Asked, splits: Sequence[Category], scratch: Path) -> Measured:
         verdicts = []
         for _, verdict in detector.judge([sample.path for sample in samples]):
             assert isinstance(verdict, Verdict), verdict
-            verdict.canvas.restore(verdict.grid, (SIDE, SIDE))  # peers hand out maps of this size, too
+            verdict.frame.restore(verdict.grid, (SIDE, SIDE))  # peers hand out maps of this size, too
             verdicts.append(verdict)
         seconds = time.perf_counter() - started + backbone.seconds_saved - fitted
         fit_seconds = detector.fit_seconds_ + fitted - before
@@ -187,7 +187,7 @@ def measure(samples: Sequence[Sample], scores: Sequence[float], maps: Iterable[N
     if any(sample.mask for sample in samples):
         for sample, map_ in zip(samples, maps, strict=True):
             size = read_size(sample.path)
-            whole = Canvas(SIDE, SIDE).restore(np.asarray(map_), size)
+            whole = InputFrame(SIDE, SIDE).restore(np.asarray(map_), size)
             pixels.add(whole, read_checked_mask(sample, size), anomalous=sample.label == 1)
     return row | {f"aupro_{limit:.2f}": pixels.aupro(limit).value for limit in (0.30, 0.05)}
 

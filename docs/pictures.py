@@ -11,9 +11,9 @@ from PIL import Image
 from anomalyvfm.data import read_image
 from anomalyvfm.data.generated import draw_bad, draw_good, generate
 from anomalyvfm.detector import Detector
-from anomalyvfm.visual.contact_sheet import contact_sheet
 from anomalyvfm.visual.overlay import draw
 from anomalyvfm.visual.panels import draw_sheet
+from anomalyvfm.visual.pictures import contact_sheet
 
 SHOWN = (
     ("blister", "missing_tablet"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from anomalyvfm.adapted.adaptation import Adaptation
 from anomalyvfm.data import ImageSource
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
@@ -30,7 +31,7 @@ def quick(version: str, backbone: Path | str, **overrides: object) -> Detector:
 
 def features(detector: Detector, images: Sequence[ImageSource]) -> PatchFeatures:
     """What the detector's backbone sees in all images at once."""
-    extractor = detector.require_extractor()
+    extractor = detector.pipeline_.extractor
     before, extractor.batch = extractor.batch, len(images)
     (batch,) = extractor.extract(images)
     extractor.batch = before
@@ -43,3 +44,8 @@ def save_images(images: Sequence[Image8], folder: Path) -> Path:
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{number:03}.png")
     return folder
+
+
+def adaptation(detector: Detector) -> Adaptation:
+    """What was trained."""
+    return Adaptation(**detector.pipeline_.describe()["adaptation"])

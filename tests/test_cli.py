@@ -249,8 +249,9 @@ def test_a_disk_that_fills_up_keeps_the_finished_lines(
     fitted_folder: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from anomalyvfm.predictions import writing
+    from anomalyvfm.visual import pictures
 
-    save = writing.save_picture
+    save = pictures.save_picture
     saved: list[Path] = []
 
     def full(picture: np.ndarray, path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from anomalyvfm.data import ImageError
 from anomalyvfm.data.generated import draw_bad, draw_good
 from anomalyvfm.detector import Detector
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import InputError, NotLearnedError
 from tests.checkpoints import save_tiny_dinov2
 from tests.conftest import SMALL
 
@@ -32,8 +32,8 @@ def fitted(images: list[np.ndarray], held_out: list[np.ndarray], **overrides: ob
 
 
 def sums_differ(one: Detector, other: Detector) -> float:
-    assert one.learned_ == other.learned_
-    ours, theirs = one.scorer_.to_tensors(), other.scorer_.to_tensors()
+    assert one.pipeline_.learned == other.pipeline_.learned
+    ours, theirs = one.pipeline_.scorer.to_tensors(), other.pipeline_.scorer.to_tensors()
     assert list(ours) == list(theirs)
     return max(
         float((a - theirs[name]).norm() / theirs[name].norm())
@@ -76,7 +76,7 @@ def test_forget_equals_never_having_learned() -> None:
     new = bad(3, seed=5)
     # The calibration stays, so raw distances are compared, not scores.
     distances = [
-        d.scorer_.distances(next(iter(d.require_extractor().extract(new))).features).cells  # type: ignore[arg-type]
+        d.pipeline_.scorer.distances(next(iter(d.pipeline_.extractor.extract(new))).features).patch_distances  # type: ignore[arg-type]
         for d in (detector, scratch)
     ]
     torch.testing.assert_close(distances[0], distances[1], rtol=1e-4, atol=1e-5)
@@ -92,17 +92,17 @@ def test_merge_equals_fitting_on_both_machines_images() -> None:
 def test_forgetting_what_was_not_learned_changes_nothing() -> None:
     images = good(8)
     detector = fitted(images, good(3, seed=1))
-    before = detector.scorer_.patches.outer.clone()
+    before = detector.pipeline_.scorer.to_tensors()["patches.outer"].clone()
     with pytest.raises(InputError, match="not among the images this model learned; nothing was forgotten"):
         detector.forget([images[0], good(1, seed=9)[0]])
     with pytest.raises(InputError, match="cannot forget every image"):
         detector.forget(images)
-    assert torch.equal(detector.scorer_.patches.outer, before)
+    assert torch.equal(detector.pipeline_.scorer.to_tensors()["patches.outer"], before)
 
 
 def test_models_of_other_settings_do_not_merge() -> None:
     one = fitted(good(4), good(2, seed=1))
-    with pytest.raises(InputError, match="their canvas, image, grid differ"):
+    with pytest.raises(InputError, match="their input_frame, image, grid differ"):
         one.merge(fitted(good(4), good(2, seed=1), **{"image.size": 64}))
 
 
@@ -122,7 +122,7 @@ def test_saved_and_loaded_gives_the_same_verdicts_and_learns_on(tmp_path: Path) 
 def test_without_validation_every_image_is_learned_and_calibrates() -> None:
     images = good(20)
     detector = Detector("v2", SMALL, device="cpu").fit(images)
-    assert detector.learned_.total() == 20
+    assert detector.pipeline_.learned.total() == 20
     assert detector.calibration_.count == 20
     # Taking shares out and putting them back leaves the sums as those of a plain pass.
     plain = fitted(images, good(120, seed=1))
@@ -136,11 +136,11 @@ def test_cross_fitted_scores_are_those_of_models_that_have_not_seen_the_image() 
     others = [fitted(images[:i] + images[i + 1 :], good(2, seed=1)) for i in range(6)]
     expected = []
     for image, other in zip(images, others, strict=True):
-        (batch,) = other.require_extractor().extract([image])
+        (batch,) = other.pipeline_.extractor.extract([image])
         assert batch.features is not None
-        expected.append(other.scorer_.distances(batch.features).numpy()[1][0])
+        expected.append(other.pipeline_.scorer.distances(batch.features).numpy()[1][0])
     np.testing.assert_allclose(
-        np.sort(whole.calibration_.opinions, axis=0), np.sort(expected, axis=0), rtol=1e-3
+        np.sort(whole.calibration_.image_scores, axis=0), np.sort(expected, axis=0), rtol=1e-3
     )
 
 
@@ -149,7 +149,9 @@ def test_equal_images_do_not_calibrate_one_another() -> None:
     once = Detector("v2", SMALL, device="cpu").fit(images)
     doubled = Detector("v2", SMALL, device="cpu").fit(images + images)
     # A double in another fold would bring the score down to that of a learned image.
-    assert np.median(doubled.calibration_.opinions[:, 0]) > 0.8 * np.median(once.calibration_.opinions[:, 0])
+    assert np.median(doubled.calibration_.image_scores[:, 0]) > 0.8 * np.median(
+        once.calibration_.image_scores[:, 0]
+    )
 
 
 def test_few_validation_images_are_joined_by_the_learned_ones() -> None:
@@ -162,10 +164,10 @@ def test_v1_holds_images_out() -> None:
     images = good(20)
     settings = SMALL | {"lora.enabled": False, "calibration.holdout": 0.3}
     detector = Detector("v1.1", settings, device="cpu").fit(images)
-    assert detector.learned_.total() == 14
+    assert detector.pipeline_.learned.total() == 14
     assert detector.calibration_.count == 6
     other = Detector("v1.1", settings, device="cpu", seed=1).fit(images)
-    assert detector.learned_ != other.learned_
+    assert detector.pipeline_.learned != other.pipeline_.learned
 
 
 def test_a_broken_image_among_good_ones_is_named_and_left_out(tmp_path: Path) -> None:
@@ -175,9 +177,9 @@ def test_a_broken_image_among_good_ones_is_named_and_left_out(tmp_path: Path) ->
         Image.fromarray(image).save(paths[-1])
     paths[2].write_bytes(paths[2].read_bytes()[:300])
     detector = Detector("v2", SMALL, device="cpu").fit(tmp_path)
-    assert len(detector.skipped_) == 1
-    assert "2.png" in detector.skipped_[0]
-    assert detector.learned_.total() == detector.calibration_.count == 5
+    assert len(detector.pipeline_.skipped) == 1
+    assert "2.png" in detector.pipeline_.skipped[0]
+    assert detector.pipeline_.learned.total() == detector.calibration_.count == 5
     outcomes = [outcome for _, outcome in detector.judge(paths)]
     assert [isinstance(outcome, ImageError) for outcome in outcomes] == [i == 2 for i in range(6)]
 
@@ -259,7 +261,7 @@ def test_tiles_and_aspect_give_a_map_where_the_defect_is(aspect: str) -> None:
     assert 30 <= y < 70
     assert 140 <= x < 180
     if aspect == "keep":
-        assert detector.canvas_.width > detector.canvas_.height
+        assert detector.frame_.width > detector.frame_.height
 
 
 def test_a_dinov2_folder_goes_the_same_way(tmp_path: Path) -> None:
@@ -300,3 +302,34 @@ def test_an_image_learned_many_times_beside_another_can_be_cross_fitted(other: i
     detector = fitted([first] * 40 + [others[other]], [])
     assert detector.calibration_.count == 2
     assert np.isfinite(detector.calibration_.scores).all()
+
+
+def test_a_calibration_knows_whether_it_is_of_learned_images(tmp_path: Path) -> None:
+    images, held_out = good(12), good(12, seed=1)
+    rate = SMALL | {"calibration.false_alarm_rate": 0.1}
+    few = Detector("v2", rate, device="cpu").fit(images, held_out[:3])
+    enough = Detector("v2", rate, device="cpu").fit(images, held_out)
+    assert (few.calibration_.cross_fitted, enough.calibration_.cross_fitted) == (True, False)
+    # Held-out scores are exchangeable with new ones, and the drift test counts them from the start.
+    counted = [any(one.drift_test(1000).as_dict()["ranks"]["first"]) for one in (few, enough)]
+    assert counted == [False, True]
+
+    few.save(tmp_path / "few")
+    again = Detector.load(tmp_path / "few", device="cpu")
+    assert again.calibration_.cross_fitted
+    assert not again.calibrate(held_out).calibration_.cross_fitted
+    assert again.clone().merge(few).calibration_.cross_fitted
+
+
+def test_a_clone_learns_alone() -> None:
+    images = good(8)
+    detector = fitted(images, good(3, seed=1))
+    new = good(2, seed=5)
+    before = [verdict.score for verdict in detector.predict(new)]
+    other = detector.clone().update(new, names=["this", "that"])
+    assert [verdict.score for verdict in detector.predict(new)] == before
+    assert (detector.pipeline_.learned.total(), other.pipeline_.learned.total()) == (8, 10)
+    assert {"this", "that"} <= {one.name for one in other.pipeline_.gallery.images.values()}
+    assert other.forget(new).pipeline_.learned == detector.pipeline_.learned
+    with pytest.raises(NotLearnedError):
+        detector.forget(new)

@@ -24,7 +24,7 @@ rng = np.random.default_rng(0)
 images = [draw_good("fabric", 518, rng) for _ in range(6)]
 detector = Detector("v2", {"backbone": str(folder / "base"), "batch": 2}, device="cpu").fit(images[:5])
 detector.save(folder / "model")
-grid = detector.scorer_.grid
+grid = detector.pipeline_.scorer.grid
 verdict = Detector.load(folder / "model", device="cpu").predict(images[5:])[0]
 same = verdict.score == detector.predict(images[5:])[0].score
 print(json.dumps({"mb": peak_megabytes(), "grid": [grid.height, grid.width, grid.channels], "same": same}))

@@ -41,7 +41,7 @@ def test_a_whole_model_reads_back(model: Path) -> None:
         (lambda m: edit(m, lambda b: b.update(schema_version=99)), "newer AnomalyVFM"),
         (
             lambda m: edit(m, lambda b: b.update(schema_version=1)),
-            "fitted by an older AnomalyVFM .* fit it anew",
+            "written by an older AnomalyVFM .* fit it anew",
         ),
         (lambda m: edit(m, lambda b: b.update(seed=99)), "changed since it was written"),
         (lambda m: (m / "model.safetensors").unlink(), "cannot be read"),

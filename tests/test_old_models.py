@@ -49,8 +49,8 @@ def assert_as_before(verdicts: list[Verdict], expected: list[dict[str, Any]]) ->
 def test_a_model_of_the_older_schema_judges_as_it_did(name: str) -> None:
     detector = load(name)
     assert_as_before(detector.predict(IMAGES), EXPECTED[name]["images"])
-    assert detector.learned_.total() == EXPECTED[name]["learned"]
-    assert len(detector.gallery_) == EXPECTED[name]["shown"]
+    assert detector.pipeline_.learned.total() == EXPECTED[name]["learned"]
+    assert len(detector.pipeline_.gallery) == EXPECTED[name]["shown"]
     assert [[one, score] for one, score in detector.outlying()] == EXPECTED[name]["outlying"]
     assert detector.drift_test(1000).describe() == EXPECTED[name]["drift"]
 

@@ -1,6 +1,6 @@
 """Images a second of the backbone alone in OpenVINO: `python -m performing.bare_backbone BATCH SECONDS`.
 
-EfficientNet-Lite0 as deep as our layers go, fed random canvases from memory, fp32 as ours, on all cores: in
+EfficientNet-Lite0 as deep as our layers go, fed random frames from memory, fp32 as ours, on all cores: in
 batches and image by image, and either one after another or with as many in flight as OpenVINO asks for. The
 fastest counts.
 """
@@ -42,9 +42,9 @@ class Bare(nn.Module):
 
 
 def images_per_s(batch: int, hint: str, seconds: float) -> float:
-    canvases = np.random.default_rng(0).integers(0, 256, (batch, SIDE, SIDE, 3), np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (batch, SIDE, SIDE, 3), np.uint8)
     bare = Bare(cast(EfficientNetLite, backbones.load(BACKBONE)))
-    model = openvino.convert_model(bare, example_input=torch.from_numpy(canvases), input=[canvases.shape])
+    model = openvino.convert_model(bare, example_input=torch.from_numpy(frames), input=[frames.shape])
     settings = {
         "PERFORMANCE_HINT": hint,
         "INFERENCE_NUM_THREADS": os.cpu_count() or 1,
@@ -56,7 +56,7 @@ def images_per_s(batch: int, hint: str, seconds: float) -> float:
     def run(until: float) -> int:
         batches = 0
         while time.perf_counter() < until:
-            queue.start_async({0: canvases}, share_inputs=True)
+            queue.start_async({0: frames}, share_inputs=True)
             batches += 1
         queue.wait_all()
         return batches

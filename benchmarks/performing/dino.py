@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path) -> None:
 
 
 def overhead(checkpoint: str, model: str, images: str, out: str) -> None:
-    """Seconds from files to verdicts and maps, and of the backbone alone on as many canvases."""
+    """Seconds from files to verdicts and maps, and of the backbone alone on as many frames."""
     import torch
 
     from anomalyvfm.detector import Detector
@@ -73,16 +73,16 @@ def overhead(checkpoint: str, model: str, images: str, out: str) -> None:
     paths = sorted(Path(images).iterdir())
     detector = Detector.load(model)
     backbone = backbones.load(checkpoint, layers=detector.describe()["backbone"]["layers"])
-    canvases = torch.randint(0, 256, (detector.settings.batch, _SIDE, _SIDE, 3), dtype=torch.uint8)
+    frames = torch.randint(0, 256, (detector.settings.batch, _SIDE, _SIDE, 3), dtype=torch.uint8)
 
     def alone() -> float:
         started = time.perf_counter()
-        for first in range(0, len(paths), len(canvases)):
-            backbone(canvases[: len(paths) - first])
+        for first in range(0, len(paths), len(frames)):
+            backbone(frames[: len(paths) - first])
         return time.perf_counter() - started
 
     list(detector.judge(paths[:1]))
-    backbone(canvases[:1])
+    backbone(frames[:1])
     # One half before and one after, so that a machine that slows down or speeds up counts for both.
     before = alone()
     started = time.perf_counter()

@@ -81,8 +81,8 @@ def steps(model: str, folder: str) -> dict[str, float]:
     from anomalyvfm.features import backbones
     from anomalyvfm.features.backbones.backbone import PatchFeatures
     from anomalyvfm.features.extractor import Extractor
-    from anomalyvfm.predictions.writing import save_picture
     from anomalyvfm.visual.panels import draw_sheet
+    from anomalyvfm.visual.pictures import save_picture
     from performing.multiply_adds import backbone_multiply_adds
 
     rates = machine()
@@ -93,12 +93,12 @@ def steps(model: str, folder: str) -> dict[str, float]:
     in_torch, backbone = (
         backbones.load(detector.settings.backbone, layers=layers, device=device) for device in ("cpu", "auto")
     )
-    extractor = Extractor(backbone, detector.canvas_, detector.settings.image, batch)
+    extractor = Extractor(backbone, detector.frame_, detector.settings.image, batch)
     pixels = torch.stack([torch.from_numpy(extractor.place(path).views[0]) for path in paths])
     features: PatchFeatures = backbone(pixels)
     judged = [verdict for _, verdict in detector.judge(paths) if isinstance(verdict, Verdict)]
     images = [read_source(path, detector.settings.image) for path in paths]
-    statistics = sum(tensor.nbytes for tensor in detector.scorer_.to_tensors().values())
+    statistics = sum(tensor.nbytes for tensor in detector.pipeline_.scorer.to_tensors().values())
     count = backbone_multiply_adds()
 
     def ms(work: Callable[[], Any]) -> float:
@@ -124,7 +124,7 @@ def steps(model: str, folder: str) -> dict[str, float]:
             "backbone": ms(lambda: backbone(pixels)),
             "backbone in torch": ms(lambda: in_torch(pixels)),
             "backbone, least": 2 * count / max(rates["torch_gflops"], rates["numpy_gflops"]) / 1e6,
-            "scorer": ms(lambda: detector.scorer_.distances(features).numpy()),
+            "scorer": ms(lambda: detector.pipeline_.scorer.distances(features).numpy()),
             "scorer, least": statistics / rates["read_gb_s"] / 1e6 / batch,
             "picture": ms(lambda: draw(place)),
             "picture, least": ms(lambda: encode(place)),

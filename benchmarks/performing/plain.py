@@ -13,8 +13,8 @@ from performing.rows import Row, Spread, marginal_rates, ratios
 
 _MOST = 2.0
 _PLAIN = {
-    "gaussian.given": 0,
-    "gaussian.relit_share": 0,
+    "gaussian.context_dimensions": 0,
+    "gaussian.light_share": 0,
     "gaussian.summary_weight": 0,
     "gallery.images": 0,
     "calibration.images": 2,  # next to no cross-fitting

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyvfm.data import Canvas, read_image
+from anomalyvfm.data import InputFrame, read_image
 from anomalyvfm.synthesis import MIXES, orders, synthesize
 from trialing.catalogue import TRIALS
 from trialing.features import MAP_STAGES, MOMENT_STAGES, Variant, compute
@@ -58,8 +58,8 @@ def _synthetic_case(
     folder = cache / name / _VARIANT
     way = Variant.of(_VARIANT)
     if not (folder / "done").exists():
-        canvas = Canvas(way.side, way.side, "stretch")
-        goods = [canvas.place(read_image(real.paths[i])) for i in held_out]
+        frame = InputFrame(way.side, way.side, "stretch")
+        goods = [frame.place(read_image(real.paths[i])) for i in held_out]
         made = synthesize(goods, orders(MIXES["v1.4"]["medium"], _SYNTHETIC, seed), seed)
         fresh = folder / "fresh"
         fresh.mkdir(parents=True, exist_ok=True)

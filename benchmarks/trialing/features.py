@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from anomalyvfm.data import Canvas, read_image
+from anomalyvfm.data import InputFrame, read_image
 from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from anomalyvfm.features.backbones.efficientnet import load as load_lite
 from anomalyvfm.features.extractor import standard_exposure
@@ -44,7 +44,7 @@ class Variant:
 
     def show(self, path: Path) -> NDArray[np.uint8]:
         """The image as the backbone sees it, (side, side, 3)."""
-        pixels = Canvas(self.side, self.side, "stretch").place(read_image(path))
+        pixels = InputFrame(self.side, self.side, "stretch").place(read_image(path))
         return self.dress(pixels)
 
     def dress(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

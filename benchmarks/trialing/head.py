@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomalyvfm.data import Canvas, read_image
+from anomalyvfm.data import InputFrame, read_image
 from anomalyvfm.statistical.gaussian import Gaussian
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 from anomalyvfm.synthesis import MIXES, orders, synthesize
 from trialing.features import Variant, kept
 from trialing.opinions import Case, Floats, Judgement, cells_of, top_mean
@@ -36,7 +36,7 @@ def head(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     cut = int(_HELD_OUT * len(order))
     held_out, rest = np.sort(case.learned[order[:cut]]), np.sort(case.learned[order[cut:]])
     learned = cells_of(found, _STAGES, rest)
-    statistics = Statistics(len(learned), learned.shape[2])
+    statistics = SufficientStatistics(len(learned), learned.shape[2])
     statistics.add(learned)
     gaussian = Gaussian(statistics, _PRIOR)
 
@@ -81,8 +81,8 @@ def _standard(values: Floats, good: Floats) -> Floats:
 def _defects(case: Case, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """(P, N, D) features of images with synthetic defects, and the share (P, N) of each cell they cover."""
     way = Variant.of(_VARIANT)
-    canvas = Canvas(way.side, way.side, "stretch")
-    goods = [canvas.place(read_image(case.material.paths[i])) for i in rows]
+    frame = InputFrame(way.side, way.side, "stretch")
+    goods = [frame.place(read_image(case.material.paths[i])) for i in rows]
     made = list(synthesize(goods, orders(MIXES["v1.4"]["medium"], _SYNTHETIC)))
     folder = case.cache / case.material.name / f"{_VARIANT}-defects-{case.seed}"
     found = kept(folder, (way.dress(one.image) for one in made), _SYNTHETIC, way.backbone)

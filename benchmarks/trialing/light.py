@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from anomalyvfm.data import Canvas, read_image
+from anomalyvfm.data import InputFrame, read_image
 from anomalyvfm.data.generated import CONDITIONS
-from anomalyvfm.features.illumination import relight
+from anomalyvfm.features.illumination import augment_light
 from anomalyvfm.statistical.gaussian import Gaussian
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 from trialing.features import Features, Variant, kept
 from trialing.opinions import Case, cells_of, top_mean
 from trialing.running import Doubles, auroc
@@ -31,10 +31,10 @@ def light(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     learned, tested = (cells_of(found, _STAGES, rows) for rows in (case.learned, case.tested))
     n = len(case.learned)
     relit = cells_of(_relit(case), _STAGES, np.arange(n))
-    plain = Statistics(len(learned), learned.shape[2])
+    plain = SufficientStatistics(len(learned), learned.shape[2])
     plain.add(learned)
 
-    def measured(statistics: Statistics) -> dict[str, float]:
+    def measured(statistics: SufficientStatistics) -> dict[str, float]:
         distances = Gaussian(statistics, _PRIOR).distance(tested)
         return _aurocs(case, top_mean(distances.T.numpy()).astype(np.float64))
 
@@ -54,10 +54,10 @@ def light(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
 def _relit(case: Case) -> Features:
     """Of every learned image one copy in another light."""
     way = Variant.of(_VARIANT)
-    canvas = Canvas(way.side, way.side, "stretch")
+    frame = InputFrame(way.side, way.side, "stretch")
     found = case.material
     images = (
-        way.dress(relight(canvas.place(read_image(found.paths[i])), np.random.default_rng(i)))
+        way.dress(augment_light(frame.place(read_image(found.paths[i])), np.random.default_rng(i)))
         for i in case.learned
     )
     folder = case.cache / found.name / f"{_VARIANT}-relit-{case.seed}"

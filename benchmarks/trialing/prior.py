@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from anomalyvfm.statistical.gaussian import Gaussian
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 from trialing.opinions import Case, cells_of, top_mean
 from trialing.running import auroc
 
@@ -54,7 +54,7 @@ def prior(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def _fitted(vectors: Tensor, prior: float) -> Gaussian:
-    statistics = Statistics(len(vectors), vectors.shape[2])
+    statistics = SufficientStatistics(len(vectors), vectors.shape[2])
     statistics.add(vectors)
     return Gaussian(statistics, prior)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from anomalyvfm.data import Canvas, read_mask, read_size
+from anomalyvfm.data import InputFrame, read_mask, read_size
 from anomalyvfm.data.generated import CATEGORIES, CONDITIONS
 from anomalyvfm.metrics.pixel import PixelMetrics
 from trialing.catalogue import TRIALS, Trial
@@ -20,7 +20,7 @@ from trialing.opinions import Case, CellGaussian, Judgement
 
 Doubles = NDArray[np.float64]
 GROUPS = ("mt", *ELPV, "generated")
-_CANVAS = Canvas(256, 256)
+_CANVAS = InputFrame(256, 256)
 _BINS = 1 << 18
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from anomalyvfm.version import __version__
+
 # The sums of a model fill a hundred megabytes and more, and are copied for each review. In pages of 2 MB that
 # takes a fifth of the time it takes in pages of 4 KB. Torch reads this at its first allocation.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -18,8 +20,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # is loaded; a process that has imported torch before keeps what it has.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__version__ = "0.1.0"
-__all__ = ["PRESETS", "Detector", "InputError", "Verdict", "load"]
+__all__ = ["PRESETS", "Detector", "InputError", "Verdict", "__version__", "load"]
 
 if TYPE_CHECKING:
     from anomalyvfm.decision.verdict import Verdict

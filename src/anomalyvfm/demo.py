@@ -8,13 +8,13 @@ from typing import Any
 
 from anomalyvfm.data import open_dataset, read_image
 from anomalyvfm.detector import Detector
-from anomalyvfm.evaluation.evaluate import Report, evaluate
+from anomalyvfm.evaluation.evaluate import evaluate
+from anomalyvfm.evaluation.report import Report
 from anomalyvfm.files import new_folder
-from anomalyvfm.predictions.writing import save_picture
 from anomalyvfm.tracking import Tracker
-from anomalyvfm.visual.contact_sheet import contact_sheet
 from anomalyvfm.visual.overlay import draw
 from anomalyvfm.visual.panels import draw_sheet
+from anomalyvfm.visual.pictures import contact_sheet, save_picture
 
 _SHOWN = 20
 

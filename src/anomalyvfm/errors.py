@@ -9,5 +9,9 @@ class InputError(ValueError):
     """
 
 
+class NotLearnedError(InputError):
+    """An image that was to be forgotten is not among those learned."""
+
+
 class ImageWarning(UserWarning):
     """Something about one image that is read which its user would want to know, in one line."""

@@ -7,7 +7,6 @@ Every folder that a command writes holds the marker ``.anomalyvfm.json``, which 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -169,21 +168,6 @@ def check_apart(out: Path, *inputs: Path) -> None:
     for place in (path.resolve() for path in inputs):
         if out.resolve() in (place, *place.parents):
             raise InputError(f"{out}: {place} is in it; choose another --out")
-
-
-def seal(body: Mapping[str, Any]) -> str:
-    """The hash of a description's other entries, by which a change to any of them is seen."""
-    text = json.dumps({k: v for k, v in body.items() if k != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest(path: Path) -> str:
-    """sha256 (hex) of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _foreign(folder: Path) -> list[str]:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import digest, new_folder, seal, share
+from anomalyvfm.files import new_folder, share
+from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _JSON, _TENSORS = "model.json", "model.safetensors"
+_REMEDY = "fit it anew"
+
+# What schema 2 called otherwise.
+_RENAMED_TENSORS = {
+    "calibration.opinions": "calibration.image_scores",
+    "calibration.peaks": "calibration.map_maxima",
+    "calibration.cells": "calibration.map_histogram",
+}
+_RENAMED_KEYS = {"canvas": "input_frame", "given": "context_dimensions", "relit_weight": "light_weight"}
 
 
 def write_model(
@@ -31,20 +40,17 @@ def write_model(
             share(partial / _TENSORS)
         except SafetensorError as error:  # its own type for what the disk refused
             raise OSError(errno.EIO, " ".join(str(error).split())) from None
-        body = {
-            "schema_version": SCHEMA_VERSION,
-            **description,
-            "tensors_sha256": digest(partial / _TENSORS),
-        }
-        body["sha256"] = seal(body)
-        (partial / _JSON).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        body = {"schema_version": SCHEMA_VERSION, **description, "tensors_sha256": digest(partial / _TENSORS)}
+        write_sealed(partial / _JSON, body)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The contents of ``model.json``. Raises InputError where it is missing, broken, changed or not ours."""
-    path = folder / _JSON
+    """The contents of ``model.json``, in the words of today's schema.
+
+    Raises InputError where it is missing, broken, changed or not ours.
+    """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = read_sealed(folder / _JSON, range(2, SCHEMA_VERSION + 1), "a model", _REMEDY)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / "export.json").exists():
             raise InputError(
@@ -53,38 +59,20 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder}: no model here ({_JSON} is missing); `anomalyvfm fit` makes one"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    except ValueError:
-        raise InputError(f"{path}: not readable as JSON; copy the model again or fit it anew") from None
-    version = body.get("schema_version") if isinstance(body, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{path}: not a model of AnomalyVFM (no schema_version)")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: written by a newer AnomalyVFM (schema {version}, known up to {SCHEMA_VERSION});"
-            " upgrade to read it"
-        )
-    if version < SCHEMA_VERSION:
-        raise InputError(f"{path}: fitted by an older AnomalyVFM (schema {version}); fit it anew")
-    if body.get("sha256") != seal(body):
-        raise InputError(f"{path}: changed since it was written; copy the model again or fit it anew")
-    return dict(body)
+    return body if body["schema_version"] == SCHEMA_VERSION else _of_today(body)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of a model. Raises InputError where the file is missing, truncated or changed."""
     from safetensors.torch import load_file
 
-    path = folder / _TENSORS
-    try:
-        intact = digest(path) == description["tensors_sha256"]
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); copy the model again or fit it anew"
-        ) from None
-    if not intact:
-        raise InputError(
-            f"{path}: truncated or changed since it was written; copy the model again or fit it anew"
-        )
-    return load_file(path)
+    check_digest(folder / _TENSORS, description["tensors_sha256"], _REMEDY)
+    return {_RENAMED_TENSORS.get(name, name): tensor for name, tensor in load_file(folder / _TENSORS).items()}
+
+
+def _of_today(body: dict[str, Any]) -> dict[str, Any]:
+    """A description of schema 2 in the words of schema 3."""
+    # Not kept then: v2's scores were cross-fitted unless many validation images calibrated.
+    cross_fitted = "gaussian" in body["settings"]
+    described = {_RENAMED_KEYS.get(key, key): value for key, value in body.items()}
+    return {**described, "calibration": {**body["calibration"], "cross_fitted": cross_fitted}}

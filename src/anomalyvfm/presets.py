@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from typing_extensions import Self
 
 from anomalyvfm.errors import InputError
@@ -30,14 +30,14 @@ class ImageSettings(_Settings):
     )
     aspect: Aspect = Field(
         "stretch",
-        description="stretch to the canvas, keep the shape and pad, or auto: keep where one side is over"
+        description="stretch to the frame, keep the shape and pad, or auto: keep where one side is over"
         " twice the other",
     )
     exposure: Literal["as_is", "standard"] = Field(
         "standard", description="one brightness and contrast for every image, or pixels as they are"
     )
     tile: int = Field(
-        0, ge=0, le=8192, description="side of the tiles the backbone sees, px; 0: the whole canvas at once"
+        0, ge=0, le=8192, description="side of the tiles the backbone sees, px; 0: the whole frame at once"
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a tile that its neighbour sees too")
     white_level: int = Field(65535, ge=1, le=65535, description="16-bit grey value that counts as white")
@@ -72,13 +72,13 @@ class GaussianSettings(_Settings):
         None, ge=1, description="feature dimensions kept by a random projection; none: as many as fit max_mb"
     )
     max_mb: float = Field(125.0, gt=0, description="bound on the size of the stored sums, MB")
-    given: int = Field(
-        64, ge=0, description="random directions of the image's summary that cells are conditioned on"
+    context_dimensions: int = Field(
+        64, ge=0, description="random directions of the image's summary that positions are conditioned on"
     )
-    relit_share: float = Field(
+    light_share: float = Field(
         0.25, ge=0, le=1, description="share of the good images that is learned under another light, too"
     )
-    relit_weight: float = Field(
+    light_weight: float = Field(
         0.3, gt=0, description="weight of how features change with the light, beside how they vary anyway"
     )
     prior_images: float = Field(20.0, gt=0, description="weight of the pooled covariance, counted in images")
@@ -86,7 +86,7 @@ class GaussianSettings(_Settings):
         0.02,
         gt=0,
         le=1,
-        description="share of the map's cells, the largest, whose mean is the image's map score",
+        description="share of the patch distances, the largest, whose mean is the image's map score",
     )
     summary_weight: float = Field(
         0.25, ge=0, description="weight of the summary's distance beside the map score"
@@ -143,8 +143,8 @@ class LoraSettings(_Settings):
     dora: bool = Field(False, description="inside the encoder: learn direction and length apart (DoRA)")
 
 
-class TrainingPlan(_Settings):
-    """How the adapter is trained; `training.settings` says what each means."""
+class TrainingSettings(_Settings):
+    """How the adapter is trained."""
 
     epochs: int | None = Field(None, ge=1, description="none: the version's for the category")
     batch: int = Field(
@@ -159,8 +159,18 @@ class TrainingPlan(_Settings):
     rows: Literal["summary", "patches"] = Field(
         "summary", description="learn from whole images, or from every patch and its mask"
     )
-    parts: int = Field(1, ge=1, description="a batch is taken in that many parts, for less memory")
+    parts: int = Field(
+        1, ge=1, description="a batch is taken in that many parts, their gradients added up, for less memory"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="of matrix products")
+
+    @field_validator("parts", mode="after")
+    @classmethod
+    def _a_pair_each(cls, value: int, info: ValidationInfo) -> int:
+        batch = info.data.get("batch", 2 * value)
+        if value > batch // 2:
+            raise ValueError(f"a batch of {batch} has {batch // 2} pairs; give 1 to {batch // 2} parts")
+        return value
 
 
 class SynthesisSettings(_Settings):
@@ -171,6 +181,14 @@ class SynthesisSettings(_Settings):
     leave_out: Literal["texture", "structural", "contextual"] | None = Field(
         None, description="a stage to do without, as in an ablation"
     )
+
+
+# What models and commands of earlier days call settings; both are still read.
+_RENAMED = {
+    "gaussian.given": "gaussian.context_dimensions",
+    "gaussian.relit_share": "gaussian.light_share",
+    "gaussian.relit_weight": "gaussian.light_weight",
+}
 
 
 class Preset(_Settings):
@@ -190,6 +208,7 @@ class Preset(_Settings):
         """
         data = self.model_dump()
         known = dict(flat(data))
+        settings = {_RENAMED.get(key, key): value for key, value in settings.items()}
         for key, value in settings.items():
             if key not in known:
                 raise InputError(
@@ -232,7 +251,7 @@ class AdaptedPreset(Preset):
 
     image: ImageSettings = ImageSettings(size=518, exposure="as_is")
     lora: LoraSettings = LoraSettings()
-    training: TrainingPlan = TrainingPlan()
+    training: TrainingSettings = TrainingSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     calibration: HoldoutSettings = HoldoutSettings()
 
@@ -282,4 +301,4 @@ def preset(name: str) -> Preset:
 
 def stored_preset(settings: Mapping[str, Any]) -> Preset:
     """The preset that `model_dump` wrote down, as found in a model."""
-    return type(preset(settings["name"])).model_validate(settings)
+    return preset(settings["name"]).override(dict(flat(settings)))

@@ -15,9 +15,9 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from anomalyvfm.adapted import adaptation
-from anomalyvfm.adapted.adaptation import check_trainable, plan_for, scales_of
+from anomalyvfm.adapted.adaptation import _on_grid
 from anomalyvfm.adapted.adapters import Adapter
+from anomalyvfm.adapted.plans import check_trainable, plan_for, scales_of
 from anomalyvfm.adapted.scorer import AdaptedScorer, with_token
 from anomalyvfm.adapted.training.loop import Curve, TrainingData, train
 from anomalyvfm.adapted.training.losses import Head
@@ -30,7 +30,7 @@ from anomalyvfm.features.backbones.weight_hash import hash_weights
 from anomalyvfm.presets import AdaptedPreset, preset
 from anomalyvfm.synthesis import mixes, orders, synthesize
 from tests.checkpoints import save_tiny_dinov2
-from tests.quick_detectors import features, good, quick, save_images
+from tests.quick_detectors import adaptation, features, good, quick, save_images
 
 T = TypeVar("T")
 VERSIONS = ("v1.1", "v1.2", "v1.3", "v1.4")
@@ -56,8 +56,8 @@ def _biased(folder: Path) -> Path:
 
 
 def _scorer(detector: Detector) -> AdaptedScorer:
-    assert isinstance(detector.scorer_, AdaptedScorer)
-    return detector.scorer_
+    assert isinstance(detector.pipeline_.scorer, AdaptedScorer)
+    return detector.pipeline_.scorer
 
 
 def _adapter(detector: Detector) -> Adapter:
@@ -95,8 +95,7 @@ def test_each_version_trains_a_category_as_the_table_says(
     folder = save_images(good(6), tmp_path / category)
     overrides = {"backbone": str(dinov2), "image.size": 56}
     detector = Detector(version, overrides, device="cpu").fit(folder)
-    done = detector.adaptation_
-    assert done is not None
+    done = adaptation(detector)
     assert (done.rank, done.alpha, done.epochs, done.normal) == (rank, alpha, epochs, 5)
     assert done.synthetic == dict(zip(("texture", "structural", "contextual"), synthetic, strict=True))
     assert len(done.losses) == epochs
@@ -115,8 +114,7 @@ def test_the_group_of_an_unnamed_category_is_told_by_its_images(dinov2: Path) ->
     for images, group in ((grain, "high-texture"), (alike, "high-performance"), (smooth, "medium")):
         settings = {"synthesis__leave_out": "contextual"}
         detector = quick("v1.2", dinov2, **settings).fit(images, good(2))
-        assert detector.adaptation_ is not None
-        assert detector.adaptation_.group == group
+        assert adaptation(detector).group == group
 
 
 def test_settings_go_before_the_plan_of_a_version() -> None:
@@ -126,7 +124,7 @@ def test_settings_go_before_the_plan_of_a_version() -> None:
     assert (plan.rank, plan.alpha, plan.epochs) == (3, 64.0, 1)
 
 
-def test_three_scales_are_a_quarter_half_and_all_of_the_canvas(dinov2: Path) -> None:
+def test_three_scales_are_a_quarter_half_and_all_of_the_frame(dinov2: Path) -> None:
     assert scales_of("v1.3") == (0.25, 0.5, 1.0)
     assert {scales_of(version) for version in ("v1.1", "v1.2", "v1.4")} == {(1.0,)}
     detector = quick("v1.3", dinov2, image__size=112).fit(good(5, side=112))
@@ -134,18 +132,17 @@ def test_three_scales_are_a_quarter_half_and_all_of_the_canvas(dinov2: Path) -> 
     assert seen.patches.shape == (2, 8, 8, 3, 32)
     assert seen.summary.shape == (2, 3, 32)
     backbone = backbones.load(str(dinov2))
-    placed = detector.require_extractor().place(good(1, side=112)[0])
+    placed = detector.pipeline_.extractor.place(good(1, side=112)[0])
     assert [view.shape for view in placed.views] == [(28, 28, 3), (56, 56, 3), (112, 112, 3)]
     for number, view in enumerate(placed.views):
         alone = backbone(torch.from_numpy(view)[None]).summary
         torch.testing.assert_close(seen.summary[:1, number], alone, rtol=1e-4, atol=1e-5)
-    assert _scorer(detector).distances(seen).cells.shape == (2, 8, 8)
+    assert _scorer(detector).distances(seen).patch_distances.shape == (2, 8, 8)
 
 
 def test_a_leftout_stage_is_made_up_for_by_the_others(dinov2: Path) -> None:
     detector = quick("v1.1", dinov2, synthesis__leave_out="contextual").fit(good(5))
-    assert detector.adaptation_ is not None
-    assert detector.adaptation_.synthetic == {"texture": 6, "structural": 6, "contextual": 0}
+    assert adaptation(detector).synthetic == {"texture": 6, "structural": 6, "contextual": 0}
 
 
 @pytest.mark.parametrize("version", ["v1.1", "v1.3"])
@@ -181,10 +178,10 @@ def test_scores_are_the_distances_of_scikit_learn_on_adapted_features(
     known, seen = features(detector, learned), features(detector, new)
     ours = _scorer(detector).distances(seen)
     expected = _reference(adapt(known.summary), adapt(seen.summary))
-    np.testing.assert_allclose(ours.opinions[:, 0].numpy(), expected, rtol=2e-3)
+    np.testing.assert_allclose(ours.image_scores[:, 0].numpy(), expected, rtol=2e-3)
     # The features are kept in half precision while the adapter is trained.
     expected = _reference(adapt(known.patches.half()), adapt(seen.patches))
-    np.testing.assert_allclose(ours.cells.numpy(), expected, rtol=2e-3)
+    np.testing.assert_allclose(ours.patch_distances.numpy(), expected, rtol=2e-3)
 
 
 def test_patches_fewer_than_dimensions_are_scored_like_scikit_learn_too(tmp_path: Path) -> None:
@@ -195,20 +192,22 @@ def test_patches_fewer_than_dimensions_are_scored_like_scikit_learn_too(tmp_path
     known, seen = features(detector, learned), features(detector, good(5, seed=1))
     assert known.patches.shape == (3, 4, 4, 64)  # 48 vectors
     expected = _reference(adapt(known.patches.half()), adapt(seen.patches))
-    np.testing.assert_allclose(_scorer(detector).distances(seen).cells.numpy(), expected, rtol=2e-3)
+    np.testing.assert_allclose(_scorer(detector).distances(seen).patch_distances.numpy(), expected, rtol=2e-3)
 
 
 @pytest.mark.parametrize("version", ["v1.1", "v1.3"])
 def test_without_lora_unit_features_are_scored(version: str, dinov2: Path) -> None:
     learned = good(40)
     detector = quick(version, dinov2, lora__enabled=False, image__size=112).fit(learned, good(3, seed=2))
-    assert detector.adaptation_ is None
+    assert detector.pipeline_.describe() == {"adaptation": None}
     known, seen = (_unit(features(detector, some)) for some in (learned, good(5, seed=1)))
     ours = _scorer(detector).distances(features(detector, good(5, seed=1)))
     np.testing.assert_allclose(
-        ours.opinions[:, 0].numpy(), _reference(known.summary, seen.summary), rtol=2e-3
+        ours.image_scores[:, 0].numpy(), _reference(known.summary, seen.summary), rtol=2e-3
     )
-    np.testing.assert_allclose(ours.cells.numpy(), _reference(known.patches, seen.patches), rtol=2e-3)
+    np.testing.assert_allclose(
+        ours.patch_distances.numpy(), _reference(known.patches, seen.patches), rtol=2e-3
+    )
 
 
 def _unit(seen: PatchFeatures) -> PatchFeatures:
@@ -249,7 +248,7 @@ def heads(monkeypatch: pytest.MonkeyPatch) -> list[Head]:
         made.append(Head(width, outputs, seed))
         return made[-1]
 
-    monkeypatch.setattr(adaptation, "Head", kept)
+    monkeypatch.setattr("anomalyvfm.adapted.adaptation.Head", kept)
     return made
 
 
@@ -271,7 +270,7 @@ def entropies(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         found.append(entropy(adapter, head, data))
         return curve
 
-    monkeypatch.setattr(adaptation, "train", measured)
+    monkeypatch.setattr("anomalyvfm.adapted.adaptation.train", measured)
     return found
 
 
@@ -283,19 +282,18 @@ def test_training_lowers_the_loss_and_held_out_synthetic_defects_are_told_by_hea
     learned, validation, fine = images[:60], images[60:64], images[64:]
     settings = {"backbone": "efficientnet-lite0", "image.size": 128}
     detector = Detector(version, settings, device="cpu", backbone=lite).fit(learned, validation)
-    assert detector.adaptation_ is not None
     # Of the loss itself: its elements weigh half while the head is undecided, and more as it decides.
-    assert detector.adaptation_.losses[-1] < 0.9 * detector.adaptation_.losses[0]
+    assert adaptation(detector).losses[-1] < 0.9 * adaptation(detector).losses[0]
     assert entropies[0] == pytest.approx(np.log(2), abs=0.05)
     assert entropies[1] < 0.9 * entropies[0]
-    wanted = orders(mixes(version, detector.adaptation_.group), 45, seed=1)
+    wanted = orders(mixes(version, adaptation(detector).group), 45, seed=1)
     odd = [one.image for one in synthesize(fine, wanted, seed=1)]
     seen = with_token(features(detector, fine + odd))
     with torch.no_grad():
         logits = heads[0](_adapter(detector)(seen.summary))[:, 0]
     truth = [0] * len(fine) + [1] * len(odd)
     assert roc_auc_score(truth, logits.numpy()) > 0.9
-    assert roc_auc_score(truth, _scorer(detector).distances(seen).opinions[:, 0].numpy()) > 0.9
+    assert roc_auc_score(truth, _scorer(detector).distances(seen).image_scores[:, 0].numpy()) > 0.9
 
 
 def test_trained_on_patches_the_head_finds_where_defects_are(lite: Backbone, heads: list[Head]) -> None:
@@ -314,9 +312,9 @@ def test_trained_on_patches_the_head_finds_where_defects_are(lite: Backbone, hea
         logits = heads[0](_adapter(detector)(seen.patches))[..., 0]
     truth = [0] * len(fine) + [1] * len(made)
     assert roc_auc_score(truth, logits.flatten(1).amax(1).numpy()) > 0.9
-    marked = adaptation._on_grid([one.mask for one in made], (6, 6))
+    marked = _on_grid([one.mask for one in made], (6, 6))
     assert roc_auc_score(marked.flatten().numpy(), logits[len(fine) :].flatten().numpy()) > 0.85
-    losses = detector.adaptation_.losses if detector.adaptation_ else []
+    losses = (detector.pipeline_.describe()["adaptation"] or {}).get("losses", [])
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -325,13 +323,12 @@ def test_trained_on_patches_the_head_finds_where_defects_are(lite: Backbone, hea
 def test_both_losses_train_on_images_and_on_patches(loss: str, rows: str, dinov2: Path) -> None:
     settings = {"training__loss": loss, "training__rows": rows, "training__epochs": 8}
     detector = quick("v1.1", dinov2, **settings, synthesis__count=40).fit(good(30), good(3, seed=2))
-    assert detector.adaptation_ is not None
-    first, *_, last = detector.adaptation_.losses
+    first, *_, last = adaptation(detector).losses
     assert np.isfinite([first, last]).all()
     if (loss, rows) != ("weighted", "summary"):
         assert last < first
     fresh = quick("v1.1", dinov2).fit(good(30), good(3, seed=2))
-    assert fresh.scorer_.identity() != detector.scorer_.identity()
+    assert fresh.pipeline_.scorer.identity() != detector.pipeline_.scorer.identity()
 
 
 # ── LoRA inside the encoder ────────────────────────────────────────────────────────────────────────
@@ -349,13 +346,13 @@ def test_inside_the_encoder_the_updates_change_scores_but_no_published_weight(
     adapted, plain = features(detector, new), features(frozen, new)
     assert not torch.allclose(adapted.summary, plain.summary, atol=1e-3)
     np.testing.assert_allclose(
-        _scorer(detector).distances(adapted).opinions[:, 0].numpy(),
+        _scorer(detector).distances(adapted).image_scores[:, 0].numpy(),
         _reference(
             F.normalize(features(detector, learned).summary, dim=-1), F.normalize(adapted.summary, dim=-1)
         ),
         rtol=2e-3,
     )
-    network = detector.require_extractor().backbone.model  # type: ignore[attr-defined]
+    network = detector.pipeline_.extractor.backbone.model  # type: ignore[attr-defined]
     published = backbones.load(str(dinov2)).model.state_dict()  # type: ignore[attr-defined]
     state = {name.replace(".base_layer", ""): tensor for name, tensor in network.state_dict().items()}
     assert all(torch.equal(state[name], tensor) for name, tensor in published.items())
@@ -398,9 +395,8 @@ def test_a_fit_that_stopped_in_training_goes_on_to_the_same_model(dinov2: Path, 
     resumed = quick("v1.4", dinov2, **settings).fit(images, track=counting, checkpoint=file)
     assert epochs == [3]
     whole = quick("v1.4", dinov2, **settings).fit(images)
-    assert resumed.scorer_.identity() == whole.scorer_.identity()
-    assert resumed.adaptation_ and whole.adaptation_
-    assert resumed.adaptation_.losses == whole.adaptation_.losses
+    assert resumed.pipeline_.scorer.identity() == whole.pipeline_.scorer.identity()
+    assert adaptation(resumed).losses == adaptation(whole).losses
     new = good(3, seed=1)
     assert [v.score for v in resumed.predict(new)] == [v.score for v in whole.predict(new)]
 
@@ -452,7 +448,6 @@ def test_an_image_smaller_than_a_patch_to_paste_is_refused(dinov2: Path) -> None
             "LoRA rank 33 with features of 32 dimensions: choose a rank from 1 to 32",
         ),
         ("v1.4", {"lora__dora": True}, "lora.dora=true goes with lora.where=encoder"),
-        ("v1.1", {"training__batch": 4, "training__parts": 3}, "a training batch of 4 in 3 parts"),
         ("v1.3", {"lora__where": "encoder"}, "v1.3 joins features of several scales after the backbone"),
         ("v1.1", {"lora__where": "encoder", "training__rows": "patches"}, "training.rows=patches goes with"),
     ],

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import EmpiricalCovariance
 
-from anomalyvfm.adapted.empirical_gaussian import Empirical
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.adapted.empirical_gaussian import EmpiricalGaussian
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
-def learned(vectors: np.ndarray) -> Empirical:
-    statistics = Statistics(1, vectors.shape[1])
+def learned(vectors: np.ndarray) -> EmpiricalGaussian:
+    statistics = SufficientStatistics(1, vectors.shape[1])
     statistics.add(torch.from_numpy(vectors)[None])
-    return Empirical(statistics)
+    return EmpiricalGaussian(statistics)
 
 
 @settings(max_examples=40)

@@ -12,9 +12,9 @@ from anomalyvfm.adapted.adapters import load_tensors, to_tensors
 from anomalyvfm.adapted.in_encoder import InEncoderAdapter
 from anomalyvfm.adapted.training.loop import TrainingData, train
 from anomalyvfm.adapted.training.losses import Head
-from anomalyvfm.adapted.training.settings import TrainingSettings
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
+from anomalyvfm.presets import TrainingSettings
 from tests.checkpoints import save_tiny_vit
 
 IMAGES = torch.randint(0, 256, (8, 56, 56, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

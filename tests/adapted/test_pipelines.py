@@ -47,12 +47,12 @@ def test_a_model_is_kept_whole_and_learns_and_forgets_after(
     detector.save(tmp_path / "model")
     again = Detector.load(tmp_path / "model", device="cpu")
     assert scores(again) == first
-    assert again.adaptation_ == detector.adaptation_
+    assert again.pipeline_.describe() == detector.pipeline_.describe()
     assert again.describe() == detector.describe()
 
     for one in (detector, again):
         one.update(more)
-        assert one.learned_.total() == 23
+        assert one.pipeline_.learned.total() == 23
     assert scores(detector) == scores(again) != first
     again.save(tmp_path / "later")
     assert scores(Detector.load(tmp_path / "later", device="cpu")) == scores(again)
@@ -60,7 +60,7 @@ def test_a_model_is_kept_whole_and_learns_and_forgets_after(
     assert scores(again) == pytest.approx(first, rel=1e-2, abs=1e-3)
     with pytest.raises(InputError, match="not among the images this model learned"):
         again.forget(more)
-    assert again.forget(images[:5]).learned_.total() == 15
+    assert again.forget(images[:5]).pipeline_.learned.total() == 15
 
 
 @pytest.mark.parametrize("variant", ["v1.1", "v1.3", "v1.4"])
@@ -72,12 +72,12 @@ def test_models_merge_where_they_share_an_adapter_alone(variant: str, dinov2: Pa
     # Two machines that go on from one model have its adapter, and add up but for what both know already.
     here = Detector.load(tmp_path / "model", device="cpu").update(good(3, seed=5))
     there = Detector.load(tmp_path / "model", device="cpu").update(good(3, seed=6))
-    assert here.merge(there).learned_.total() == 46
-    sums = here.scorer_.to_tensors()
+    assert here.merge(there).pipeline_.learned.total() == 46
+    sums = here.pipeline_.scorer.to_tensors()
     assert (int(sums["summary.count"]), int(sums["patches.count"])) == (46, 46 * 16)
     apart = [quick(version, dinov2, **settings).fit(images, HELD_OUT).update(good(3, seed=n)) for n in (5, 6)]
     for name in ("summary.total", "patches.outer"):
-        expected = sum(two.scorer_.to_tensors()[name] for two in apart)
+        expected = sum(two.pipeline_.scorer.to_tensors()[name] for two in apart)
         torch.testing.assert_close(sums[name], expected)
     other = quick(version, dinov2, **settings).fit(good(8, seed=1), HELD_OUT)
     before = scores(one)
@@ -109,4 +109,4 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(dinov2: Pat
         return Detector(plain.settings, device="cpu", seed=seed).fit(good(8), HELD_OUT)
 
     assert scores(fitted(0)) == scores(fitted(0))
-    assert fitted(0).scorer_.identity() != fitted(1).scorer_.identity()
+    assert fitted(0).pipeline_.scorer.identity() != fitted(1).pipeline_.scorer.identity()

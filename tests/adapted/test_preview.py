@@ -15,7 +15,7 @@ from PIL import Image
 from anomalyvfm.adapted import adaptation
 from anomalyvfm.adapted.preview import write_synthetic
 from anomalyvfm.adapted.training.loop import Curve, TrainingData
-from anomalyvfm.data import Canvas, open_dataset, read_source
+from anomalyvfm.data import InputFrame, open_dataset, read_source
 from anomalyvfm.errors import InputError
 from anomalyvfm.presets import AdaptedPreset, preset
 from anomalyvfm.synthesis import Synthetic, synthesize
@@ -54,7 +54,7 @@ def test_images_differ_from_the_good_ones_inside_their_masks_alone(
     assert {stage: sum(one["stage"] == stage for one in listing) for stage in counts} == counts
     for one in listing:
         image, mask = (np.asarray(Image.open(out / one[name])) for name in ("image", "mask"))
-        before = Canvas(96, 96).place(read_source(sources[one["source"]], chosen.image))
+        before = InputFrame(96, 96).place(read_source(sources[one["source"]], chosen.image))
         assert image.shape == before.shape == (96, 96, 3)
         assert np.array_equal((image != before).any(2), mask.astype(bool))
         assert one["pixels"] == mask.astype(bool).sum() > 0

@@ -11,7 +11,7 @@ from anomalyvfm.adapted.adapters import build, load_tensors
 from anomalyvfm.adapted.scorer import AdaptedScorer, with_token
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import PatchFeatures
-from anomalyvfm.scorer import under
+from anomalyvfm.pipeline import under
 
 CPU = torch.device("cpu")
 WIDTH = 8
@@ -41,10 +41,10 @@ def test_distances_have_the_shape_of_the_grid_and_are_about_one(
     one = scorer(form)
     one.learn(seen(40, scales=scales))
     distances = one.distances(seen(5, seed=1, scales=scales))
-    assert distances.cells.shape == (5, 3, 4)
-    assert distances.opinions.shape == (5, 1)
+    assert distances.patch_distances.shape == (5, 3, 4)
+    assert distances.image_scores.shape == (5, 1)
     again = one.distances(seen(40, scales=scales))
-    for values in (again.cells, again.opinions):
+    for values in (again.patch_distances, again.image_scores):
         assert float(values.square().mean()) == pytest.approx(1, abs=1e-3)
 
 
@@ -53,8 +53,8 @@ def test_the_length_of_a_vector_does_not_count() -> None:
     one.learn(seen(40))
     new = seen(3, seed=1)
     longer = PatchFeatures(7 * new.patches, 7 * new.summary)
-    torch.testing.assert_close(one.distances(longer).cells, one.distances(new).cells)
-    torch.testing.assert_close(one.distances(longer).opinions, one.distances(new).opinions)
+    torch.testing.assert_close(one.distances(longer).patch_distances, one.distances(new).patch_distances)
+    torch.testing.assert_close(one.distances(longer).image_scores, one.distances(new).image_scores)
 
 
 @pytest.mark.parametrize("form", [None, "chain", "gated"])
@@ -67,11 +67,15 @@ def test_sums_add_up_and_can_be_taken_back(form: str | None) -> None:
     before = first.distances(seen(2, seed=2))
     first.merge(second)
     assert differ(first, whole) < 1e-9
-    torch.testing.assert_close(first.distances(seen(2, seed=2)).cells, whole.distances(seen(2, seed=2)).cells)
+    torch.testing.assert_close(
+        first.distances(seen(2, seed=2)).patch_distances, whole.distances(seen(2, seed=2)).patch_distances
+    )
     first.learn(seen(4, seed=1), sign=-1)
-    torch.testing.assert_close(first.distances(seen(2, seed=2)).cells, before.cells, rtol=1e-4, atol=1e-5)
-    assert first.summary.count == 6
-    assert first.patches.count == 6 * 12
+    torch.testing.assert_close(
+        first.distances(seen(2, seed=2)).patch_distances, before.patch_distances, rtol=1e-4, atol=1e-5
+    )
+    assert first.summary.statistics.count == 6
+    assert first.patches.statistics.count == 6 * 12
 
 
 @pytest.mark.parametrize("form", [None, "gated"])
@@ -84,7 +88,9 @@ def test_stored_and_loaded_gives_the_same_distances(form: str | None) -> None:
         adapter = build("gated", WIDTH, rank=2, alpha=4, seed=9).eval()
         load_tensors(adapter, tensors, "adapter")
     again = AdaptedScorer(WIDTH, CPU, adapter, tensors)
-    assert torch.equal(again.distances(seen(3, seed=1)).cells, one.distances(seen(3, seed=1)).cells)
+    assert torch.equal(
+        again.distances(seen(3, seed=1)).patch_distances, one.distances(seen(3, seed=1)).patch_distances
+    )
     assert again.identity() == one.identity()
 
 
@@ -114,22 +120,23 @@ def test_scales_are_averaged_as_unit_vectors_where_nothing_is_adapted() -> None:
     several = seen(20, scales=(3,))
     one.learn(several)
     mean = F.normalize(several.patches, dim=-1).mean(-2).reshape(-1, WIDTH)
-    torch.testing.assert_close(one.patches.total[0].float(), mean.sum(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(one.patches.statistics.total[0].float(), mean.sum(0), rtol=1e-4, atol=1e-4)
     expected.learn(seen(20))
-    assert expected.patches.count == one.patches.count
+    assert expected.patches.statistics.count == one.patches.statistics.count
 
 
 def test_distances_as_numpy_are_float64() -> None:
     one = scorer()
     one.learn(seen(20))
-    cells, opinions = one.distances(seen(2)).numpy()
-    assert cells.dtype == opinions.dtype == np.float64
+    cells, image_scores = one.distances(seen(2)).numpy()
+    assert cells.dtype == image_scores.dtype == np.float64
     assert cells.shape == (2, 3, 4)
-    assert opinions.shape == (2, 1)
+    assert image_scores.shape == (2, 1)
 
 
 def test_tensors_are_found_by_their_prefix_alone() -> None:
     found = under(
-        {"patches.total": torch.ones(1), "patchestotal": torch.ones(1), "a.b": torch.ones(1)}, "patches"
+        {"patches.total": torch.ones(1), "patchestotal": torch.ones(1), "a.b": torch.ones(1)},
+        "patches",
     )
     assert list(found) == ["total"]

@@ -186,6 +186,6 @@ def test_what_the_backbone_sees_is_said_where_it_is_not_what_was_asked(drawn: Pa
     tiled = said("c", good, "--image-size", 96, "--set", "image.tile=128")
     assert "image.tile=128 is no smaller than the 96×96 px seen, and changes nothing" in tiled
     assert "note" not in said("d", good, "--image-size", "128x64")
-    canvas = as_json("info", tmp_path / "d")["canvas"]
-    assert (canvas["width"], canvas["height"]) == (128, 64)
+    frame = as_json("info", tmp_path / "d")["input_frame"]
+    assert (frame["width"], frame["height"]) == (128, 64)
     assert as_json("predict", tmp_path / "d", good, "--out", tmp_path / "p")["errors"] == 0

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anomalyvfm.data.placing import Aspect, Canvas, choose_canvas
+from anomalyvfm.data.placing import Aspect, InputFrame, choose_frame
 from anomalyvfm.errors import InputError
 
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
@@ -30,36 +30,36 @@ def centroid(map_: NDArray[np.floating]) -> tuple[float, float]:
 
 
 @settings(deadline=None)
-@given(size=sizes, canvas=sizes, aspect=st.sampled_from(ASPECTS))
-@example(size=(8, 3000), canvas=(14, 14), aspect="keep")
-def test_place_fills_the_canvas_with_the_images_own_colours(
-    size: tuple[int, int], canvas: tuple[int, int], aspect: Aspect
+@given(size=sizes, frame=sizes, aspect=st.sampled_from(ASPECTS))
+@example(size=(8, 3000), frame=(14, 14), aspect="keep")
+def test_place_fills_the_frame_with_the_images_own_colours(
+    size: tuple[int, int], frame: tuple[int, int], aspect: Aspect
 ) -> None:
     image = np.random.default_rng(0).integers(40, 90, (*size, 3), dtype=np.uint8)
-    placed = Canvas(*canvas, aspect).place(image)
-    assert placed.shape == (*canvas, 3)
+    placed = InputFrame(*frame, aspect).place(image)
+    assert placed.shape == (*frame, 3)
     assert placed.dtype == np.uint8
     # A border of another colour, or ringing, would be seen as a defect.
     assert placed.min() >= image.min()
     assert placed.max() <= image.max()
 
 
-def test_an_image_of_the_canvass_size_is_left_as_it_is() -> None:
+def test_an_image_of_the_frames_size_is_left_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (28, 42, 3), dtype=np.uint8)
     for aspect in ASPECTS:
-        np.testing.assert_array_equal(Canvas(28, 42, aspect).place(image), image)
+        np.testing.assert_array_equal(InputFrame(28, 42, aspect).place(image), image)
 
 
 def test_shrinking_averages_fine_texture_instead_of_aliasing_it() -> None:
     image = np.zeros((640, 640, 3), dtype=np.uint8)
     image[:, ::2] = 200
-    assert np.abs(Canvas(90, 90).place(image).astype(int) - 100).max() <= 4
+    assert np.abs(InputFrame(90, 90).place(image).astype(int) - 100).max() <= 4
 
 
 def test_keep_repeats_the_border_around_a_centred_image() -> None:
     image = np.zeros((40, 80, 3), dtype=np.uint8)
     image[0], image[-1] = 50, 250
-    placed = Canvas(80, 80, "keep").place(image)
+    placed = InputFrame(80, 80, "keep").place(image)
     np.testing.assert_array_equal(placed[20:60], image)
     assert (placed[:20] == 50).all()
     assert (placed[60:] == 250).all()
@@ -67,17 +67,17 @@ def test_keep_repeats_the_border_around_a_centred_image() -> None:
 
 def test_keep_does_not_distort_a_circle() -> None:
     image = np.repeat((blob((60, 150), (30, 75), 8) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    bright = np.argwhere(Canvas(100, 100, "keep").place(image)[:, :, 0] > 128)
+    bright = np.argwhere(InputFrame(100, 100, "keep").place(image)[:, :, 0] > 128)
     height, width = np.ptp(bright, axis=0) + 1
     assert abs(int(height) - int(width)) <= 1
 
 
 @settings(deadline=None)
-@given(size=sizes, canvas=sizes, aspect=st.sampled_from(ASPECTS), level=st.floats(-1e3, 1e3))
+@given(size=sizes, frame=sizes, aspect=st.sampled_from(ASPECTS), level=st.floats(-1e3, 1e3))
 def test_restoring_a_constant_map_gives_that_constant_at_the_images_size(
-    size: tuple[int, int], canvas: tuple[int, int], aspect: Aspect, level: float
+    size: tuple[int, int], frame: tuple[int, int], aspect: Aspect, level: float
 ) -> None:
-    restored = Canvas(*canvas, aspect).restore(np.full((7, 5), level, dtype=np.float32), size)
+    restored = InputFrame(*frame, aspect).restore(np.full((7, 5), level, dtype=np.float32), size)
     assert restored.shape == size
     assert restored.dtype == np.float32
     np.testing.assert_allclose(restored, np.float32(level), rtol=1e-5, atol=1e-5)
@@ -93,24 +93,24 @@ def test_upsampling_equals_torchs_bilinear_with_half_pixel_centres(
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(map_)[None, None].double(), size=size, mode="bilinear", align_corners=False
     )[0, 0]
-    np.testing.assert_allclose(Canvas(64, 64).restore(map_, size), expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(InputFrame(64, 64).restore(map_, size), expected.numpy(), atol=1e-5)
 
 
 @settings(deadline=None)
 @given(
     size=st.tuples(st.integers(60, 200), st.integers(60, 200)),
-    canvas=st.tuples(st.integers(60, 160), st.integers(60, 160)),
+    frame=st.tuples(st.integers(60, 160), st.integers(60, 160)),
     aspect=st.sampled_from(ASPECTS),
     across=st.floats(0.35, 0.65),
     down=st.floats(0.35, 0.65),
 )
 def test_a_spot_comes_back_where_it_was_within_a_pixel(
-    size: tuple[int, int], canvas: tuple[int, int], aspect: Aspect, across: float, down: float
+    size: tuple[int, int], frame: tuple[int, int], aspect: Aspect, across: float, down: float
 ) -> None:
     centre = (down * size[0], across * size[1])
     spot = blob(size, centre, sigma=min(size) / 15)
     image = np.repeat((spot * 255).round().astype(np.uint8)[:, :, None], 3, axis=2)
-    fitted = Canvas(*canvas, aspect)
+    fitted = InputFrame(*frame, aspect)
     restored = fitted.restore(fitted.place(image)[:, :, 0].astype(np.float32), size)
     np.testing.assert_allclose(centroid(restored), centroid(image[:, :, 0].astype(float)), atol=1)
 
@@ -119,10 +119,10 @@ def test_a_spot_comes_back_where_it_was_within_a_pixel(
 @pytest.mark.parametrize("size", [(90, 300), (300, 90)])
 def test_a_coarse_grid_lands_on_the_right_place(aspect: Aspect, size: tuple[int, int]) -> None:
     image = np.repeat((blob(size, (45, 60), 9) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    canvas = Canvas(160, 160, aspect)
+    frame = InputFrame(160, 160, aspect)
     # A backbone of stride 4 that reports the mean brightness of each cell.
-    grid = canvas.place(image)[:, :, 0].reshape(40, 4, 40, 4).mean(axis=(1, 3), dtype=np.float32)
-    np.testing.assert_allclose(centroid(canvas.restore(grid, size)), (45, 60), atol=1)
+    grid = frame.place(image)[:, :, 0].reshape(40, 4, 40, 4).mean(axis=(1, 3), dtype=np.float32)
+    np.testing.assert_allclose(centroid(frame.restore(grid, size)), (45, 60), atol=1)
 
 
 @settings(deadline=None)
@@ -132,34 +132,34 @@ def test_a_coarse_grid_lands_on_the_right_place(aspect: Aspect, size: tuple[int,
     multiple=st.integers(1, 32),
     aspect=st.sampled_from(ASPECTS),
 )
-def test_the_canvas_is_made_of_whole_multiples_and_near_the_size_asked(
+def test_the_frame_is_made_of_whole_multiples_and_near_the_size_asked(
     shapes: list[tuple[int, int]], image_size: int, multiple: int, aspect: Aspect
 ) -> None:
-    canvas = choose_canvas(shapes, image_size, multiple, aspect)
-    assert canvas.height % multiple == 0 < canvas.height
-    assert canvas.width % multiple == 0 < canvas.width
+    frame = choose_frame(shapes, image_size, multiple, aspect)
+    assert frame.height % multiple == 0 < frame.height
+    assert frame.width % multiple == 0 < frame.width
     ratio = 1.0 if aspect == "stretch" else float(np.exp(np.median([math.log(h / w) for h, w in shapes])))
-    for side, wanted in ((canvas.height, ratio**0.5), (canvas.width, ratio**-0.5)):
+    for side, wanted in ((frame.height, ratio**0.5), (frame.width, ratio**-0.5)):
         assert abs(side - max(multiple, image_size * wanted)) <= multiple / 2 + 1e-6
 
 
 def test_stretch_is_a_square_and_needs_no_sizes() -> None:
-    assert choose_canvas([], 518, 14) == Canvas(518, 518, "stretch")
-    assert choose_canvas([], 500, 16) == Canvas(496, 496, "stretch")
+    assert choose_frame([], 518, 14) == InputFrame(518, 518, "stretch")
+    assert choose_frame([], 500, 16) == InputFrame(496, 496, "stretch")
 
 
 def test_keep_follows_the_median_image() -> None:
-    assert choose_canvas([(100, 400), (100, 400), (5000, 10)], 256, 16, "keep") == Canvas(128, 512, "keep")
+    assert choose_frame([(100, 400), (100, 400), (5000, 10)], 256, 16, "keep") == InputFrame(128, 512, "keep")
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Canvas(0, 14),
-        lambda: Canvas(14, 14, "squash"),  # type: ignore[arg-type]  # the mistake under test
-        lambda: choose_canvas([], 256, 16, "keep"),
-        lambda: choose_canvas([(1, 1)], 0, 16),
-        lambda: choose_canvas([(1, 1)], 256, 16, "crop"),  # type: ignore[arg-type]  # the mistake under test
+        lambda: InputFrame(0, 14),
+        lambda: InputFrame(14, 14, "squash"),  # type: ignore[arg-type]  # the mistake under test
+        lambda: choose_frame([], 256, 16, "keep"),
+        lambda: choose_frame([(1, 1)], 0, 16),
+        lambda: choose_frame([(1, 1)], 256, 16, "crop"),  # type: ignore[arg-type]  # the mistake under test
     ],
 )
 def test_wrong_settings_are_refused(make: object) -> None:
@@ -173,25 +173,23 @@ def test_wrong_settings_are_refused(make: object) -> None:
     aspect=st.sampled_from(["stretch", "keep"]),
     at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_positions_go_to_the_canvas_and_back(
+def test_positions_go_to_the_frame_and_back(
     size: tuple[int, int], aspect: Aspect, at: tuple[float, float]
 ) -> None:
-    canvas = Canvas(96, 128, aspect)
+    frame = InputFrame(96, 128, aspect)
     points = np.array(at) * (size[1], size[0])
-    placed = canvas.to_canvas(points, size)
+    placed = frame.to_frame(points, size)
     assert (placed >= 0).all()
     assert (placed <= np.array((128, 96)) + 1e-9).all()
-    np.testing.assert_allclose(canvas.from_canvas(placed, size), points, atol=1e-9)
+    np.testing.assert_allclose(frame.from_frame(placed, size), points, atol=1e-9)
 
 
 def test_positions_follow_what_is_placed() -> None:
     image = np.zeros((100, 50, 3), np.uint8)
     image[60:64, 30:34] = 255
-    for canvas in (Canvas(96, 128), Canvas(96, 128, "keep")):
-        bright = np.argwhere(canvas.place(image)[..., 0] > 127).mean(0) + 0.5
-        np.testing.assert_allclose(
-            canvas.to_canvas(np.array([32.0, 62.0]), (100, 50))[::-1], bright, atol=0.6
-        )
+    for frame in (InputFrame(96, 128), InputFrame(96, 128, "keep")):
+        bright = np.argwhere(frame.place(image)[..., 0] > 127).mean(0) + 0.5
+        np.testing.assert_allclose(frame.to_frame(np.array([32.0, 62.0]), (100, 50))[::-1], bright, atol=0.6)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +205,10 @@ def test_positions_follow_what_is_placed() -> None:
 def test_auto_keeps_the_shape_of_long_parts(
     sizes: list[tuple[int, int]], aspect: str, frame: tuple[int, int]
 ) -> None:
-    assert choose_canvas(sizes, 256, 16, "auto") == Canvas(*frame, aspect)  # type: ignore[arg-type]
+    assert choose_frame(sizes, 256, 16, "auto") == InputFrame(*frame, aspect)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("aspect", "kept"), [("auto", "stretch"), ("stretch", "stretch"), ("keep", "keep")])
 def test_a_rectangle_is_taken_as_asked(aspect: str, kept: str) -> None:
-    canvas = choose_canvas([(100, 100)], (512, 130), 16, aspect)  # type: ignore[arg-type]
-    assert canvas == Canvas(128, 512, kept)  # type: ignore[arg-type]
+    frame = choose_frame([(100, 100)], (512, 130), 16, aspect)  # type: ignore[arg-type]
+    assert frame == InputFrame(128, 512, kept)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ def average_pool(tiles: torch.Tensor, stride: int) -> torch.Tensor:
 
 @settings(deadline=None)
 @given(tiling=tilings(), finer=st.booleans())
-def test_stitching_what_was_cut_equals_the_whole_canvas(tiling: Tiling, finer: bool) -> None:
+def test_stitching_what_was_cut_equals_the_whole_frame(tiling: Tiling, finer: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     batch = torch.rand((2, tiling.height, tiling.width, 3), generator=generator, dtype=torch.float64)
     # Joined backbone stages may report a grid finer than the stride their input must have.
@@ -50,7 +50,7 @@ def test_a_constant_field_stays_constant(tiling: Tiling, level: float) -> None:
 
 @settings(deadline=None)
 @given(tiling=tilings())
-def test_tiles_cover_the_canvas_on_the_stride_with_the_overlap_asked(tiling: Tiling) -> None:
+def test_tiles_cover_the_frame_on_the_stride_with_the_overlap_asked(tiling: Tiling) -> None:
     tile_height, tile_width = tiling.tile_size
     covered = np.zeros((tiling.height, tiling.width), dtype=int)
     for top, left in tiling.corners:
@@ -86,7 +86,7 @@ def test_tiles_of_one_image_are_adjacent_in_the_batch_in_numpy_and_torch() -> No
 
 
 @pytest.mark.parametrize("tile", [0, 32, 50])
-def test_a_canvas_that_fits_one_tile_is_not_touched(tile: int) -> None:
+def test_a_frame_that_fits_one_tile_is_not_touched(tile: int) -> None:
     tiling = Tiling(32, 24, tile, 8, 4)
     batch = torch.rand(2, 32, 24, 3)
     assert tiling.cut(batch) is batch
@@ -94,7 +94,7 @@ def test_a_canvas_that_fits_one_tile_is_not_touched(tile: int) -> None:
     assert tiling.pool(batch) is batch
 
 
-def test_the_tile_is_rounded_to_the_stride_and_no_longer_than_the_canvas() -> None:
+def test_the_tile_is_rounded_to_the_stride_and_no_longer_than_the_frame() -> None:
     assert Tiling(1036, 140, 512, 0, 14).tile_size == (518, 140)
 
 

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomalyvfm.decision.calibration import Calibration, count_cells
+from anomalyvfm.decision.calibration import Calibration, distance_histogram
 
 
 def calibration(scores: Any, rate: float = 0.01, summary_weight: float = 0.0, seed: int = 0) -> Calibration:
     values = np.asarray(scores, dtype=np.float64)
     rng = np.random.default_rng(seed)
-    cells = count_cells(rng.gamma(9.0, 1 / 9.0, 20_000))
+    cells = distance_histogram(rng.gamma(9.0, 1 / 9.0, 20_000))
     summaries = rng.gamma(9.0, 1 / 9.0, len(values))
-    opinions = np.stack([values, summaries], 1)
-    return Calibration(opinions, values, cells, (1.0, summary_weight), rate, 0.01)
+    image_scores = np.stack([values, summaries], 1)
+    return Calibration(image_scores, values, cells, (1.0, summary_weight), rate, 0.01)
 
 
 def judge(c: Calibration, raw: float) -> float:
@@ -81,7 +81,7 @@ def test_with_too_few_images_the_threshold_lies_above_every_good_score() -> None
 @pytest.mark.parametrize("scores", [[2.0], [2.0, 2.0, 2.0]])
 def test_one_image_or_equal_ones_give_finite_numbers(scores: list[float]) -> None:
     c = calibration(scores)
-    assert np.isfinite([judge(c, 5.0), c.threshold, c.outline_level, c.region_level]).all()
+    assert np.isfinite([judge(c, 5.0), c.threshold, c.low_threshold, c.high_threshold]).all()
     assert judge(c, 5.0) > judge(c, 2.0)
 
 
@@ -92,17 +92,17 @@ def test_merging_equals_calibrating_on_all_images() -> None:
     assert merged.count == 80
     assert merged.threshold == pytest.approx(swapped.threshold)
     assert merged.map_location == pytest.approx(swapped.map_location)
-    assert merged.cells.sum() == one.cells.sum() + other.cells.sum()
+    assert merged.map_histogram.sum() == one.map_histogram.sum() + other.map_histogram.sum()
 
 
 def test_map_levels_follow_the_distances_of_good_cells() -> None:
     cells = np.random.default_rng(0).gamma(9.0, 1 / 9.0, 200_000)
-    c = Calibration(np.ones((3, 1)), np.array([2.0, 2.2, 2.4]), count_cells(cells), (1.0,), 0.01, 0.01)
+    c = Calibration(np.ones((3, 1)), np.array([2.0, 2.2, 2.4]), distance_histogram(cells), (1.0,), 0.01, 0.01)
     mean, spread = c.map_location
     assert mean == pytest.approx(cells.mean(), rel=0.01)
     assert spread == pytest.approx(cells.std(), rel=0.01)
-    assert mean + spread * c.outline_level == pytest.approx(np.quantile(cells, 0.99), rel=0.02)
-    assert mean + spread * c.region_level > 2.4
+    assert mean + spread * c.low_threshold == pytest.approx(np.quantile(cells, 0.99), rel=0.02)
+    assert mean + spread * c.high_threshold > 2.4
 
 
 def test_the_summary_counts_by_its_weight() -> None:

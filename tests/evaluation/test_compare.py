@@ -209,9 +209,9 @@ def test_a_run_is_what_fit_and_evaluate_give_alone(drawn: Path, dinov2: Path, fo
             3,
             None,
         )
-        assert run.images == detector.learned_.total()
+        assert run.images == detector.pipeline_.learned.total()
         assert run.fit_s > run.training_s >= 0
-        assert (run.training_s > 0) == (detector.adaptation_ is not None)
+        assert (run.training_s > 0) == (detector.pipeline_.describe()["adaptation"] is not None)
     stored = [json.loads(path.read_text()) for path in (folder / RUNS).iterdir()]
     assert sorted(one["pipeline"] for one in stored) == sorted(run.pipeline for run in runs)
 

@@ -14,9 +14,10 @@ from PIL import Image
 from anomalyvfm.data import Category, open_dataset, read_mask
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.evaluation.evaluate import Report, evaluate
-from anomalyvfm.evaluation.reports import FIGURES
-from anomalyvfm.statistical.scorer import PositionalScorer
+from anomalyvfm.evaluation.evaluate import evaluate
+from anomalyvfm.evaluation.report import Report
+from anomalyvfm.evaluation.reports.writing import FIGURES, save_report
+from anomalyvfm.statistical.scorer import StatisticalScorer
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +95,10 @@ def test_thumbnails_of_long_images_keep_their_shape_and_content(detector: Detect
 def test_what_was_learned_is_scaled_to_its_own_average(report: Report, detector: Detector) -> None:
     learned = report.learned
     assert learned is not None
-    assert isinstance(detector.scorer_, PositionalScorer)
-    grid = detector.scorer_.grid
-    assert learned.spread.shape == (grid.height // grid.step, grid.width // grid.step)
-    assert np.mean(learned.spread**2) == pytest.approx(1, abs=1e-6)
+    assert isinstance(detector.pipeline_.scorer, StatisticalScorer)
+    grid = detector.pipeline_.scorer.grid
+    assert learned.by_position.shape == (grid.height // grid.step, grid.width // grid.step)
+    assert np.mean(learned.by_position**2) == pytest.approx(1, abs=1e-6)
     assert len(learned.spectrum) == grid.dimensions
     assert (np.diff(learned.spectrum) <= 0).all()
 
@@ -105,16 +106,16 @@ def test_what_was_learned_is_scaled_to_its_own_average(report: Report, detector:
 def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> None:
     images = [sample.path for sample in category.train[:6]]
     # Images in another light add to the spectrum; without them it is that of the images alone.
-    settings = {"backbone": "efficientnet-lite0", "image.size": 64, "gaussian.relit_share": 0}
+    settings = {"backbone": "efficientnet-lite0", "image.size": 64, "gaussian.light_share": 0}
     detector = Detector("v2", settings, device="cpu")
     detector.fit(images, [sample.path for sample in category.validation[:2]])
-    extractor = detector.require_extractor()
+    extractor = detector.pipeline_.extractor
     batches = [batch.features for batch in extractor.extract(images) if batch.features is not None]
-    scorer = detector.scorer_
-    assert isinstance(scorer, PositionalScorer)
+    scorer = detector.pipeline_.scorer
+    assert isinstance(scorer, StatisticalScorer)
     cells = np.concatenate(
-        [scorer._patches._cells(features).double().numpy() for features in batches], axis=1
-    )[:, :, scorer.given :]
+        [scorer._patches._positions(features).double().numpy() for features in batches], axis=1
+    )[:, :, scorer.context_dimensions :]
     within = cells - cells.mean(1, keepdims=True)
     pooled = np.einsum("pnd,pne->de", within, within) / (len(cells) * (cells.shape[1] - 1))
     variances = within.var(1, ddof=1)
@@ -124,7 +125,7 @@ def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> No
         learned.spectrum, np.linalg.eigvalsh(pooled)[::-1], rtol=1e-6, atol=1e-6 * np.trace(pooled)
     )
     expected = np.sqrt((variances / pooled.diagonal()).mean(1))
-    np.testing.assert_allclose(learned.spread.ravel(), expected, rtol=1e-5)
+    np.testing.assert_allclose(learned.by_position.ravel(), expected, rtol=1e-5)
 
 
 def test_unreadable_images_are_skipped_and_named(detector: Detector, drawn: Path, tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_without_masks_pixel_metrics_are_none_and_say_why(
 
 def test_saved_report_is_one_whole_folder(report: Report, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report.save(out)
+    save_report(report, out)
     assert {path.name for path in out.glob("[!.]*")} == {
         "metrics.json",
         "performance_summary.txt",
@@ -176,7 +177,7 @@ def test_a_report_that_fails_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("anomalyvfm.evaluation.reports.write_report", fail)
+    monkeypatch.setattr("anomalyvfm.evaluation.reports.writing.render_page", fail)
     with pytest.raises(InputError, match="No space left on device"):
-        report.save(tmp_path / "out")
+        save_report(report, tmp_path / "out")
     assert not list(tmp_path.iterdir())

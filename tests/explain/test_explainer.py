@@ -64,8 +64,8 @@ def test_every_region_has_a_reason_and_says_it_as_plain_data(detector: Detector)
 
 
 def test_arrays_are_named_by_their_number(detector: Detector) -> None:
-    assert [one.name for one in detector.gallery_.images.values()] != []
-    assert {one.name for one in detector.gallery_.images.values()} == {f"array {i}" for i in range(24)}
+    kept = detector.pipeline_.gallery.images.values()
+    assert {one.name for one in kept} == {f"array {i}" for i in range(24)}
 
 
 def test_peaks_lie_in_their_regions(detector: Detector) -> None:
@@ -122,7 +122,8 @@ def test_a_stored_model_gives_the_same_reasons(detector: Detector, tmp_path: Pat
     again = Detector.load(tmp_path / "model", device="cpu")
     (ours, _, _), (theirs, _, _) = odd_one(detector), odd_one(again)
     assert [r.as_dict() for r in ours.regions] == [r.as_dict() for r in theirs.regions]
-    for one, other in zip(detector.gallery_.images.values(), again.gallery_.images.values(), strict=True):
+    kept, restored = (one.pipeline_.gallery.images.values() for one in (detector, again))
+    for one, other in zip(kept, restored, strict=True):
         np.testing.assert_array_equal(one.picture, other.picture)
 
 
@@ -137,24 +138,24 @@ def test_update_forget_and_merge_change_what_can_be_shown(images: list[np.ndarra
     one = Detector("v2", SMALL | {"gallery.images": 6}, device="cpu").fit(images[:10])
     whole = Detector("v2", SMALL | {"gallery.images": 6}, device="cpu").fit(images[:18])
     other = Detector("v2", SMALL | {"gallery.images": 6}, device="cpu").fit(images[10:18])
-    assert len(one.gallery_) == 6
-    before = one.gallery_
+    assert len(one.pipeline_.gallery) == 6
+    before = one.pipeline_.gallery
     one.update(images[10:18])
-    assert set(one.gallery_.images) == set(whole.gallery_.images)
+    assert set(one.pipeline_.gallery.images) == set(whole.pipeline_.gallery.images)
     one.forget(images[10:18])
-    assert set(one.gallery_.images) <= set(before.images)
+    assert set(one.pipeline_.gallery.images) <= set(before.images)
     one.merge(other)
-    assert len(one.gallery_) == 6
-    (key,) = (one_.key for one_ in [one.require_extractor().place(images[3])])
+    assert len(one.pipeline_.gallery) == 6
+    (key,) = (one_.key for one_ in [one.pipeline_.extractor.place(images[3])])
     one.forget([images[3]])
-    assert key not in one.gallery_.images
+    assert key not in one.pipeline_.gallery.images
 
 
 def test_an_image_learned_twice_stays_until_forgotten_twice(images: list[np.ndarray]) -> None:
     detector = Detector("v2", SMALL, device="cpu").fit([*images[:6], images[0]])
-    key = detector.require_extractor().place(images[0]).key
-    assert key in detector.forget([images[0]]).gallery_.images
-    assert key not in detector.forget([images[0]]).gallery_.images
+    key = detector.pipeline_.extractor.place(images[0]).key
+    assert key in detector.forget([images[0]]).pipeline_.gallery.images
+    assert key not in detector.forget([images[0]]).pipeline_.gallery.images
 
 
 def test_without_a_gallery_the_model_holds_no_picture_and_the_layers_are_still_told(
@@ -170,7 +171,7 @@ def test_without_a_gallery_the_model_holds_no_picture_and_the_layers_are_still_t
 
     with safe_open(tmp_path / "model" / "model.safetensors", "pt") as tensors:
         assert not [name for name in tensors.keys() if name.startswith("gallery")]  # noqa: SIM118
-    assert len(Detector.load(tmp_path / "model", device="cpu").gallery_) == 0
+    assert len(Detector.load(tmp_path / "model", device="cpu").pipeline_.gallery) == 0
 
 
 def test_files_are_named_below_the_folder_they_are_learned_from(
@@ -183,11 +184,11 @@ def test_files_are_named_below_the_folder_they_are_learned_from(
     detector = Detector("v2", SMALL, device="cpu").fit([tmp_path / name for name in names])
     detector.save(tmp_path / "model")
     again = Detector.load(tmp_path / "model", device="cpu")
-    assert {one.name for one in again.gallery_.images.values()} == set(names)
+    assert {one.name for one in again.pipeline_.gallery.images.values()} == set(names)
 
 
 def test_the_box_on_a_good_image_is_in_its_own_pixels(images: list[np.ndarray]) -> None:
-    """Learned large and of another shape than judged: places are shares of the canvas."""
+    """Learned large and of another shape than judged: places are shares of the frame."""
     large = [np.asarray(Image.fromarray(image).resize((288, 192))) for image in images]
     detector = Detector("v2", SMALL, device="cpu").fit(large)
     (verdict,) = detector.predict([spoiled(images[0])])
@@ -201,10 +202,10 @@ def test_the_box_on_a_good_image_is_in_its_own_pixels(images: list[np.ndarray]) 
 
 
 def test_features_that_are_projected_or_shared_by_places_give_reasons_too(images: list[np.ndarray]) -> None:
-    chosen = SMALL | {"gaussian.max_mb": 1.5, "gaussian.given": 8, "features.layers": "3,4,5"}
+    chosen = SMALL | {"gaussian.max_mb": 1.5, "gaussian.context_dimensions": 8, "features.layers": "3,4,5"}
     detector = Detector("v2", chosen, device="cpu").fit(images)
-    assert detector.scorer_.identity()["grid"]["dimensions"] < 232
-    assert detector.scorer_.identity()["grid"]["step"] > 1
+    assert detector.pipeline_.scorer.identity()["grid"]["dimensions"] < 232
+    assert detector.pipeline_.scorer.identity()["grid"]["step"] > 1
     _, _, reason = odd_one(detector)
     assert reason.nearest is not None
     assert {one.layer for one in reason.layers} == {3, 4, 5}

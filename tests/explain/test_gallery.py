@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from anomalyvfm.explain.gallery import Gallery
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extracted, PlacedImage
-from anomalyvfm.features.grid import Grid
+from anomalyvfm.features.grid import PatchGrid
 
-GRID = Grid(height=6, width=8, channels=20, step=1, dimensions=20)
+GRID = PatchGrid(height=6, width=8, channels=20, step=1, dimensions=20)
 
 
-def batch(keys: list[int], first: int = 0, grid: Grid = GRID) -> Extracted:
+def batch(keys: list[int], first: int = 0, grid: PatchGrid = GRID) -> Extracted:
     """Images whose pixels and features follow from their keys."""
     images, patches = [], []
     for key in keys:
@@ -96,7 +96,7 @@ def test_stored_and_read_back_it_is_the_same(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("side", "channels"), [(16, 192), (64, 64), (128, 16), (37, 768), (148, 768)])
 def test_its_size_is_bounded_however_fine_the_features(side: int, channels: int) -> None:
-    grid = Grid.within(side, side, channels, 125.0, None, 64)
+    grid = PatchGrid.within(side, side, channels, 125.0, None, 64)
     pixels = np.zeros((512, 512, 3), np.uint8)
     one = batch([1], grid=grid)
     image = PlacedImage(pixels, (pixels,), (512, 512), 1)
@@ -169,7 +169,7 @@ def test_a_place_nearby_is_preferred_where_it_is_nearly_as_alike(
 
 
 def test_cells_of_several_features_are_compared_by_their_mean() -> None:
-    grid = Grid(height=5, width=7, channels=20, step=2, dimensions=20)
+    grid = PatchGrid(height=5, width=7, channels=20, step=2, dimensions=20)
     gallery = Gallery(5, grid)
     patches = torch.randn(2, 5, 7, 20, generator=torch.Generator().manual_seed(0))
     codes = gallery.encode(patches)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import InputFrame
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.export import exporting, quantising
@@ -110,7 +110,7 @@ def takes_any_number_and_size(detector: Detector, path: Path) -> None:
         for row, verdict in enumerate(detector.predict(list(images))):
             # The graph's own resizing may round a grey level otherwise.
             assert outputs["score"][row] == pytest.approx(verdict.score, abs=0.3)
-            expected = detector.canvas_.restore(outputs["grid"][row], size)
+            expected = detector.frame_.restore(outputs["grid"][row], size)
             np.testing.assert_allclose(outputs["map"][row], expected, atol=2e-3, rtol=1e-4)
 
 
@@ -121,7 +121,7 @@ def test_exposure_and_resizing_are_those_of_the_extractor() -> None:
     assert np.abs(ours - theirs).max() <= 1
     assert (ours != theirs).mean() < 1e-3
     small = resized(torch.from_numpy(images), (56, 56), (28, 42)).numpy().astype(int)
-    placed = np.stack([Canvas(28, 42).place(image) for image in images]).astype(int)
+    placed = np.stack([InputFrame(28, 42).place(image) for image in images]).astype(int)
     assert np.abs(small - placed).max() <= 1
     assert (small != placed).mean() < 0.02
 

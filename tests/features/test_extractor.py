@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalyvfm.data import Canvas, ImageSource
+from anomalyvfm.data import ImageSource, InputFrame
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.data.sources import source_names
 from anomalyvfm.features import backbones
@@ -55,7 +55,7 @@ def test_a_uniform_image_gives_no_noise() -> None:
 
 def extractor(**settings: object) -> Extractor:
     backbone = backbones.load("efficientnet-lite0")
-    return Extractor(backbone, Canvas(64, 64), ImageSettings.model_validate(settings), batch=4)
+    return Extractor(backbone, InputFrame(64, 64), ImageSettings.model_validate(settings), batch=4)
 
 
 def test_broken_sources_keep_their_place_in_the_batch() -> None:
@@ -90,13 +90,15 @@ def test_scales_of_different_grids_meet_on_the_finest() -> None:
 def test_an_image_seen_at_several_scales_has_a_feature_for_each() -> None:
     backbone = backbones.load("efficientnet-lite0")
     settings = ImageSettings()
-    several = Extractor(backbone, Canvas(128, 64), settings, batch=2, scales=(0.5, 1.0))
+    several = Extractor(backbone, InputFrame(128, 64), settings, batch=2, scales=(0.5, 1.0))
     (batch,) = several.extract([part(0, 128), part(1, 128)])
     assert batch.features is not None
     height, width = several.grid
     assert batch.features.patches.shape == (2, height, width, 2, backbone.channels)
     assert batch.features.summary.shape == (2, 2, backbone.summary_channels)
-    (alone,) = Extractor(backbone, Canvas(128, 64), settings, batch=2).extract([part(0, 128), part(1, 128)])
+    (alone,) = Extractor(backbone, InputFrame(128, 64), settings, batch=2).extract(
+        [part(0, 128), part(1, 128)]
+    )
     assert alone.features is not None
     torch.testing.assert_close(batch.features.patches[..., 1, :], alone.features.patches)
     torch.testing.assert_close(batch.features.summary[:, 1], alone.features.summary)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomalyvfm.features.grid import Grid
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.features.grid import PatchGrid
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 sides = st.integers(1, 60)
 
@@ -14,26 +14,26 @@ sides = st.integers(1, 60)
 @settings(max_examples=100, deadline=None)
 @given(height=sides, width=sides, channels=st.integers(1, 800), max_mb=st.floats(1, 125))
 def test_the_stored_sums_stay_within_the_bound(height: int, width: int, channels: int, max_mb: float) -> None:
-    grid = Grid.within(height, width, channels, max_mb, None)
+    grid = PatchGrid.within(height, width, channels, max_mb, None)
     d = grid.dimensions
     assert 1 <= d <= channels
-    assert grid.cells * (d * (d + 1) / 2 + d) * 8 <= max_mb * 1e6 or grid.cells == d == 1
+    assert grid.positions * (d * (d + 1) / 2 + d) * 8 <= max_mb * 1e6 or grid.positions == d == 1
 
 
 def test_what_fits_keeps_every_cell_and_channel() -> None:
-    assert Grid.within(32, 32, 152, 125.0, None) == Grid(32, 32, 152, 1, 152)
+    assert PatchGrid.within(32, 32, 152, 125.0, None) == PatchGrid(32, 32, 152, 1, 152)
 
 
 def test_dinov2_base_at_518_px_keeps_every_position_in_fewer_dimensions() -> None:
-    grid = Grid.within(37, 37, 768, 125.0, None)
+    grid = PatchGrid.within(37, 37, 768, 125.0, None)
     assert grid.step == 1
     assert 128 <= grid.dimensions < 768
-    stored = Statistics(grid.cells, grid.dimensions).to_tensors()
+    stored = SufficientStatistics(grid.positions, grid.dimensions).to_tensors()
     assert sum(t.numel() * t.element_size() for t in stored.values()) < 125e6
 
 
-def test_a_tiled_canvas_shares_cells_between_neighbours() -> None:
-    grid = Grid.within(256, 256, 152, 125.0, None)
+def test_a_tiled_frame_shares_cells_between_neighbours() -> None:
+    grid = PatchGrid.within(256, 256, 152, 125.0, None)
     assert grid.step > 1
     assert grid.dimensions >= 96
 
@@ -41,21 +41,21 @@ def test_a_tiled_canvas_shares_cells_between_neighbours() -> None:
 @settings(max_examples=50, deadline=None)
 @given(height=st.integers(1, 12), width=st.integers(1, 12), step=st.integers(1, 5), images=st.integers(1, 3))
 def test_cells_and_maps_are_inverse(height: int, width: int, step: int, images: int) -> None:
-    grid = Grid(height, width, 1, step, 1)
+    grid = PatchGrid(height, width, 1, step, 1)
     map_ = torch.arange(images * height * width, dtype=torch.float32).reshape(images, height, width)
-    cells = grid.to_cells(map_[..., None])
-    assert cells.shape == (grid.cells, images * step * step, 1)
+    cells = grid.to_positions(map_[..., None])
+    assert cells.shape == (grid.positions, images * step * step, 1)
     assert torch.equal(grid.to_map(cells[..., 0], images), map_)
 
 
 def test_neighbours_that_share_a_cell_are_where_they_belong() -> None:
-    grid = Grid(4, 4, 1, 2, 1)
-    cells = grid.to_cells(torch.arange(16.0).reshape(1, 4, 4, 1))
+    grid = PatchGrid(4, 4, 1, 2, 1)
+    cells = grid.to_positions(torch.arange(16.0).reshape(1, 4, 4, 1))
     assert cells[1, :, 0].tolist() == [2, 3, 6, 7]
 
 
 def test_the_projection_is_orthonormal_and_the_same_every_time() -> None:
-    grid = Grid(2, 2, 40, 1, 12)
+    grid = PatchGrid(2, 2, 40, 1, 12)
     projection = grid.projection()
     assert projection is not None
     torch.testing.assert_close(projection.T @ projection, torch.eye(12), atol=1e-6, rtol=0)
@@ -67,4 +67,4 @@ def test_the_projection_is_orthonormal_and_the_same_every_time() -> None:
 
 
 def test_nothing_is_projected_when_all_channels_are_kept() -> None:
-    assert Grid(2, 2, 5, 1, 5).projection() is None
+    assert PatchGrid(2, 2, 5, 1, 5).projection() is None

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
-from anomalyvfm.features.illumination import is_relit, relight
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.features.illumination import augment_light, is_augmented
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))
 def test_relighting_is_set_by_the_seed_and_keeps_shape_and_type(seed: int, height: int, width: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    once, again = (relight(pixels, np.random.default_rng(seed)) for _ in range(2))
+    once, again = (augment_light(pixels, np.random.default_rng(seed)) for _ in range(2))
     assert once.shape == pixels.shape
     assert once.dtype == np.uint8
     np.testing.assert_array_equal(once, again)
@@ -31,7 +31,7 @@ def test_relighting_changes_the_light_and_keeps_the_structure() -> None:
     pixels = np.repeat(pattern[..., None], 3, axis=2)
     brightness = []
     for seed in range(30):
-        lit = relight(pixels, np.random.default_rng(seed)).mean(2)
+        lit = augment_light(pixels, np.random.default_rng(seed)).mean(2)
         brightness.append(lit.mean())
         assert np.corrcoef(lit.ravel(), pattern.ravel())[0, 1] > 0.5
     assert np.std(brightness) > 15
@@ -40,19 +40,19 @@ def test_relighting_changes_the_light_and_keeps_the_structure() -> None:
 @given(st.floats(0, 1))
 def test_the_share_of_relit_images_is_that_asked_for(share: float) -> None:
     keys = np.random.default_rng(0).integers(0, 1 << 56, 4000).tolist()
-    found = np.mean([is_relit(key, share) for key in keys])
+    found = np.mean([is_augmented(key, share) for key in keys])
     assert abs(found - share) < 0.04
 
 
 def test_no_image_is_relit_at_share_0_and_every_one_at_share_1() -> None:
-    assert not is_relit(0, 0)
-    assert is_relit((1 << 56) - 1, 1)
+    assert not is_augmented(0, 0)
+    assert is_augmented((1 << 56) - 1, 1)
 
 
 def test_scatter_is_the_weighted_sum_of_outer_products() -> None:
     generator = torch.Generator().manual_seed(0)
     deviations = torch.randn(3, 5, 4, generator=generator)
-    statistics = Statistics(3, 4)
+    statistics = SufficientStatistics(3, 4)
     statistics.add_scatter(deviations, 0.3)
     expected = 0.3 * np.einsum("pni,pnj->pij", *2 * [deviations.double().numpy()])
     np.testing.assert_allclose(statistics.outer.numpy(), expected, atol=1e-12)
@@ -73,10 +73,10 @@ def _fitted(goods: list[np.ndarray], **settings: float) -> Detector:
 
 def test_light_that_was_learned_raises_scores_less(goods: list[np.ndarray]) -> None:
     fresh = [draw_good("gear", 64, np.random.default_rng([2, i]), "regular") for i in range(12)]
-    lit = [relight(image, np.random.default_rng(i)) for i, image in enumerate(fresh)]
+    lit = [augment_light(image, np.random.default_rng(i)) for i, image in enumerate(fresh)]
     rise = {}
     for share in (0, 1):
-        detector = _fitted(goods, relit_share=share)
+        detector = _fitted(goods, light_share=share)
         as_usual, otherwise = (
             np.mean([v.score for v in detector.predict(images)]) for images in (fresh, lit)
         )
@@ -85,11 +85,12 @@ def test_light_that_was_learned_raises_scores_less(goods: list[np.ndarray]) -> N
 
 
 def test_forgetting_takes_the_other_light_back_too(goods: list[np.ndarray], tmp_path: Path) -> None:
-    detector = _fitted(goods, relit_share=1)
-    before = detector.scorer_.to_tensors()
+    detector = _fitted(goods, light_share=1)
+    before = detector.pipeline_.scorer.to_tensors()
     extra = draw_good("gear", 64, np.random.default_rng([3, 0]), "regular")
     detector.update([extra])
-    assert not torch.allclose(detector.scorer_.to_tensors()["patches.outer"], before["patches.outer"])
+    after = detector.pipeline_.scorer.to_tensors()
+    assert not torch.allclose(after["patches.outer"], before["patches.outer"])
     detector.forget([extra])
-    for name, tensor in detector.scorer_.to_tensors().items():
+    for name, tensor in detector.pipeline_.scorer.to_tensors().items():
         torch.testing.assert_close(tensor, before[name], rtol=1e-9, atol=1e-9)

@@ -22,7 +22,8 @@ from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import ImageWarning, InputError
 from anomalyvfm.predictions.tables import run_lengths
-from anomalyvfm.predictions.writing import Maps, find_images, save_picture, write_predictions
+from anomalyvfm.predictions.writing import Maps, find_images, write_predictions
+from anomalyvfm.visual.pictures import save_picture
 from tests.cli.commands import as_json, refused
 from tests.conftest import SMALL
 
@@ -307,7 +308,7 @@ def test_images_are_taken_however_a_program_holds_them(fitted_folder: Path, draw
                 (verdict,) = detector.predict(given_as)
                 assert verdict.score == pytest.approx(expected.score, abs=1e-6), type(way)
         fitted = Detector("v2", SMALL, device="cpu").fit([*ways, pixels[::-1]])
-        assert len(fitted.learned_) == 2
+        assert len(fitted.pipeline_.learned) == 2
     assert len(detector.predict(path.parent)) == len(list(path.parent.iterdir()))
     assert len(detector.predict(np.stack([pixels, pixels]))) == 2
     assert len(detector.predict(np.array([str(path), str(path)]))) == 2

@@ -14,8 +14,8 @@ import pytest
 from anomalyvfm.data import ImageError, ImageSource
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import digest, seal
 from anomalyvfm.runtime import load
+from anomalyvfm.sealed import digest, seal
 from tests.quick_detectors import good
 
 _BARE = """

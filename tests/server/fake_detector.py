@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import struct
@@ -17,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalyvfm.data import Canvas
-from anomalyvfm.decision.calibration import Calibration, count_cells
+from anomalyvfm.data import InputFrame
+from anomalyvfm.decision.calibration import Calibration, distance_histogram
 from anomalyvfm.decision.drift import DriftTest
-from anomalyvfm.decision.reason import GoodPatch, Objection, Reason
+from anomalyvfm.decision.reason import GoodPatch, LayerContribution, Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Explain, Verdict
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import NotLearnedError
 from anomalyvfm.files import new_folder
 from anomalyvfm.model_folder import SCHEMA_VERSION, read_description
 
@@ -45,14 +46,6 @@ class _Settings:
     false_alarm_rate: float = 0.1
     image: ImageSettings = field(default_factory=ImageSettings)
 
-    def override(self, changes: dict[str, float]) -> _Settings:
-        return replace(self, false_alarm_rate=changes["calibration.false_alarm_rate"])
-
-
-class FakeScorer:
-    def derive(self) -> None:
-        """Nothing to derive."""
-
 
 @dataclass(frozen=True)
 class FakeGallery:
@@ -60,26 +53,22 @@ class FakeGallery:
 
     images: dict[str, str]
 
-    def renamed(self, names: dict[str, str]) -> FakeGallery:
-        return FakeGallery(self.images | names)
-
 
 class FakeDetector:
     """Scores an image by its mean brightness; 100 is usual, and above about 130 anomalous."""
 
     def __init__(self, learned: Iterable[str] = ("training",), rate: float = 0.1) -> None:
         self.settings = _Settings(false_alarm_rate=rate)
-        self.scorer_ = FakeScorer()
         self.learned_ = Counter(learned)
         self.gallery_ = FakeGallery({key: f"{key}.png" for key in self.learned_})
         self.skipped_: list[str] = []
         good = np.exp(np.linspace(-1, 1, 40) * 0.1)
-        self.calibration_ = Calibration(good[:, None], good, count_cells(good), (1.0,), rate, 0.01)
+        self.calibration_ = Calibration(good[:, None], good, distance_histogram(good), (1.0,), rate, 0.01)
 
     def judge(self, images: Iterable[Any]) -> Iterator[tuple[Any, Verdict]]:
         for image in images:
-            opinion = float(image.mean()) / 100
-            score = float(self.calibration_.score(np.array([[opinion]]))[0])
+            brightness = float(image.mean()) / 100
+            score = float(self.calibration_.score(np.array([[brightness]]))[0])
             grid = np.zeros((SIDE, SIDE), np.float32)
             grid[2, 3] = 50.0
             yield (
@@ -91,9 +80,9 @@ class FakeDetector:
                     threshold=self.calibration_.threshold,
                     grid=grid,
                     size=image.shape[:2],
-                    canvas=Canvas(64, 64),
-                    outline_level=2.0,
-                    region_level=10.0,
+                    frame=InputFrame(64, 64),
+                    low_threshold=2.0,
+                    high_threshold=10.0,
                     seconds=0.001,
                     summary=np.zeros(1, np.float32),
                     explain=self._explain(),
@@ -104,7 +93,7 @@ class FakeDetector:
         """Every region is most like the image learned last, a little up and to the left."""
         key, name = list(self.gallery_.images.items())[-1]
         shade = int(hashlib.sha256(key.encode()).hexdigest()[:2], 16)
-        layers = (Objection(4, 0.64, "patterns"), Objection(5, 0.36, "parts"))
+        layers = (LayerContribution(4, 0.64, "patterns"), LayerContribution(5, 0.36, "parts"))
 
         def explain(regions: Sequence[Region], size: tuple[int, int]) -> list[Reason]:
             picture = np.full((16, 16, 3), shade, np.uint8)
@@ -115,15 +104,34 @@ class FakeDetector:
 
         return explain
 
-    def update(self, images: Sequence[Any]) -> FakeDetector:
+    def prepare(self) -> None:
+        """Nothing to derive."""
+
+    def clone(self) -> FakeDetector:
+        return copy.deepcopy(self)
+
+    def with_false_alarm_rate(self, rate: float) -> FakeDetector:
+        other = copy.copy(self)
+        other.settings = replace(self.settings, false_alarm_rate=rate)
+        other.calibration_ = replace(self.calibration_, false_alarm_rate=rate)
+        return other
+
+    def with_calibration(self, calibration: Calibration) -> FakeDetector:
+        other = copy.copy(self)
+        rate = self.calibration_.false_alarm_rate
+        other.calibration_ = replace(calibration, false_alarm_rate=rate)
+        return other
+
+    def update(self, images: Sequence[Any], names: Sequence[str]) -> FakeDetector:
         self.learned_.update(map(_key, images))
-        self.gallery_ = FakeGallery(self.gallery_.images | {_key(image): "array 0" for image in images})
+        new = {_key(image): name for image, name in zip(images, names, strict=True)}
+        self.gallery_ = FakeGallery(self.gallery_.images | new)
         return self
 
     def forget(self, images: Sequence[Any]) -> FakeDetector:
         for image in images:
             if not self.learned_[_key(image)]:
-                raise InputError("an image of ndarray: not among the images this model learned")
+                raise NotLearnedError("an image of ndarray: not among the images this model learned")
         self.learned_.subtract(map(_key, images))
         self.learned_ += Counter()
         kept = {key: name for key, name in self.gallery_.images.items() if self.learned_[key]}
@@ -131,8 +139,8 @@ class FakeDetector:
         return self
 
     def calibrate(self, images: Sequence[Any]) -> FakeDetector:
-        opinions = np.array([[image.mean() / 100] for image in images])
-        self.calibration_ = replace(self.calibration_, opinions=opinions, peaks=opinions[:, 0])
+        scores = np.array([[image.mean() / 100] for image in images])
+        self.calibration_ = replace(self.calibration_, image_scores=scores, map_maxima=scores[:, 0])
         return self
 
     def drift_test(self, images_between_false_alarms: float) -> DriftTest:
@@ -193,7 +201,7 @@ def bomb(width: int, height: int) -> bytes:
 
 def learned(detector: Detector) -> Counter[Any]:
     """What a fake has learned, by content."""
-    return cast(Counter[Any], detector.learned_)
+    return cast(FakeDetector, detector).learned_
 
 
 def _key(image: NDArray[np.uint8]) -> str:

@@ -102,7 +102,7 @@ def test_what_takes_too_long_is_answered_in_time_and_not_judged(
 ) -> None:
     station = open_station(limits=Limits(seconds=0.5))
     client = client_of(station)
-    detector = station.shelf.get("part").current.detector
+    detector = station.registry.get("part").active.detector
     judge = detector.judge
 
     def slowly(images: Any) -> Any:

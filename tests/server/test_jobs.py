@@ -29,7 +29,7 @@ def test_waiting_images_of_jobs_are_bounded_and_the_answer_says_when_to_come_bac
     open_station: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     station = open_station(limits=Limits(waiting_in_jobs=3))
-    station._worker.close()  # so that what waits goes on waiting
+    station._job_runner.close()  # so that what waits goes on waiting
     images = [("", picture(100, seed)) for seed in range(4)]
     station.add_job(images[:2], None, "me")
     files = list((station.settings.data / "files").glob("*/*"))
@@ -61,7 +61,7 @@ def test_jobs_leave_room_on_the_disk(station: Station, monkeypatch: pytest.Monke
 
 
 def test_a_job_reads_12_bit_images_as_a_single_request_does(station: Station) -> None:
-    detector = station.shelf.get("part").current.detector
+    detector = station.registry.get("part").active.detector
     settings: Any = detector.settings
     detector.settings = replace(settings, image=ImageSettings(white_level=4095))
     grey = png(np.full((32, 32), 1606, np.uint16))  # 100 of 255

@@ -35,7 +35,7 @@ def test_odd_places_are_shown_beside_what_the_model_has_learned_and_keep_it(
     part = client.post("/api/judge?name=cam7.png", content=stream.getvalue()).json()
     assert part["anomalous"]
     region = part["regions"][0]
-    gallery = station.shelf.get("sheet_metal").current.detector.gallery_
+    gallery = station.registry.get("sheet_metal").active.detector.pipeline_.gallery
     assert region["nearest"]["image"] in {one.name for one in gallery.images.values()}
     assert abs(sum(region["layers"].values()) - 1) < 1e-3 and region["sees"].keys() == region["layers"].keys()
 
@@ -49,7 +49,7 @@ def test_odd_places_are_shown_beside_what_the_model_has_learned_and_keep_it(
 
     said = client.post(f"/api/inspections/{part['id']}/reviews", json={"label": "good"}).json()
     assert said["learning"]["action"] == "learned"
-    learned = station.shelf.get("sheet_metal").current.detector.gallery_
+    learned = station.registry.get("sheet_metal").active.detector.pipeline_.gallery
     new = [one.name for key, one in learned.images.items() if key not in gallery.images]
     assert new == [f"part {part['id']}, cam7.png"]
     again = client.post("/api/judge", content=stream.getvalue()).json()

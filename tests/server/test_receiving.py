@@ -88,25 +88,25 @@ def _backbone(body: dict[str, Any]) -> None:
     body["settings"]["backbone"] = "/etc"
 
 
-def _canvas(body: dict[str, Any]) -> None:
-    body["canvas"].update(height=10**6, width=10**6)
+def _frame(body: dict[str, Any]) -> None:
+    body["input_frame"].update(height=10**6, width=10**6)
 
 
-def _no_canvas(body: dict[str, Any]) -> None:
-    del body["canvas"]
+def _no_frame(body: dict[str, Any]) -> None:
+    del body["input_frame"]
 
 
-def _other_canvas(body: dict[str, Any]) -> None:
-    body["canvas"].update(height=32, width=32)
+def _other_frame(body: dict[str, Any]) -> None:
+    body["input_frame"].update(height=32, width=32)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (_backbone, "backbone"),
-        (_canvas, "canvas"),
-        (_no_canvas, "KeyError"),
-        (_other_canvas, "not a model"),
+        (_frame, "frame"),
+        (_no_frame, "KeyError"),
+        (_other_frame, "not a model"),
         (lambda body: body.update(settings={"backbone": 7}), "backbone"),
         (lambda body: body["settings"].update(name="v9"), "preset"),
         (lambda body: body.update(calibration=None, fitted_on=None), "not a model"),
@@ -119,7 +119,7 @@ def test_a_description_of_harm_is_refused_and_leaves_nothing(
     answer = send(client_of(real), "harm", sealed(*files, change), files[1])
     assert answer.status_code == 422 and said in answer.json()["detail"], answer.json()
     assert str(real.settings.data) not in answer.json()["detail"]
-    assert folders(real) == before and "harm" not in real.shelf.names()
+    assert folders(real) == before and "harm" not in real.registry.names()
 
 
 def test_sums_that_claim_more_than_they_hold_are_refused_before_memory_is_taken(

@@ -11,7 +11,7 @@ import pytest
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open
-from tests.server.fake_detector import FakeScorer, learned, picture
+from tests.server.fake_detector import FakeDetector, learned, picture
 
 
 def judged(station: Station, brightness: int, seed: int = 0) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def judged(station: Station, brightness: int, seed: int = 0) -> dict[str, Any]:
 
 
 def model_of(station: Station) -> Any:
-    return station.shelf.get("part").current
+    return station.registry.get("part").active
 
 
 def test_good_on_a_false_alarm_teaches_and_undo_takes_it_back_exactly(station: Station) -> None:
@@ -66,7 +66,7 @@ def test_defect_on_a_training_image_forgets_it_and_undo_learns_it_again(station:
     # As if it had been learned at the fit: a model given as new, whose versions know nothing of it.
     folder = station.settings.data.parent / "again" / "part"
     trained.save(folder)
-    station.shelf.open([folder])
+    station.registry.open([folder])
     assert model_of(station).number == 3
 
     said = station.learning.review(part["id"], "defect", "ann")
@@ -114,10 +114,10 @@ def test_one_click_goes_back_and_learning_goes_on_from_there(station: Station) -
     one, two = judged(station, 180, 1), judged(station, 180, 2)
     station.learning.review(one["id"], "good", "ann")
     with pytest.raises(Problem) as caught:
-        station.shelf.activate("part", 1, expected=1, by="bob", why="")
+        station.registry.activate("part", 1, expected=1, by="bob", why="")
     assert caught.value.status == 409
 
-    station.shelf.activate("part", 1, expected=2, by="bob", why="too lenient")
+    station.registry.activate("part", 1, expected=2, by="bob", why="too lenient")
 
     assert learned(model_of(station).detector).total() == 1
     said = station.learning.review(two["id"], "good", "ann")
@@ -168,7 +168,7 @@ def test_old_versions_give_way_and_say_so(open_station: Open) -> None:
     station.tidy()
     assert [one["kept"] for one in station.versions("part")] == [True, True, False, False, True]
     with pytest.raises(Problem, match="no longer kept"):
-        station.shelf.activate("part", 2, expected=5, by="bob", why="")
+        station.registry.activate("part", 2, expected=5, by="bob", why="")
 
 
 def test_an_image_no_longer_kept_is_labelled_all_the_same(station: Station) -> None:
@@ -188,7 +188,7 @@ def test_the_next_part_is_judged_by_what_the_review_taught_and_others_wait_for_n
         deriving.set()
         allowed.wait(20)
 
-    monkeypatch.setattr(FakeScorer, "derive", derive)
+    monkeypatch.setattr(FakeDetector, "prepare", derive)
     with ThreadPoolExecutor(1) as people:
         said = people.submit(station.learning.review, part["id"], "good", "ann")
         assert deriving.wait(20)
@@ -230,7 +230,7 @@ def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
     assert learned(model_of(station).detector) == taught
     assert model_of(station).detector.gallery_ == gallery
     assert len(list((station.settings.data / "models" / "part").iterdir())) == 3
-    assert learned(station.shelf.activate("part", 2, 3, "bob", "").current.detector).total() == 2
+    assert learned(station.registry.activate("part", 2, 3, "bob", "").active.detector).total() == 2
 
 
 def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_says_so(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from anomalyvfm.errors import InputError
@@ -54,6 +55,30 @@ def test_what_is_judged_and_reviewed_is_there_after_a_restart(open_station: Open
     assert sum(statistics["histogram"]["counts"]) == 3
     assert station.verdict(kept[2]["id"]).grid.max() == 50
     assert station.model("part")["active"]["number"] == 2
+
+
+def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    kept = station.submit(picture(180), None, "bright.png", "me").result(10)
+    verdict = station.verdict(kept["id"])
+    with station.database.writing() as session:
+        for old, new in (
+            ("outline_level", "low_threshold"),
+            ("region_level", "high_threshold"),
+            ("canvas", "input_frame"),
+        ):
+            session.execute(text(f"ALTER TABLE inspections RENAME COLUMN {new} TO {old}"))
+        session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    station.close()
+
+    again = open_station(models=[], database=database_url).verdict(kept["id"])
+
+    assert (again.frame, again.low_threshold, again.high_threshold) == (
+        verdict.frame,
+        verdict.low_threshold,
+        verdict.high_threshold,
+    )
+    assert again.regions == verdict.regions
 
 
 def test_filters_and_pages_find_the_same_on_both(open_station: Open, database_url: str) -> None:

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance
 
 from anomalyvfm.statistical.gaussian import Gaussian
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
 def fitted(data: NDArray[np.float64], prior_images: float) -> Gaussian:
-    statistics = Statistics(data.shape[0], data.shape[2])
+    statistics = SufficientStatistics(data.shape[0], data.shape[2])
     statistics.add(torch.from_numpy(data))
     return Gaussian(statistics, prior_images)
 

@@ -15,8 +15,8 @@ from anomalyvfm.features.grid import orthonormal
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.gaussian import Gaussian
 from anomalyvfm.statistical.layer_contributions import channel_contributions, shares
-from anomalyvfm.statistical.scorer import PositionalScorer
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.scorer import StatisticalScorer
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 WIDTHS = (12, 20)
 
@@ -33,9 +33,9 @@ def good(images: int, seed: int, channels: int = sum(WIDTHS)) -> PatchFeatures:
     return PatchFeatures(torch.from_numpy(patches).float(), torch.from_numpy(summary).float())
 
 
-def scorer(**settings: object) -> PositionalScorer:
-    chosen = GaussianSettings(given=3, **settings)
-    learned = PositionalScorer((4, 5), sum(WIDTHS), 6, chosen, torch.device("cpu"))
+def scorer(**settings: object) -> StatisticalScorer:
+    chosen = GaussianSettings(context_dimensions=3, **settings)
+    learned = StatisticalScorer((4, 5), sum(WIDTHS), 6, chosen, torch.device("cpu"))
     learned.learn(good(300, 0))
     return learned
 
@@ -49,7 +49,7 @@ def test_the_parts_sum_to_the_distance(seed: int, given_: int, dims: int, projec
     summary = rng.normal(size=(2, 40, given_))
     own = full if projection is None else full @ projection.double().numpy()
     vectors = torch.from_numpy(np.concatenate([summary, own], 2))
-    statistics = Statistics(2, given_ + dims)
+    statistics = SufficientStatistics(2, given_ + dims)
     statistics.add(vectors)
     gaussian = Gaussian(statistics, 5.0, given_)
     cells = torch.tensor([0, 1, 1])
@@ -68,7 +68,7 @@ def test_the_parts_sum_to_the_distance(seed: int, given_: int, dims: int, projec
 def test_a_layers_part_is_its_shapley_value() -> None:
     rng = np.random.default_rng(3)
     data = rng.normal(size=(1, 200, 6)) @ rng.normal(size=(6, 6))
-    statistics = Statistics(1, 6)
+    statistics = SufficientStatistics(1, 6)
     statistics.add(torch.from_numpy(data))
     gaussian = Gaussian(statistics, 1e-9)
     off = rng.normal(size=6) * 3
@@ -110,7 +110,7 @@ def test_cells_of_several_places_are_explained_by_their_own_statistics() -> None
     odd = good(1, 5)
     odd.patches[0, 3, 4, : WIDTHS[0]] += 40 * torch.randn(12, generator=torch.Generator().manual_seed(1))
     places = torch.tensor([[3, 4], [0, 4], [3, 0]])
-    squared = learned.distances(odd).cells[0].square()
+    squared = learned.distances(odd).patch_distances[0].square()
     parts = learned._patches.contributions(odd, places, learned._channels)
     torch.testing.assert_close(parts.sum(1), squared[places[:, 0], places[:, 1]], rtol=1e-3, atol=1e-3)
     assert learned.layer_shares(odd, places, WIDTHS)[0, 0] > 0.75

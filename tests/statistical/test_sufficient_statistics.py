@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
 def features(cells: int, vectors: int, dims: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(3.0, 1.0, (cells, vectors, dims))).float()
 
 
-def learned(data: torch.Tensor) -> Statistics:
-    statistics = Statistics(data.shape[0], data.shape[2])
+def learned(data: torch.Tensor) -> SufficientStatistics:
+    statistics = SufficientStatistics(data.shape[0], data.shape[2])
     statistics.add(data)
     return statistics
 
 
-def relative_error(one: Statistics, other: Statistics) -> float:
+def relative_error(one: SufficientStatistics, other: SufficientStatistics) -> float:
     assert one.count == other.count
     pairs = ((one.total, other.total), (one.outer, other.outer))
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
@@ -60,12 +60,12 @@ def test_what_is_taken_back_leaves_no_trace(vectors: int, leaving: int, seed: in
 
 def test_stored_and_read_back_is_equal_to_the_last_bit() -> None:
     statistics = learned(features(3, 7, 6, 1))
-    again = Statistics.from_tensors(statistics.to_tensors())
+    again = SufficientStatistics.from_tensors(statistics.to_tensors())
     assert again.count == statistics.count
     assert torch.equal(again.total, statistics.total)
     assert torch.equal(again.outer, statistics.outer)
 
 
 def test_sums_of_other_shapes_do_not_merge() -> None:
-    with pytest.raises(InputError, match="3 cells of 5 dimensions against 3 of 4"):
-        Statistics(3, 4).merge(Statistics(3, 5))
+    with pytest.raises(InputError, match="3 positions of 5 dimensions against 3 of 4"):
+        SufficientStatistics(3, 4).merge(SufficientStatistics(3, 5))

@@ -18,7 +18,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import InputFrame
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.submission import Target, data_targets
@@ -215,9 +215,9 @@ def test_values_beyond_float16_stay_finite_and_in_order(tmp_path: Path) -> None:
         threshold=1,
         grid=grid,
         size=(2, 2),
-        canvas=Canvas(2, 2),
-        outline_level=1,
-        region_level=2,
+        frame=InputFrame(2, 2),
+        low_threshold=1,
+        high_threshold=2,
         seconds=0,
         summary=np.zeros(1, np.float32),
     )

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from anomalyvfm.data import Canvas
-from anomalyvfm.decision.reason import Box, GoodPatch, Objection, Reason
+from anomalyvfm.data import InputFrame
+from anomalyvfm.decision.reason import Box, GoodPatch, LayerContribution, Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.visual.overlay import border, draw
-from anomalyvfm.visual.panels import draw_sheet, pair, told_in_lines
+from anomalyvfm.visual.panels import draw_sheet, pair, reason_lines
 
-LAYERS = (Objection(5, 0.7, "parts"), Objection(4, 0.3, "patterns"))
+LAYERS = (LayerContribution(5, 0.7, "parts"), LayerContribution(4, 0.3, "patterns"))
 
 
 def image(height: int, width: int) -> np.ndarray:
@@ -40,9 +40,9 @@ def judged(size: tuple[int, int], nearest: GoodPatch | None, anomalous: bool = T
         threshold=2.0,
         grid=grid,
         size=size,
-        canvas=Canvas(64, 64),
-        outline_level=2.0,
-        region_level=5.0,
+        frame=InputFrame(64, 64),
+        low_threshold=2.0,
+        high_threshold=5.0,
         seconds=0.0,
         summary=np.zeros(1, np.float32),
         pixels=image(64, 64),
@@ -84,8 +84,8 @@ def test_what_is_said_below_follows_the_verdict() -> None:
             found,
             replace(found, score=9.5),
             replace(found, threshold=2.5),
-            replace(found, region_level=6.0),
-            replace(found, outline_level=2.5),
+            replace(found, high_threshold=6.0),
+            replace(found, low_threshold=2.5),
         )
     ]
     assert len({sheet.tobytes() for sheet in sheets}) == len(sheets)
@@ -111,8 +111,8 @@ def test_both_squares_show_the_same_place_where_nothing_moved() -> None:
     shown = pair(image(192, 192), verdict, region, 100).astype(int)
     own, good = shown[:, :100], shown[:, -100:]
     assert np.abs(own - good).max() <= 4
-    from_canvas = pair(None, verdict, region, 100).astype(int)
-    assert np.abs(from_canvas[:, :100] - own).max() <= 8
+    from_frame = pair(None, verdict, region, 100).astype(int)
+    assert np.abs(from_frame[:, :100] - own).max() <= 8
 
 
 def test_the_good_square_moves_as_the_box_does_whatever_the_images_size() -> None:
@@ -147,12 +147,12 @@ def test_any_name_can_be_written(name: str) -> None:
 
 def test_reasons_in_words() -> None:
     verdict = judged((96, 96), good_patch((0, 0, 9, 9), (96, 96)))
-    assert told_in_lines(verdict.regions[0]) == [
+    assert reason_lines(verdict.regions[0]) == [
         "parts (layer 5) 70%, patterns (layer 4) 30%",
         "good.png, distance 0.50",
     ]
-    assert told_in_lines(judged((96, 96), None).regions[0]) == ["parts (layer 5) 70%, patterns (layer 4) 30%"]
-    assert told_in_lines(Region((0, 0, 1, 1), 1, 1.0)) == []
+    assert reason_lines(judged((96, 96), None).regions[0]) == ["parts (layer 5) 70%, patterns (layer 4) 30%"]
+    assert reason_lines(Region((0, 0, 1, 1), 1, 1.0)) == []
 
 
 def test_regions_larger_than_any_window_are_shown_around_their_peak() -> None:

@@ -13,20 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalyvfm.adapted.adapters import Adapter, Form, build, load_tensors
-from anomalyvfm.adapted.in_encoder import InEncoderAdapter, encoder_of
-from anomalyvfm.adapted.layers import check_rank
-from anomalyvfm.adapted.plans import PLANS, Plan
+from anomalyvfm.adapted.in_encoder import InEncoderAdapter
+from anomalyvfm.adapted.plans import Plan, check_trainable, orders_for, plan_for
 from anomalyvfm.adapted.scorer import with_token
 from anomalyvfm.adapted.training.loop import TrainingData, train
 from anomalyvfm.adapted.training.losses import Head
-from anomalyvfm.adapted.training.settings import TrainingSettings
-from anomalyvfm.data import Canvas, ImageSource, read_source
+from anomalyvfm.data import ImageSource, InputFrame, read_source
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import Backbone
 from anomalyvfm.features.extractor import Extractor
 from anomalyvfm.features.store import FeatureStore, mapped_rows
 from anomalyvfm.presets import AdaptedPreset, ImageSettings
-from anomalyvfm.synthesis import MIXES, SCALES, STAGES, Group, Order, group_of, mixes, orders, synthesize
+from anomalyvfm.synthesis import STAGES, Group, Order, group_of, synthesize
 from anomalyvfm.synthesis.patch import Image8, Mask
 from anomalyvfm.tracking import Tracker
 
@@ -64,10 +62,10 @@ def hold_out(
 
 
 class GoodImages:
-    """Good images on the model's canvas by number, read when asked."""
+    """Good images in the model's frame by number, read when asked."""
 
-    def __init__(self, canvas: Canvas, settings: ImageSettings, sources: Sequence[ImageSource]) -> None:
-        self._canvas = canvas
+    def __init__(self, frame: InputFrame, settings: ImageSettings, sources: Sequence[ImageSource]) -> None:
+        self._frame = frame
         self._settings = settings
         self._sources = sources
 
@@ -75,19 +73,7 @@ class GoodImages:
         return len(self._sources)
 
     def __getitem__(self, index: int) -> Image8:
-        return self._canvas.place(read_source(self._sources[index], self._settings))
-
-
-def scales_of(version: str) -> tuple[float, ...]:
-    """Shares of the canvas's sides at which a version sees an image."""
-    if PLANS[version]["medium"].form == "multiscale":
-        return tuple(side / max(SCALES) for side in SCALES)
-    return (1.0,)
-
-
-def needs_group(settings: AdaptedPreset) -> bool:
-    """Whether a version treats categories of one group otherwise than those of another."""
-    return any(len(set(by_group.values())) > 1 for by_group in (PLANS[settings.name], MIXES[settings.name]))
+        return self._frame.place(read_source(self._sources[index], self._settings))
 
 
 def group_for(category: str | None, images: GoodImages, summaries: Tensor) -> Group:
@@ -95,49 +81,6 @@ def group_for(category: str | None, images: GoodImages, summaries: Tensor) -> Gr
     some = range(0, len(images), max(1, len(images) // _GROUPED_BY))
     finest = summaries if summaries.ndim == 2 else summaries[:, -1]
     return group_of(category or "", (images[index] for index in some), finest.numpy())
-
-
-def plan_for(settings: AdaptedPreset, group: Group) -> Plan:
-    """The version's plan for a category group, with what the settings say otherwise."""
-    plan = PLANS[settings.name][group]
-    return Plan(
-        plan.form,
-        settings.lora.rank or plan.rank,
-        settings.lora.alpha or plan.alpha,
-        settings.training.epochs or plan.epochs,
-    )
-
-
-def orders_for(settings: AdaptedPreset, group: Group, seed: int) -> list[Order]:
-    """The synthetic defects a version trains on."""
-    left_out = settings.synthesis.leave_out
-    chosen = mixes(settings.name, group)
-    if left_out is not None:
-        chosen = tuple(mix.without(left_out) for mix in chosen)
-    return orders(chosen, settings.synthesis.count, seed)
-
-
-def check_trainable(settings: AdaptedPreset, backbone: Backbone) -> None:
-    """Raise InputError where these settings cannot train with this backbone, whatever the images."""
-    lora = settings.lora
-    plans = [plan_for(settings, group) for group in PLANS[settings.name]]
-    # The group is not known yet: the least rank any group would get.
-    check_rank(backbone.channels, min(plan.rank for plan in plans))
-    _training_settings(settings, plans[0], seed=0)
-    if lora.where == "features":
-        if lora.dora:
-            raise InputError(
-                "lora.dora=true goes with lora.where=encoder: it changes the encoder's own weights"
-            )
-        return
-    encoder_of(backbone)
-    if plans[0].form == "multiscale":
-        raise InputError(
-            f"{settings.name} joins features of several scales after the backbone: LoRA inside the encoder"
-            " goes with v1.1, v1.2 and v1.4"
-        )
-    if settings.training.rows == "patches":
-        raise InputError("training.rows=patches goes with lora.where=features: the encoder learns summaries")
 
 
 def new_adapter(
@@ -201,7 +144,8 @@ def adapt(
         adapter,
         Head(adapter.width, outputs=2 if training.loss == "confidence-map" else 1, seed=seed),
         made,
-        _training_settings(settings, plan, seed),
+        training.model_copy(update={"epochs": plan.epochs}),
+        seed=seed,
         device=str(extractor.backbone.device),
         checkpoint=checkpoint,
         track=track,
@@ -217,21 +161,6 @@ def adapt(
         {stage: counts[stage] for stage in STAGES},
         curve.epochs,
         curve.seconds,
-    )
-
-
-def _training_settings(settings: AdaptedPreset, plan: Plan, seed: int) -> TrainingSettings:
-    training = settings.training
-    return TrainingSettings(
-        epochs=plan.epochs,
-        batch=training.batch,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        loss=training.loss,
-        temperature=training.temperature,
-        parts=training.parts,
-        precision=training.precision,
-        seed=seed,
     )
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 # Eigenvalues below this share of the largest are what rounding left in directions without variance.
 _LEAST = 1e-10
 
 
-class Empirical:
+class EmpiricalGaussian:
     """Mean (D,) and whitening (r, D) of the maximum-likelihood Gaussian of one cell's sums; float32.
 
     Directions in which the n vectors learned do not vary, all but n − 1 at most, have no say: the
     covariance's pseudo-inverse, as in scikit-learn's EmpiricalCovariance.
     """
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, statistics: SufficientStatistics) -> None:
         n = statistics.count
         mean = statistics.total[0] / n
         covariance = statistics.outer[0] / n - mean[:, None] * mean[None, :]

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from anomalyvfm.adapted.adaptation import GoodImages, group_for, needs_group, orders_for
+from anomalyvfm.adapted.adaptation import GoodImages, group_for
+from anomalyvfm.adapted.plans import needs_group, orders_for
 from anomalyvfm.adapted.scorer import with_token
-from anomalyvfm.data import Canvas, Category, ImageError, ImageSource, choose_canvas, read_many, read_source
+from anomalyvfm.data import (
+    Category,
+    ImageError,
+    ImageSource,
+    InputFrame,
+    choose_frame,
+    read_many,
+    read_source,
+)
 from anomalyvfm.data.sources import readable_sizes
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
 from anomalyvfm.features.extractor import Extractor
-from anomalyvfm.predictions.writing import save_picture
 from anomalyvfm.presets import AdaptedPreset
 from anomalyvfm.synthesis import KNOWN, STAGES, Group, synthesize, write_pairs
 from anomalyvfm.tracking import Tracker
-from anomalyvfm.visual.contact_sheet import contact_sheet
+from anomalyvfm.visual.pictures import contact_sheet, save_picture
 
 # Enough to tell a category's group by; all would take as long as a fit.
 _GROUPED_BY = 64
@@ -35,12 +43,12 @@ def write_synthetic(
     sizes = readable_sizes(sources, settings.image)
     if settings.image.size is None:
         raise InputError("image.size=none: the backbone's own size is not known here; give --image-size")
-    canvas = choose_canvas(sizes, settings.image.size, 1, settings.image.aspect)
+    frame = choose_frame(sizes, settings.image.size, 1, settings.image.aspect)
     group: Group = KNOWN.get(category.name, "medium")
     if category.name not in KNOWN and needs_group(settings):
         group = _derived_group(category, settings, sources[:_GROUPED_BY], device)
     wanted = orders_for(settings, group, seed)
-    good = GoodImages(canvas, settings.image, sources)
+    good = GoodImages(frame, settings.image, sources)
     made = synthesize(good, wanted, seed, settings.synthesis.severity)
     pictures = write_pairs(track(made, len(wanted), "synthetic defects"), folder)
     save_picture(contact_sheet(pictures, columns=6), folder / "contact_sheet.png")
@@ -51,7 +59,7 @@ def write_synthetic(
 def _readable(category: Category, settings: AdaptedPreset, track: Tracker) -> list[ImageSource]:
     """The good images that can be decoded: defects are made of any two of them, in no order."""
     paths: list[ImageSource] = [sample.path for sample in category.train]
-    small = Canvas(32, 32)
+    small = InputFrame(32, 32)
     looked_at = read_many(paths, lambda path: small.place(read_source(path, settings.image)))
     outcomes = list(track(looked_at, len(paths), "reading"))
     readable = [path for path, image in outcomes if not isinstance(image, ImageError)]
@@ -71,9 +79,9 @@ def _derived_group(
 
     backbone = backbones.load(settings.backbone, layers=settings.features.layers, device=device)
     side = settings.image.size or backbone.image_size
-    canvas = choose_canvas(
+    frame = choose_frame(
         readable_sizes(sources, settings.image), side, backbone.multiple, settings.image.aspect
     )
-    extractor = Extractor(backbone, canvas, settings.image, settings.batch)
+    extractor = Extractor(backbone, frame, settings.image, settings.batch)
     tokens = [with_token(b.features).summary for b in extractor.extract(sources) if b.features is not None]
-    return group_for(category.name, GoodImages(canvas, settings.image, sources), torch.cat(tokens))
+    return group_for(category.name, GoodImages(frame, settings.image, sources), torch.cat(tokens))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,21 +11,19 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from anomalyvfm.adapted.adapters import Adapter, digest, to_tensors
-from anomalyvfm.adapted.empirical_gaussian import Empirical
+from anomalyvfm.adapted.empirical_gaussian import EmpiricalGaussian
 from anomalyvfm.features.backbones.backbone import PatchFeatures
-from anomalyvfm.scorer import Distances, Scorer, under
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.pipeline import Distances, Scorer, Spread, under
+from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics
 
 
 class AdaptedScorer(Scorer):
-    """Distance of the adapted summary is the image's one opinion, that of adapted patches its map.
+    """Distance of the adapted summary is the image's one score, those of adapted patches make its map.
 
     Without an ``adapter`` the frozen features are scaled to unit length, and with several scales averaged.
     """
 
     weights = (1.0,)
-    rows = 1
-    given = 0
 
     def __init__(
         self,
@@ -37,41 +34,45 @@ class AdaptedScorer(Scorer):
     ) -> None:
         self.device = device
         self.adapter = adapter
-        if tensors is None:
-            self.patches, self.summary = (Statistics(1, channels, device) for _ in range(2))
-        else:
-            self.patches, self.summary = (
-                Statistics.from_tensors(under(dict(tensors), name), device) for name in ("patches", "summary")
+        self.patches, self.summary = (
+            Fitted(
+                SufficientStatistics(1, channels, device)
+                if tensors is None
+                else SufficientStatistics.from_tensors(under(dict(tensors), name), device),
+                EmpiricalGaussian,
             )
+            for name in ("patches", "summary")
+        )
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
         patches = self._adapted(features.patches)
-        self.patches.add(patches.reshape(1, -1, patches.shape[-1]), sign)
-        self.summary.add(self._adapted(with_token(features).summary)[None], sign)
-        self._forget_derived()
+        self.patches.learn(patches.reshape(1, -1, patches.shape[-1]), sign)
+        self.summary.learn(self._adapted(with_token(features).summary)[None], sign)
 
     def merge(self, other: Self) -> None:
         self.patches.merge(other.patches)
         self.summary.merge(other.summary)
-        self._forget_derived()
 
     def distances(self, features: PatchFeatures) -> Distances:
-        for_patches, for_summary = self._gaussians
+        for_patches, for_summary = self.patches.gaussian, self.summary.gaussian
         # Both in units of what a good vector is away on average.
         cells = for_patches.distance(self._adapted(features.patches)) / max(1, for_patches.rank) ** 0.5
         summary = for_summary.distance(self._adapted(with_token(features).summary))
         return Distances(cells, summary[:, None] / max(1, for_summary.rank) ** 0.5)
 
     def derive(self) -> None:
-        _ = self._gaussians
+        _ = self.patches.gaussian, self.summary.gaussian
+
+    def spread(self) -> Spread | None:
+        return self.patches.statistics.spread(rows=1)
 
     def identity(self) -> dict[str, Any]:
         return {"adapter": None if self.adapter is None else digest(self.adapter)}
 
     def to_tensors(self) -> dict[str, Tensor]:
         return {
-            **{f"patches.{name}": tensor for name, tensor in self.patches.to_tensors().items()},
-            **{f"summary.{name}": tensor for name, tensor in self.summary.to_tensors().items()},
+            **{f"patches.{name}": tensor for name, tensor in self.patches.statistics.to_tensors().items()},
+            **{f"summary.{name}": tensor for name, tensor in self.summary.statistics.to_tensors().items()},
             **(to_tensors(self.adapter, "adapter") if self.adapter is not None else {}),
         }
 
@@ -82,17 +83,6 @@ class AdaptedScorer(Scorer):
         unit = F.normalize(features, dim=-1)
         several_scales = features.ndim in (3, 5)  # (B, S, D) summaries, (B, H, W, S, D) patches
         return unit.mean(-2) if several_scales else unit
-
-    def _forget_derived(self) -> None:
-        self.__dict__.pop("_gaussians", None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What was learned: copies are made to learn more, and derive the rest from that."""
-        return {key: value for key, value in self.__dict__.items() if key != "_gaussians"}
-
-    @cached_property
-    def _gaussians(self) -> tuple[Empirical, Empirical]:
-        return Empirical(self.patches), Empirical(self.summary)
 
 
 def with_token(features: PatchFeatures) -> PatchFeatures:

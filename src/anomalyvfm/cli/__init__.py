@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from anomalyvfm import __version__
 from anomalyvfm.cli import (
     compare,
     demo,
@@ -21,6 +20,7 @@ from anomalyvfm.cli import (
     synthesize,
 )
 from anomalyvfm.cli.errors import OneLineErrors
+from anomalyvfm.version import __version__
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})

@@ -69,10 +69,11 @@ def evaluate(
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
     from anomalyvfm.evaluation.evaluate import evaluate as measure
+    from anomalyvfm.evaluation.reports.writing import save_report  # the one place that needs matplotlib
 
     detector = Detector.load(model, backbone=backbone, device=device, reading=changed)
     measured = measure(detector, images, track=bar)
-    measured.save(out, overwrite)
+    save_report(measured, out, overwrite)
     report(as_json, measured.metrics, lambda: _print_metrics(measured.metrics, out))
 
 

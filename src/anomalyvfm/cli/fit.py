@@ -93,18 +93,19 @@ def fit(
 
 
 def _warn(detector: Detector) -> None:
+    pipeline = detector.pipeline_
     for line in _frame_notes(detector):
         click.echo(f"note: {line}", err=True)
-    for message in detector.skipped_[:5]:
+    for message in pipeline.skipped[:5]:
         click.echo(f"skipped: {message}", err=True)
-    if skipped := len(detector.skipped_):
+    if skipped := len(pipeline.skipped):
         click.echo(f"skipped {skipped} image{'s' * (skipped != 1)} that could not be read", err=True)
-    learned = detector.learned_
+    learned = pipeline.learned
     if copies := learned.total() - len(learned):
         text = f"{copies} of {learned.total()} images are copies of others; they back no false-alarm promise"
         click.echo(f"warning: {text}", err=True)
-    if detector.brightest_ < _DARK:
-        text = f"the brightest value of all images is {detector.brightest_} of 255; where the camera gives 10"
+    if pipeline.brightest < _DARK:
+        text = f"the brightest value of all images is {pipeline.brightest} of 255; where the camera gives 10"
         click.echo(f"warning: {text} or 12 bits, add --set image.white_level=1023 or 4095", err=True)
     if outlying := detector.outlying():
         shown = ", ".join(f"{name} ({score:.1f})" for name, score in outlying)
@@ -130,19 +131,19 @@ def warn_of_calibration(detector: Detector) -> None:
 
 def _frame_notes(detector: Detector) -> list[str]:
     """Where what the backbone sees is not what a user may think to have asked for."""
-    canvas, settings = detector.canvas_, detector.settings.image
-    size = f"{canvas.width}×{canvas.height}"
+    frame, settings = detector.frame_, detector.settings.image
+    size = f"{frame.width}×{frame.height}"
     notes = []
-    if settings.aspect == "auto" and canvas.aspect == "keep":
+    if settings.aspect == "auto" and frame.aspect == "keep":
         notes.append(
             f"the images are over twice as long as wide, so their shape is kept, at {size} px;"
             " --set image.aspect=stretch or --image-size WIDTHxHEIGHT take another, image.tile more detail"
         )
-    elif settings.size is not None and canvas.aspect == "stretch":
+    elif settings.size is not None and frame.aspect == "stretch":
         asked = settings.size if isinstance(settings.size, tuple) else (settings.size, settings.size)
-        if asked != (canvas.width, canvas.height):
+        if asked != (frame.width, frame.height):
             wanted = "×".join(map(str, asked))
             notes.append(f"--image-size {wanted} becomes {size}: this backbone takes multiples of its stride")
-    if settings.tile and settings.tile >= max(canvas.height, canvas.width):
+    if settings.tile and settings.tile >= max(frame.height, frame.width):
         notes.append(f"image.tile={settings.tile} is no smaller than the {size} px seen, and changes nothing")
     return notes

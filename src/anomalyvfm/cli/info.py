@@ -34,7 +34,7 @@ def info(model: Path, as_json: bool, device: str, seed: int) -> None:
 def print_model(folder: Path, description: dict[str, Any], settings: bool = False) -> None:
     """What a model's description says, a line a fact."""
     fitted, calibration = description["fitted_on"], description["calibration"]
-    canvas, backbone = description["canvas"], description["backbone"]
+    frame, backbone = description["input_frame"], description["backbone"]
     kept = "conformal" if calibration["promised"] else "extrapolated from too few images"
     rows = [
         ("model", str(folder)),
@@ -46,7 +46,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
             "backbone",
             f"{backbone['name']}, layers {backbone['layers']}, weights {backbone['weight_hash'][:12]}",
         ),
-        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        ("frame", f"{frame['height']}×{frame['width']} px, {frame['aspect']}"),
         (
             "threshold",
             f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"
@@ -87,14 +87,14 @@ def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def _print_exported(folder: Path, manifest: dict[str, Any]) -> None:
     """What an exported folder's manifest says, a line a fact."""
     made, calibration, parity = manifest["model"], manifest["calibration"], manifest["parity"]
-    canvas = manifest["canvas"]
+    frame = manifest["input_frame"]
     kept = "conformal" if calibration["promised"] else "extrapolated from too few images"
     rows = [
         ("exported", f"{folder}: {manifest['kind']}, {manifest['precision']}, opset {manifest['opset']}"),
         ("from", f"{made['preset']}, {made['images']} good images of {made['category']}"),
         ("model", made["sha256"][:12]),
         ("backbone", f"{made['backbone']['name']}, layers {made['backbone']['layers']}"),
-        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        ("frame", f"{frame['height']}×{frame['width']} px, {frame['aspect']}"),
         (
             "threshold",
             f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"

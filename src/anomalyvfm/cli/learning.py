@@ -49,9 +49,10 @@ def _command(name: str, about: str, change: Callable[[Detector, Sequence[Path]],
 
         detector = Detector.load(model, backbone=backbone, device=device)
         change(detector, paths)
-        if len(detector.skipped_) == len(paths):
-            raise InputError(f"none of the {len(paths)} images could be read; {detector.skipped_[0]}")
-        for message in detector.skipped_:
+        skipped = detector.pipeline_.skipped
+        if len(skipped) == len(paths):
+            raise InputError(f"none of the {len(paths)} images could be read; {skipped[0]}")
+        for message in skipped:
             click.echo(f"skipped: {message}", err=True)
         detector.save(out, overwrite)
         warn_of_calibration(detector)

@@ -138,8 +138,8 @@ def predict(
         with (next(iter(shares)) / PREDICTIONS).open(encoding="utf-8") as stream:
             first = json.loads(stream.readline())["error"]
         raise InputError(f"none of the {count} images could be judged; the first: {first}")
-    said = [{"out": str(folder), **asdict(tally)} for folder, (tally, _) in results.items()]
-    report(as_json, {"models": said} if models else said[0], lambda: _print(results))
+    bodies = [{"out": str(folder), **asdict(tally)} for folder, (tally, _) in results.items()]
+    report(as_json, {"models": bodies} if models else bodies[0], lambda: _print(results))
 
 
 def _print(results: dict[Path, tuple[Tally, str]]) -> None:

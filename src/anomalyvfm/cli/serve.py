@@ -122,9 +122,8 @@ def serve(
         import json
 
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        click.echo(
-            json.dumps({"url": address, "models": station.shelf.names()}) if as_json else f"serving {address}"
-        )
+        names = station.registry.names()
+        click.echo(json.dumps({"url": address, "models": names}) if as_json else f"serving {address}")
 
     answer(create_app(station, gate), station, host, port, ready)
 

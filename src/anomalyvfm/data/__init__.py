@@ -1,4 +1,4 @@
-"""From files to arrays: which images there are, what is in them, and how they fit a model's canvas."""
+"""From files to arrays: which images there are, what is in them, and how they fit a model's frame."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ if TYPE_CHECKING:
     from anomalyvfm.data.datasets import Category, Sample, list_categories, open_dataset
     from anomalyvfm.data.parallel import read_many
     from anomalyvfm.data.pixels import ImageError, as_rgb
-    from anomalyvfm.data.placing import Canvas, choose_canvas
+    from anomalyvfm.data.placing import InputFrame, choose_frame
     from anomalyvfm.data.reading import read_image, read_mask, read_size
     from anomalyvfm.data.sources import ImageSource, read_source
     from anomalyvfm.data.tiling import Tiling
 
 __all__ = [
-    "Canvas",
     "Category",
     "ImageError",
     "ImageSource",
+    "InputFrame",
     "Sample",
     "Tiling",
     "as_rgb",
-    "choose_canvas",
+    "choose_frame",
     "list_categories",
     "open_dataset",
     "read_image",
@@ -37,7 +37,7 @@ _ROOMS = {
     "parallel": ("read_many",),
     "pixels": ("ImageError", "as_rgb"),
     "reading": ("read_image", "read_mask", "read_size"),
-    "placing": ("Canvas", "choose_canvas"),
+    "placing": ("InputFrame", "choose_frame"),
     "sources": ("ImageSource", "read_source"),
     "tiling": ("Tiling",),
 }

@@ -1,4 +1,4 @@
-"""Images to a model's canvas and maps back: the one place where pixels change size."""
+"""Images to a model's frame and maps back: the one place where pixels change size."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LONG = 2.0
 
 
 @dataclass(frozen=True)
-class Canvas:
+class InputFrame:
     """The size in pixels into which a fitted model puts every image.
 
-    `stretch` fills the canvas whatever the image's shape; `keep` fits the image inside and repeats its
+    `stretch` fills the frame whatever the image's shape; `keep` fits the image inside and repeats its
     border outwards, which gives the backbone no edge to see that the image does not have.
     """
 
@@ -33,7 +33,7 @@ class Canvas:
     def __post_init__(self) -> None:
         _check_aspect(self.aspect)
         if self.height < 1 or self.width < 1:
-            raise InputError(f"canvas of {self.height}×{self.width} pixels; both sides must be positive")
+            raise InputError(f"frame of {self.height}×{self.width} pixels; both sides must be positive")
 
     def place(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 → (height, width, 3) uint8, anti-aliased where it shrinks."""
@@ -53,7 +53,7 @@ class Canvas:
         return np.pad(resized, (rows, columns, (0, 0)), mode="edge")
 
     def restore(self, map_: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """(h, w) over the canvas, at any resolution → (H, W) float32 over the image that was placed.
+        """(h, w) over the frame, at any resolution → (H, W) float32 over the image that was placed.
 
         Bilinear between cell centres, at half-pixel positions; what lies over the border is cut off.
         `size` is the image's (H, W).
@@ -65,23 +65,23 @@ class Canvas:
         full: NDArray[np.float32] = rows @ np.asarray(map_, np.float32) @ columns.T
         return full
 
-    def to_canvas(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-        """(..., 2) positions x, y in an image of ``size`` (H, W), in pixels of the canvas."""
+    def to_frame(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+        """(..., 2) positions x, y in an image of ``size`` (H, W), in pixels of the frame."""
         top, left, height, width = self.window(size)
         return points * (width / size[1], height / size[0]) + (left, top)
 
-    def from_canvas(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-        """The inverse of :meth:`to_canvas`; what lies over the image's border is not cut off."""
+    def from_frame(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+        """The inverse of :meth:`to_frame`; what lies over the image's border is not cut off."""
         top, left, height, width = self.window(size)
         return (points - (left, top)) / (width / size[1], height / size[0])
 
-    def cell(self, grid: tuple[int, ...], size: tuple[int, int]) -> tuple[float, float]:
-        """Height and width of a cell of a map (h, w) of the canvas, in pixels of an image of ``size``."""
+    def patch_size(self, grid: tuple[int, ...], size: tuple[int, int]) -> tuple[float, float]:
+        """Height and width of a patch of a map (h, w) of the frame, in pixels of an image of ``size``."""
         _, _, height, width = self.window(size)
         return self.height / grid[0] * size[0] / height, self.width / grid[1] * size[1] / width
 
     def window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Where an image of (H, W) lies on the canvas: top, left, height, width."""
+        """Where an image of (H, W) lies in the frame: top, left, height, width."""
         if self.aspect == "stretch":
             return 0, 0, self.height, self.width
         scale = min(self.height / size[0], self.width / size[1])
@@ -91,10 +91,10 @@ class Canvas:
 
 
 def bilinear(cells: int, points: int, start: float, length: float) -> NDArray[np.float64]:
-    """(points, cells) weights of linear interpolation between the centres of ``cells`` cells of width 1.
+    """(points, cells) weights of linear interpolation between the centres of ``cells`` patches of width 1.
 
     The points are the centres of equal parts of the stretch of ``length`` from ``start`` on. Where they lie
-    further apart than cells do, each averages over its part, as Pillow's resizing does.
+    further apart than patches do, each averages over its part, as Pillow's resizing does.
     """
     step = length / points
     centres = start + step * (np.arange(points) + 0.5)
@@ -104,22 +104,22 @@ def bilinear(cells: int, points: int, start: float, length: float) -> NDArray[np
     return weights
 
 
-def choose_canvas(
+def choose_frame(
     sizes: Iterable[tuple[int, int]],
     image_size: int | tuple[int, int],
     multiple: int,
     aspect: Aspect | Literal["auto"] = "stretch",
-) -> Canvas:
-    """The canvas for images of the given (height, width) and a backbone whose inputs are multiples.
+) -> InputFrame:
+    """The frame for images of the given (height, width) and a backbone whose inputs are multiples.
 
     `stretch` is a square of `image_size`; `keep` has the images' median aspect ratio and about as many
     pixels as that square; `auto` is `keep` where the ratio is beyond 2:1, else `stretch`. With an
-    `image_size` of (width, height) the canvas has that. Both sides are rounded to `multiple`. `sizes` is
+    `image_size` of (width, height) the frame has that. Both sides are rounded to `multiple`. `sizes` is
     looked at for `keep` and `auto` only.
     """
     if isinstance(image_size, tuple):
         width, height = image_size
-        return Canvas(
+        return InputFrame(
             _to_multiple(height, multiple),
             _to_multiple(width, multiple),
             "stretch" if aspect == "auto" else aspect,
@@ -133,14 +133,14 @@ def choose_canvas(
         # In logarithms, so that 2:1 and 1:2 are equally far from a square.
         ratios = [math.log(height / width) for height, width in sizes]
         if not ratios and aspect == "keep":
-            raise InputError("no image sizes to choose a canvas from; give at least one image")
+            raise InputError("no image sizes to choose a frame from; give at least one image")
         ratio = math.exp(float(np.median(ratios))) if ratios else 1.0
         if aspect == "auto":
             aspect = "keep" if max(ratio, 1 / ratio) > _LONG else "stretch"
             ratio = ratio if aspect == "keep" else 1.0
     height = _to_multiple(image_size * math.sqrt(ratio), multiple)
     width = _to_multiple(image_size / math.sqrt(ratio), multiple)
-    return Canvas(height, width, aspect)
+    return InputFrame(height, width, aspect)
 
 
 def _to_multiple(length: float, multiple: int) -> int:

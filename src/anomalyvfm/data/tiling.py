@@ -1,4 +1,4 @@
-"""Large canvases in overlapping tiles: cut before the backbone, blended into one feature grid after it.
+"""Large frames in overlapping tiles: cut before the backbone, blended into one feature grid after it.
 
 Nothing downstream knows about tiles. They all have one size and start on the backbone's stride, so that
 the cells of their grids coincide exactly where tiles overlap; there the features are blended with weights
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a canvas of `height` × `width` pixels is covered by square tiles.
+    """How a frame of `height` × `width` pixels is covered by square tiles.
 
-    `tile` is the tile's side in pixels, rounded to a multiple of `stride` and no longer than the canvas
-    (0: the whole canvas is one tile). `overlap`, in pixels, is the least that neighbours share; tiles are
+    `tile` is the tile's side in pixels, rounded to a multiple of `stride` and no longer than the frame
+    (0: the whole frame is one tile). `overlap`, in pixels, is the least that neighbours share; tiles are
     spread evenly, so it may be more. `stride` is what the backbone's input must be a multiple of.
     """
 
@@ -40,7 +40,7 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.height % self.stride or self.width % self.stride:
             raise InputError(
-                f"canvas of {self.height}×{self.width} pixels; both sides must be multiples of {self.stride}"
+                f"frame of {self.height}×{self.width} pixels; both sides must be multiples of {self.stride}"
             )
         if self.tile < 0 or self.overlap < 0:
             raise InputError(
@@ -83,7 +83,7 @@ class Tiling:
         )
 
     def stitch(self, features: Tensor) -> Tensor:
-        """(B·n, h, w, C) features of `cut`'s tiles → (B, H, W, C) features of the canvas.
+        """(B·n, h, w, C) features of `cut`'s tiles → (B, H, W, C) features of the frame.
 
         The grid may be finer than `stride` by a whole factor. Half precision is blended in float32.
         """
@@ -96,7 +96,7 @@ class Tiling:
         across = self._finer(width, self.tile_size[1])
         per_image = features.reshape(-1, len(self.corners), height, width, channels)
         rows, columns = self.height // self.stride * down, self.width // self.stride * across
-        canvas = torch.zeros(
+        frame = torch.zeros(
             (per_image.shape[0], rows, columns, channels),
             dtype=torch.promote_types(features.dtype, torch.float32),
             device=features.device,
@@ -108,11 +108,11 @@ class Tiling:
             row, column = divmod(index, len(horizontal))
             weights = torch.as_tensor(
                 np.outer(vertical[row], horizontal[column])[:, :, None],
-                dtype=canvas.dtype,
-                device=canvas.device,
+                dtype=frame.dtype,
+                device=frame.device,
             )
-            canvas[:, top : top + height, left : left + width] += weights * per_image[:, index]
-        return canvas.to(features.dtype)
+            frame[:, top : top + height, left : left + width] += weights * per_image[:, index]
+        return frame.to(features.dtype)
 
     def pool(self, summary: Tensor) -> Tensor:
         """(B·n, D) summary vectors of the tiles → (B, D), their mean."""
@@ -139,7 +139,7 @@ class Tiling:
         """Each tile's weight along one side; over any cell the tiles' weights add up to one."""
         span = self._tile_cells(side) * finer
         starts = [start * finer for start in self._starts(side)]
-        # Highest in the middle, and above zero at the very edge: the canvas's own edge has no other tile.
+        # Highest in the middle, and above zero at the very edge: the frame's own edge has no other tile.
         ramp = np.minimum(np.arange(1, span + 1), np.arange(span, 0, -1)).astype(np.float64)
         total = np.zeros(side // self.stride * finer)
         for start in starts:

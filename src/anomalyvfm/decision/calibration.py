@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Values = Any
+"""An array, or a tensor of a graph that is traced: what arithmetic alone is done with."""
 
-# Logarithmic bins, 1 % wide, from far below any distance of a good cell to far above it.
+# Logarithmic bins, 1 % wide, from far below any distance of a good patch to far above it.
 _EDGES = np.geomspace(1e-4, 1e6, 2316)
 
 # What is known of spreads before any image: logarithms of good images' distances vary by about this much
@@ -20,7 +23,7 @@ _EDGES = np.geomspace(1e-4, 1e6, 2316)
 # sensible with a handful of images, and is outweighed by a few dozen.
 _USUAL_SPREAD = 0.25
 _PRIOR_FREEDOM = 3
-# Distances are about 1 on good cells; a spread below this is that of a constant image.
+# Distances are about 1 on good patches; a spread below this is that of a constant image.
 _LEAST_MAP_SPREAD = 0.01
 
 
@@ -28,32 +31,35 @@ _LEAST_MAP_SPREAD = 0.01
 class Calibration:
     """What good images scored, each by a scorer that had not learned it, and what follows from it.
 
-    ``opinions`` (n, K) and ``peaks`` (n,) hold the K scores the scorer gives an image and its largest cell,
-    all > 0; ``cells`` counts the cells' distances in logarithmic bins; ``weights`` (K) are those of the
-    opinions in the score. Everything adds up: :meth:`merge` of two machines' calibrations is the
-    calibration of all their images.
+    ``image_scores`` (n, K) and ``map_maxima`` (n,) hold the K scores a scorer gives an image and its largest
+    patch distance, all > 0; ``map_histogram`` counts patch distances in logarithmic bins; ``weights`` (K,)
+    are those of the image scores in the one they are joined into. Everything adds up: :meth:`merge` of two
+    machines' calibrations is the calibration of all their images.
     """
 
-    opinions: Array
-    peaks: Array
-    cells: Array
+    image_scores: Array
+    map_maxima: Array
+    map_histogram: Array
     weights: tuple[float, ...]
     false_alarm_rate: float
     pixel_rate: float
+    cross_fitted: bool = False
+    """Whether some scores are of learned images: not quite exchangeable with those of new ones."""
 
     def merge(self, other: Calibration) -> Calibration:
         return Calibration(
-            np.concatenate([self.opinions, other.opinions]),
-            np.concatenate([self.peaks, other.peaks]),
-            self.cells + other.cells,
+            np.concatenate([self.image_scores, other.image_scores]),
+            np.concatenate([self.map_maxima, other.map_maxima]),
+            self.map_histogram + other.map_histogram,
             self.weights,
             self.false_alarm_rate,
             self.pixel_rate,
+            self.cross_fitted or other.cross_fitted,
         )
 
     @property
     def count(self) -> int:
-        return len(self.opinions)
+        return len(self.image_scores)
 
     @property
     def images_needed(self) -> int:
@@ -64,13 +70,26 @@ class Calibration:
         """Whether the threshold is conformal; else it is extrapolated from the spread of too few scores."""
         return self.count >= self.images_needed
 
-    def score(self, opinions: Array) -> Array:
-        """Standard scores (m,) of (m, K) opinions.
+    def score(self, image_scores: Array) -> Array:
+        """Standard scores (m,) of (m, K) image scores.
 
         0 is the average good image, 1 a standard deviation of good images above it.
         """
-        center, spread = self.fused_location
-        return (self._fuse(opinions) - center) / spread
+        scores: Array = self.joined(_log(image_scores))
+        return scores
+
+    def joined(self, logarithms: Values) -> Values:
+        """As :meth:`score`, of the logarithms of image scores; an array, or a tensor while a graph is traced.
+
+        Distances are positive and skewed, their logarithms close to normal.
+        """
+        center, spread = self._joined_location
+        return (self._weighted_sum(logarithms) - center) / spread
+
+    def anomaly_map(self, patch_distances: Values) -> Values:
+        """Patch distances, any shape, in standard deviations of good ones; as an array or a tensor."""
+        center, spread = self.map_location
+        return (patch_distances - center) / spread
 
     def p_value(self, score: float) -> float:
         """Share of good images at least as anomalous: conformal, (1 + rank) / (1 + n).
@@ -78,8 +97,11 @@ class Calibration:
         Vovk, Gammerman & Shafer (2005), "Algorithmic Learning in a Random World", ch. 2: for a good image
         exchangeable with the held-out ones, P(p ≤ a) ≤ a.
         """
-        above = self.count - np.searchsorted(self._sorted, score, side="left")
-        return float((1 + above) / (1 + self.count))
+        return float(self.p_value_of(self.count - np.searchsorted(self._sorted, score, side="left")))
+
+    def p_value_of(self, above: Values) -> Values:
+        """As :meth:`p_value`, by how many good images score at least as high; as an array or a tensor."""
+        return (1 + above) / (1 + self.count)
 
     @property
     def scores(self) -> Array:
@@ -93,47 +115,47 @@ class Calibration:
 
     @cached_property
     def map_location(self) -> tuple[float, float]:
-        """Mean and standard deviation of the distances of good cells: the zero and the unit of maps."""
+        """Mean and standard deviation of the distances of good patches: the zero and the unit of maps."""
         centers = np.sqrt(_EDGES[:-1] * _EDGES[1:])
-        weights = self.cells / self.cells.sum()
+        weights = self.map_histogram / self.map_histogram.sum()
         mean = float(weights @ centers)
         variance = float(weights @ (centers - mean) ** 2)
         return mean, max(math.sqrt(variance), _LEAST_MAP_SPREAD)
 
     @cached_property
-    def outline_level(self) -> float:
+    def low_threshold(self) -> float:
         """Map value that only ``pixel_rate`` of all good pixels exceed: how far a region reaches."""
-        share_below = np.cumsum(self.cells) / self.cells.sum()
+        share_below = np.cumsum(self.map_histogram) / self.map_histogram.sum()
         edge = _EDGES[1 + int(np.searchsorted(share_below, 1 - self.pixel_rate))]
         mean, spread = self.map_location
         return (float(edge) - mean) / spread
 
     @cached_property
-    def region_level(self) -> float:
+    def high_threshold(self) -> float:
         """Map value a region must reach somewhere to count: few good images reach it anywhere."""
-        return region_level(self.peaks, self.map_location, self.false_alarm_rate, self.outline_level)
+        return high_threshold(self.map_maxima, self.map_location, self.false_alarm_rate, self.low_threshold)
 
     @cached_property
-    def opinion_locations(self) -> list[tuple[float, float]]:
-        """Mean and spread of the logarithms of each of the K opinions of good images."""
-        return [_location(good, _USUAL_SPREAD) for good in _log(self.opinions).T]
+    def _image_score_locations(self) -> list[tuple[float, float]]:
+        """Mean and spread of the logarithms of each of the K image_scores of good images."""
+        return [_location(good, _USUAL_SPREAD) for good in _log(self.image_scores).T]
 
     @cached_property
-    def fused_location(self) -> tuple[float, float]:
+    def _joined_location(self) -> tuple[float, float]:
         """Mean and spread of good images' weighted sums: the zero and the unit of scores."""
-        return _location(self._fuse(self.opinions), 1.0)
+        return _location(self._weighted_sum(_log(self.image_scores)), 1.0)
 
     @cached_property
     def _sorted(self) -> Array:
-        return np.sort(self.score(self.opinions))
+        return np.sort(self.score(self.image_scores))
 
-    def _fuse(self, opinions: Array) -> Array:
-        # Logarithms: distances are positive and skewed, their logarithms close to normal.
-        fused = np.zeros(len(opinions))
-        located = zip(_log(opinions).T, self.opinion_locations, self.weights, strict=True)
-        for values, (center, spread), weight in located:
-            fused += weight * (values - center) / spread
-        return fused
+    def _weighted_sum(self, logarithms: Values) -> Values:
+        return sum(
+            weight * (logarithms[:, number] - center) / spread
+            for number, ((center, spread), weight) in enumerate(
+                zip(self._image_score_locations, self.weights, strict=True)
+            )
+        )
 
 
 def score_threshold(scores: Array, false_alarm_rate: float) -> float:
@@ -141,13 +163,13 @@ def score_threshold(scores: Array, false_alarm_rate: float) -> float:
     return _upper_bound(scores, false_alarm_rate, 1.0)
 
 
-def region_level(
-    peaks: Array, map_location: tuple[float, float], false_alarm_rate: float, outline_level: float
+def high_threshold(
+    map_maxima: Array, map_location: tuple[float, float], false_alarm_rate: float, low_threshold: float
 ) -> float:
     """Map value that good images, with these largest distances, exceed with probability ≤ the rate."""
     mean, spread = map_location
-    peak = math.exp(_upper_bound(np.sort(_log(peaks)), false_alarm_rate, _USUAL_SPREAD))
-    return max((peak - mean) / spread, outline_level)
+    peak = math.exp(_upper_bound(np.sort(_log(map_maxima)), false_alarm_rate, _USUAL_SPREAD))
+    return max((peak - mean) / spread, low_threshold)
 
 
 def images_needed(false_alarm_rate: float) -> int:
@@ -159,31 +181,33 @@ class GoodScores:
     """Collects what good images score, batch by batch, for a calibration."""
 
     def __init__(self) -> None:
-        self._opinions: list[Array] = []
-        self._peaks: list[Array] = []
+        self._image_scores: list[Array] = []
+        self._map_maxima: list[Array] = []
         self.names: list[str] = []
-        self.cells = count_cells(np.empty(0))
+        self.map_histogram = distance_histogram(np.empty(0))
+        self.cross_fitted = False
+        """Whether some are of learned images, each scored by what the others have taught."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._peaks))
+        return sum(map(len, self._map_maxima))
 
-    def add(self, cells: Array, opinions: Array, names: Sequence[str]) -> None:
-        """Distances (B, H, W) and opinions (B, K) of a batch's images, by a scorer without them."""
+    def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str]) -> None:
+        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images."""
         self.names += names
-        self._opinions.append(opinions)
-        self._peaks.append(cells.reshape(len(cells), -1).max(1))
-        self.cells += count_cells(cells)
+        self._image_scores.append(image_scores)
+        self._map_maxima.append(patch_distances.reshape(len(patch_distances), -1).max(1))
+        self.map_histogram += distance_histogram(patch_distances)
 
     @property
-    def opinions(self) -> Array:
-        return np.concatenate(self._opinions)
+    def image_scores(self) -> Array:
+        return np.concatenate(self._image_scores)
 
     @property
-    def peaks(self) -> Array:
-        return np.concatenate(self._peaks)
+    def map_maxima(self) -> Array:
+        return np.concatenate(self._map_maxima)
 
 
-def count_cells(distances: Array) -> Array:
+def distance_histogram(distances: Array) -> Array:
     """Histogram of distances, any shape, in the bins calibrations add up."""
     inside = np.clip(distances.ravel(), _EDGES[0], _EDGES[-1])
     return np.histogram(inside, _EDGES)[0].astype(np.float64)

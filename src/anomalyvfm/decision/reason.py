@@ -1,4 +1,4 @@
-"""Why a region is odd, as plain data: the good patch most like it, and the layers that object."""
+"""Why a region is odd, as plain data: the good patch most like it, and the layers that contribute."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GoodPatch:
     size: tuple[int, int]
     """Height and width of that image."""
     picture: NDArray[np.uint8] = field(repr=False, compare=False)
-    """(h, w, 3) the whole of that image on the model's canvas, as small as the model keeps it."""
+    """(h, w, 3) the whole of that image in the model's frame, as small as the model keeps it."""
 
     def as_dict(self) -> dict[str, Any]:
         height, width = self.size
@@ -35,8 +35,8 @@ class GoodPatch:
 
 
 @dataclass(frozen=True)
-class Objection:
-    """A backbone layer's part in how odd a region's peak is."""
+class LayerContribution:
+    """A backbone layer's part in the patch distance at a region's peak."""
 
     layer: int
     share: float
@@ -52,8 +52,8 @@ class Objection:
 class Reason:
     nearest: GoodPatch | None
     """None where the model keeps no images."""
-    layers: tuple[Objection, ...]
-    """The one that objects most first."""
+    layers: tuple[LayerContribution, ...]
+    """The largest share first."""
 
     def as_dict(self) -> dict[str, Any]:
         """As in a region of ``predictions.jsonl``."""

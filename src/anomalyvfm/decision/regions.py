@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from anomalyvfm.decision.reason import Box, Reason
 from anomalyvfm.errors import InputError
 
-# A backbone sees far beyond a cell: a spot smaller than one raises the cells around it, too, and around any
+# A backbone sees far beyond a patch: a spot smaller than one raises those around it, too, and around any
 # strong defect the map falls off slowly. What is under a share of the region's peak is taken for that halo: a
 # large share where the whole region is hardly larger than a spot's halo, a small one where it is wide, for
-# wide defects are stronger in some places than in others. Sizes are cells above the small share. Chosen on
+# wide defects are stronger in some places than in others. Sizes are patches above the small share. Chosen on
 # magnetic_tile and drawn parts with benchmarks/outlines.py.
 _SHARES = (0.6, 0.3)
-_CELLS = (20.0, 40.0)
-# Distances to an outline are exact enough on this many points a cell.
+_PATCHES = (20.0, 40.0)
+# Distances to an outline are exact enough on this many points a patch.
 _POINTS = 8
 
 Map = NDArray[np.float32]
@@ -39,53 +39,53 @@ class Region:
     reason: Reason | None = None
     """Why it is odd, where the model can tell."""
     area_range: tuple[int, int] | None = None
-    """The area if the true outline lay one cell of the map further in, or further out; None if unknown."""
+    """The area if the true outline lay one patch of the map further in, or further out; None if unknown."""
 
     def as_dict(self) -> dict[str, Any]:
-        told = {"nearest": None, "layers": None} if self.reason is None else self.reason.as_dict()
+        reason = {"nearest": None, "layers": None} if self.reason is None else self.reason.as_dict()
         return {
             "bbox": list(self.bbox),
             "area": self.area,
             "area_range": None if self.area_range is None else list(self.area_range),
             "peak": round(self.peak, 4),
-            **told,
+            **reason,
         }
 
 
 def outlined(
-    map_: Map, outline_level: float, region_level: float, cell: tuple[float, float]
+    map_: Map, low_threshold: float, high_threshold: float, patch: tuple[float, float]
 ) -> tuple[Mask, tuple[Region, ...]]:
     """The mask (H, W) of a map (H, W) of an anomalous image, and its 8-connected parts, the oddest first.
 
-    A region must hold a value above ``region_level``, which good images hardly ever reach, and extends as far
-    as values above ``outline_level``, which few good pixels reach, but not into its own halo. Where none
-    does, the oddest place above ``outline_level`` is one. ``cell`` is the height and width, in pixels of the
-    map, of what the backbone tells apart.
+    Hysteresis: a region must hold a value above ``high_threshold``, which good images hardly ever reach, and
+    extends as far as values above ``low_threshold``, which few good pixels reach, but not into its own halo.
+    Where none does, the oddest place above ``low_threshold`` is one. ``patch`` is the height and width, in
+    pixels of the map, of what the backbone tells apart.
     """
     try:
         from scipy import ndimage
     except ImportError:  # an exported model does without, up to here
         raise InputError("regions and masks need scipy, which is not installed: pip install scipy") from None
     eight = np.ones((3, 3))
-    labels, count = ndimage.label(map_ > outline_level, structure=eight)
+    labels, count = ndimage.label(map_ > low_threshold, structure=eight)
     if not count:
         return np.zeros(map_.shape, np.bool_), ()
     inside = labels > 0  # few pixels; scipy's own maximum would sort all of them
     owner, values = labels[inside] - 1, map_[inside]
     peaks = np.full(count, -np.inf, np.float32)
     np.maximum.at(peaks, owner, values)
-    kept = peaks > region_level
+    kept = peaks > high_threshold
     if not kept.any():
         kept[peaks.argmax()] = True  # an anomalous image points at its oddest place
-    wide = np.bincount(owner, values > _SHARES[1] * peaks[owner], minlength=count) / (cell[0] * cell[1])
-    shares = np.interp(np.log(np.maximum(wide, 1e-6)), np.log(_CELLS), _SHARES)
-    levels = np.where(kept, np.maximum(outline_level, shares * peaks), np.inf)
+    wide = np.bincount(owner, values > _SHARES[1] * peaks[owner], minlength=count) / (patch[0] * patch[1])
+    shares = np.interp(np.log(np.maximum(wide, 1e-6)), np.log(_PATCHES), _SHARES)
+    levels = np.where(kept, np.maximum(low_threshold, shares * peaks), np.inf)
     mask = map_ > np.concatenate([[np.inf], levels])[labels]
     parts, _ = ndimage.label(mask, structure=eight)
-    return mask, tuple(sorted(_regions(map_, parts, cell), key=lambda region: -region.peak))
+    return mask, tuple(sorted(_regions(map_, parts, patch), key=lambda region: -region.peak))
 
 
-def _regions(map_: Map, labels: NDArray[np.int32], cell: tuple[float, float]) -> Iterator[Region]:
+def _regions(map_: Map, labels: NDArray[np.int32], patch: tuple[float, float]) -> Iterator[Region]:
     from scipy import ndimage
 
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
@@ -98,7 +98,7 @@ def _regions(map_: Map, labels: NDArray[np.int32], cell: tuple[float, float]) ->
             area=area,
             peak=float(values[y, x]),
             peak_at=(columns.start + int(x), rows.start + int(y)),
-            area_range=_area_range(labels, number, (rows, columns), area, cell),
+            area_range=_area_range(labels, number, (rows, columns), area, patch),
         )
 
 
@@ -107,13 +107,13 @@ def _area_range(
     number: int,
     box: tuple[slice, slice],
     area: int,
-    cell: tuple[float, float],
+    patch: tuple[float, float],
 ) -> tuple[int, int]:
-    """Pixels of a region more than a cell inside its outline, and those no more than a cell outside."""
+    """Pixels of a region more than a patch inside its outline, and those no more than a patch outside."""
     from scipy import ndimage
 
-    steps = [max(1, int(side / _POINTS)) for side in cell]
-    reach = [int(np.ceil(side)) for side in cell]
+    steps = [max(1, int(side / _POINTS)) for side in patch]
+    reach = [int(np.ceil(side)) for side in patch]
     around = [
         slice(max(0, part.start - far), part.stop + far, step)
         for part, far, step in zip(box, reach, steps, strict=True)
@@ -122,7 +122,7 @@ def _area_range(
     if not own.any():  # thinner than the steps between points
         own = labels[around[0].start : around[0].stop, around[1].start : around[1].stop] == number
         steps = [1, 1]
-    spacing = [step / side for step, side in zip(steps, cell, strict=True)]
+    spacing = [step / side for step, side in zip(steps, patch, strict=True)]
     # Beyond the image's border there is no outline: the region may go on there.
     inner = own if own.all() else ndimage.distance_transform_edt(own, spacing) > 1
     outer = ndimage.distance_transform_edt(~own, spacing) <= 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyvfm.data.placing import Canvas
+from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.decision.reason import Reason
 from anomalyvfm.decision.regions import Region, outlined
 
@@ -33,22 +33,22 @@ class Verdict:
     """(h, w) map at the resolution of the feature grid."""
     size: tuple[int, int]
     """Height and width of the image."""
-    canvas: Canvas = field(repr=False)
-    outline_level: float
-    region_level: float
+    frame: InputFrame = field(repr=False)
+    low_threshold: float
+    high_threshold: float
     seconds: float
     """Its share of the time from file to verdict."""
     summary: NDArray[np.float32] = field(repr=False)
     """(D,) features of the image as a whole."""
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
-    """(h, w, 3) the image on the canvas, where it was asked to be kept."""
+    """(h, w, 3) the image in the frame, where it was asked to be kept."""
     explain: Explain | None = field(default=None, repr=False)
     """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
         """(H, W) at the image's own resolution, in standard deviations of good pixels."""
-        return self.canvas.restore(self.grid, self.size)
+        return self.frame.restore(self.grid, self.size)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -76,7 +76,7 @@ class Verdict:
 
     @cached_property
     def _outlined(self) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
-        if not self.anomalous or float(self.grid.max()) <= self.outline_level:
+        if not self.anomalous or float(self.grid.max()) <= self.low_threshold:
             return np.zeros(self.size, np.bool_), ()
-        cell = self.canvas.cell(self.grid.shape, self.size)
-        return outlined(self.map, self.outline_level, self.region_level, cell)
+        patch = self.frame.patch_size(self.grid.shape, self.size)
+        return outlined(self.map, self.low_threshold, self.high_threshold, patch)

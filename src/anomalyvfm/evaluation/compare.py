@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from anomalyvfm import __version__
-from anomalyvfm.adapted.adaptation import scales_of
+from anomalyvfm.adapted.plans import scales_of
 from anomalyvfm.data import Category, Sample, open_dataset
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
@@ -25,6 +24,7 @@ from anomalyvfm.features.backbones.backbone import Backbone
 from anomalyvfm.features.backbones.remembering import RememberingBackbone
 from anomalyvfm.files import check_new, locked, mark, new_folder
 from anomalyvfm.presets import AdaptedPreset, Preset, flat, preset
+from anomalyvfm.version import __version__
 
 METRICS = (
     "image_auroc",
@@ -174,7 +174,7 @@ def _run(
         metrics = evaluate(detector, category).metrics
     except InputError as error:
         return Run(pipeline.label, category.name, category.layout, seed, {}, None, 0, 0, 0, 0, str(error))
-    training = detector.adaptation_.seconds if detector.adaptation_ is not None else 0.0
+    training = (detector.pipeline_.describe()["adaptation"] or {}).get("seconds", 0.0)
     return Run(
         pipeline.label,
         category.name,
@@ -185,7 +185,7 @@ def _run(
         metrics["fit_s"] + fitted - before,
         metrics["predict_s"] + backbone.seconds_saved - fitted,
         training,
-        detector.learned_.total(),
+        detector.pipeline_.learned.total(),
     )
 
 

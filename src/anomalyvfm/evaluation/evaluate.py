@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
 from dataclasses import dataclass, replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,79 +17,17 @@ from anomalyvfm.data import Category, ImageError, Sample, read_mask
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import new_folder
-from anomalyvfm.metrics.pixel import Curve, PixelMetrics
+from anomalyvfm.evaluation.report import Judged, Report
+from anomalyvfm.metrics.pixel import PixelMetrics
 from anomalyvfm.metrics.summary import AUPRO_LIMITS, summarise
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.overlay import draw
-from anomalyvfm.visual.panels import pair, told_in_lines
+from anomalyvfm.visual.panels import pair, reason_lines
 
 _THUMBNAIL = 160
 _EXHIBIT = 110  # pixels of each of its two squares
 # Six conditions at a quarter of the bins stay within the memory of the whole; their bounds are in the report.
 _CONDITION_BINS = 1 << 18
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One test image and what was said about it; nothing at the image's own resolution is kept."""
-
-    sample: Sample
-    verdict: Verdict
-    thumbnail: bytes
-    """JPEG of the image with heat and outline, no side over 160 pixels."""
-    exhibit: bytes | None = None
-    """JPEG of its oddest region beside the good patch most like it, where the model can tell."""
-    reason: str = ""
-    """That region's reason in words."""
-
-    @property
-    def score(self) -> float:
-        return self.verdict.score
-
-    @property
-    def p_value(self) -> float:
-        return self.verdict.p_value
-
-    @property
-    def anomalous(self) -> bool:
-        return self.verdict.anomalous
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a detector knows of good images, small enough to draw."""
-
-    spectrum: NDArray[np.float64]
-    """(D,) eigenvalues of the covariance within cells, pooled over them; falling."""
-    spread: NDArray[np.float64]
-    """(h, w) standard deviation of each cell's features, 1 in the average cell."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that an evaluation found: ``metrics`` as in metrics.json, every image's outcome, what figures need.
-
-    ``pro_curve`` (false-positive rate, PRO) reaches to a rate of 0.30; it and ``pixel_pr_curve`` (recall,
-    precision) are None where the data defines no pixel metrics. ``learned`` is None where the model has
-    seen too few images for a spread. ``model`` is :meth:`Detector.describe`.
-    """
-
-    metrics: dict[str, Any]
-    images: list[Judged]
-    pro_curve: Curve | None
-    pixel_pr_curve: Curve | None
-    learned: Learned | None
-    model: dict[str, Any]
-
-    def save(self, out: Path, overwrite: bool = False) -> None:
-        """Write metrics.json, the figures, the summary and the page to a new folder, whole or not at all."""
-        from anomalyvfm.evaluation.reports import write_report  # the one place that needs matplotlib
-
-        with new_folder(out, overwrite) as folder:
-            text = json.dumps(self.metrics, indent=2, allow_nan=False)
-            (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-            write_report(self, folder)
 
 
 def evaluate(detector: Detector, category: Category, track: Tracker = untracked) -> Report:
@@ -153,7 +89,7 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
         images,
         everything.pixels.pro_curve(limit=max(AUPRO_LIMITS)),
         everything.pixels.precision_recall_curve(),
-        _learned(detector),
+        detector.pipeline_.scorer.spread(),
         detector.describe(),
     )
 
@@ -172,11 +108,11 @@ def read_checked_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_
 
 
 def _thumbnail(verdict: Verdict) -> bytes:
-    """The image with heat and outline as JPEG, made from the canvas: the file is not decoded again."""
+    """The image with heat and outline as JPEG, made from the frame: the file is not decoded again."""
     assert verdict.pixels is not None
     scale = min(1.0, _THUMBNAIL / max(verdict.size))
     size = (max(1, round(scale * verdict.size[0])), max(1, round(scale * verdict.size[1])))
-    channels = [verdict.canvas.restore(verdict.pixels[..., i].astype(np.float32), size) for i in range(3)]
+    channels = [verdict.frame.restore(verdict.pixels[..., i].astype(np.float32), size) for i in range(3)]
     image = np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)
     return _jpeg(draw(image, verdict, _THUMBNAIL))
 
@@ -186,32 +122,13 @@ def _exhibited(verdict: Verdict) -> tuple[bytes | None, str]:
     if not verdict.regions or verdict.regions[0].reason is None:
         return None, ""
     region = verdict.regions[0]
-    return _jpeg(pair(None, verdict, region, _EXHIBIT)), "; ".join(told_in_lines(region))
+    return _jpeg(pair(None, verdict, region, _EXHIBIT)), "; ".join(reason_lines(region))
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     stream = BytesIO()
     Image.fromarray(picture).save(stream, format="JPEG", quality=80)
     return stream.getvalue()
-
-
-def _learned(detector: Detector) -> Learned | None:
-    """Spectrum and spread from the sums of the detector's cells; None where they hold a single vector."""
-    statistics = detector.scorer_.patches
-    n, cells = statistics.count, statistics.cells
-    if n < 2:
-        return None
-    given = detector.scorer_.given
-    total = statistics.total[:, given:].cpu().numpy()
-    outer = statistics.outer[:, given:, given:].cpu().numpy()
-    pooled = (outer.sum(0) - total.T @ total / n) / (cells * (n - 1))
-    variances = (np.einsum("pdd->pd", outer) - total**2 / n) / (n - 1)  # the diagonals, not copied
-    # Each channel in its own unit, so that no channel decides alone.
-    relative = variances / np.maximum(pooled.diagonal(), np.finfo(float).tiny)
-    return Learned(
-        spectrum=np.maximum(np.linalg.eigvalsh(pooled)[::-1], 0.0),
-        spread=np.sqrt(np.maximum(relative.mean(1), 0.0)).reshape(detector.scorer_.rows, -1),
-    )
 
 
 @dataclass

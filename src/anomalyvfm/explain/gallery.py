@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from heapq import nsmallest
 from typing import NamedTuple
@@ -16,16 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from anomalyvfm.features.extractor import Extracted
-from anomalyvfm.features.grid import Grid, orthonormal
+from anomalyvfm.features.grid import PatchGrid, orthonormal
 
 _SIDE = 192  # pixels of a picture's longer side
 _DIRECTIONS = 64
-# Of the patch compared: the odd cell and those around it, which tell what should have been there.
+# Of the patch compared: the odd position and those around it, which tell what should have been there.
 _REACH = 1
 # Added to each direction's variance, as a share of the mean one: those that hardly vary would else decide.
 _FLOOR = 0.05
-# A place at most so many cells away counts as the same, and one elsewhere must be closer by this factor. On
-# drawn parts the same place is 1.01 to 1.06 as far where a tablet is missing, 1.06 in the median on boards.
+# A place at most so many patches away counts as the same, and one elsewhere must be closer by this factor.
+# On drawn parts the same place is 1.01 to 1.06 as far where a tablet is missing, 1.06 in the median on
+# boards.
 _NEAR, _NEARLY = 2, 1.07
 
 
@@ -37,10 +38,10 @@ class GoodImage:
     size: tuple[int, int]
     """Height and width it had."""
     codes: NDArray[np.int8]
-    """(P, D) its cells' features along random directions, in units of ``step``."""
+    """(P, D) its positions' features along random directions, in units of ``step``."""
     step: float
     picture: NDArray[np.uint8]
-    """(h, w, 3) the canvas."""
+    """(h, w, 3) the frame."""
 
 
 class Match(NamedTuple):
@@ -48,7 +49,7 @@ class Match(NamedTuple):
 
     image: GoodImage
     shift: tuple[int, int]
-    """Rows and columns of cells from the place asked for to it."""
+    """Rows and columns of positions from the place asked for to it."""
     distance: float
     """1 between good places drawn at random."""
 
@@ -62,7 +63,7 @@ class Gallery:
     forgotten their places stay free until others are learned.
     """
 
-    def __init__(self, most: int, grid: Grid, images: Mapping[int, GoodImage] | None = None) -> None:
+    def __init__(self, most: int, grid: PatchGrid, images: Mapping[int, GoodImage] | None = None) -> None:
         self.most = most
         self.grid = grid
         self.images = dict(nsmallest(most, (images or {}).items(), key=lambda item: item[0]))
@@ -92,26 +93,25 @@ class Gallery:
         """Without the images whose key is ``gone``."""
         return Gallery(self.most, self.grid, {key: one for key, one in self.images.items() if not gone(key)})
 
-    def renamed(self, names: Mapping[int, str]) -> Gallery:
-        """With other names for the images of some keys, as for those that came as pixels alone."""
-        renamed = {key: replace(self.images[key], name=name) for key, name in names.items()}
-        return Gallery(self.most, self.grid, self.images | renamed)
-
     def merge(self, other: Gallery) -> Gallery:
         """The sample of both one's images."""
         return Gallery(self.most, self.grid, other.images | self.images)
 
     def encode(self, patches: Tensor) -> NDArray[np.float32]:
-        """(B, P, D) of patch features (B, H, W, C): each cell's mean along random directions."""
+        """(B, P, D) of patch features (B, H, W, C): each position's mean along random directions."""
         kept = patches @ _directions(self.grid.channels).to(patches.device)
-        cells = self.grid.to_cells(kept).reshape(self.grid.cells, len(patches), -1, kept.shape[-1]).mean(2)
-        codes: NDArray[np.float32] = cells.transpose(0, 1).cpu().numpy()
+        positions = (
+            self.grid.to_positions(kept)
+            .reshape(self.grid.positions, len(patches), -1, kept.shape[-1])
+            .mean(2)
+        )
+        codes: NDArray[np.float32] = positions.transpose(0, 1).cpu().numpy()
         return codes
 
     def nearest(self, code: NDArray[np.float32], places: Collection[tuple[int, int]]) -> list[Match]:
-        """The best match for each of the ``places``, row and column of a cell, of an image's ``code`` (P, D).
+        """The best match for each of the ``places``, a patch's row and column, of an image's ``code`` (P, D).
 
-        The distance between two places is that between the features of the cells around them, root mean
+        The distance between two places is that between the features of the positions around them, root mean
         square, in directions scaled to the variance that good images have along them. All places of all
         images are looked at, for things may lie anywhere; but one near the place itself is preferred where
         it is nearly as close. What is missing looks most like background: where parts are aligned, the place
@@ -128,10 +128,10 @@ class Gallery:
             down, across = rows - height + 1, columns - width + 1
             products = (patch.reshape(height * width, -1) @ bank.T).reshape(-1, len(self), rows, columns)
             squared = np.zeros((len(self), down, across), np.float32)
-            for cell in range(height * width):
-                y, x = divmod(cell, width)
+            for position in range(height * width):
+                y, x = divmod(position, width)
                 window = (slice(None), slice(y, y + down), slice(x, x + across))
-                squared += norms[window] - 2 * products[cell][window]
+                squared += norms[window] - 2 * products[position][window]
             # Two independent vectors are 2 D apart on average.
             distances = np.sqrt(np.maximum(squared + np.square(patch).sum(), 0) / patch.size / 2)
             far = np.ones((down, across), np.bool_)
@@ -144,7 +144,7 @@ class Gallery:
 
     @cached_property
     def _index(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Whitener (D, D), all whitened cells (N·P, D), their squared lengths (N, rows, columns)."""
+        """Whitener (D, D), all whitened positions (N·P, D), their squared lengths (N, rows, columns)."""
         codes = np.concatenate([one.codes * np.float32(one.step) for one in self.images.values()])
         centred = codes - codes.mean(0)
         variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(codes))
@@ -169,7 +169,7 @@ class Gallery:
         }
 
     @classmethod
-    def from_tensors(cls, most: int, grid: Grid, tensors: Mapping[str, Tensor]) -> Gallery:
+    def from_tensors(cls, most: int, grid: PatchGrid, tensors: Mapping[str, Tensor]) -> Gallery:
         """The inverse of :meth:`to_tensors`."""
         if not tensors:
             return cls(most, grid)
@@ -188,11 +188,9 @@ def _directions(channels: int) -> Tensor:
     return orthonormal(channels, min(_DIRECTIONS, channels))
 
 
-def _kept(
-    name: str, size: tuple[int, int], code: NDArray[np.float32], canvas: NDArray[np.uint8]
-) -> GoodImage:
+def _kept(name: str, size: tuple[int, int], code: NDArray[np.float32], frame: NDArray[np.uint8]) -> GoodImage:
     step = max(float(np.abs(code).max()) / 127, 1e-30)
-    share = min(1.0, _SIDE / max(canvas.shape[:2]))
-    height, width = (max(1, round(share * side)) for side in canvas.shape[:2])
-    picture = np.array(Image.fromarray(canvas).resize((width, height), Image.Resampling.BILINEAR))
+    share = min(1.0, _SIDE / max(frame.shape[:2]))
+    height, width = (max(1, round(share * side)) for side in frame.shape[:2])
+    picture = np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
     return GoodImage(name, size, np.rint(code / step).astype(np.int8), step, picture)

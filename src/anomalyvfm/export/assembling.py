@@ -1,7 +1,7 @@
 """The exported graph: from raw RGB bytes of any size to score, p-value and a map of that size, in ONNX.
 
-torch writes down what happens on the canvas, for any number of images. What depends on the size of the
-images, placing them on the canvas and bringing maps back to their size, is put before and after it here.
+torch writes down what happens in the frame, for any number of images. What depends on the size of the
+images, placing them in the frame and bringing maps back to their size, is put before and after it here.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, parser
 
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import InputFrame
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.graph import OUTPUTS, JudgingGraph
 from anomalyvfm.features.core_threads import one_core
+from anomalyvfm.runtime.manifest import PLACED, SCORES
 
 OPSET = 18
 _LARGEST = 2**31 - 2**20  # bytes; a protocol buffer holds no more
 
 
-def assemble(graph: JudgingGraph, canvas: Canvas, branching: bool = True) -> ModelProto:
+def assemble(graph: JudgingGraph, frame: InputFrame, branching: bool = True) -> ModelProto:
     """The whole graph of one detector.
 
     Input ``images`` (B, H, W, 3) uint8; outputs ``score`` (B,), ``p_value`` (B,), ``grid`` (B, h, w), ``map``
     (B, H, W) and ``summary`` (B, D), float32.
-    ``branching`` spares images of the canvas's size what places others there; OpenVINO mistakes such graphs.
+    ``branching`` spares images of the frame's size what places others there; OpenVINO mistakes such graphs.
 
     Raises InputError for a model too large for one file.
     """
@@ -38,10 +39,10 @@ def assemble(graph: JudgingGraph, canvas: Canvas, branching: bool = True) -> Mod
         raise InputError(
             f"a backbone of {size / 1e9:.1f} GB does not fit into an ONNX file; fit with a smaller one"
         )
-    model = _on_canvas(graph, canvas)
+    model = _on_frame(graph, frame)
     grid = next(output for output in model.graph.output if output.name == "grid").type.tensor_type.shape
     shape = (grid.dim[1].dim_value, grid.dim[2].dim_value)
-    nodes = [*_nodes(_placing(canvas, branching)), *model.graph.node, *_nodes(_mapping(canvas, shape))]
+    nodes = [*_nodes(_placing(frame, branching)), *model.graph.node, *_nodes(_mapping(frame, shape))]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.input[:]
@@ -49,15 +50,15 @@ def assemble(graph: JudgingGraph, canvas: Canvas, branching: bool = True) -> Mod
     map_ = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["B", "H", "W"])
     outputs = {output.name: output for output in [*model.graph.output, map_]}
     del model.graph.output[:]
-    model.graph.output.extend(outputs[name] for name in ("score", "p_value", "grid", "map", "summary"))
+    model.graph.output.extend(outputs[name] for name in (*SCORES, "map", "summary"))
     onnx.checker.check_model(model)
     return model
 
 
-def _on_canvas(graph: JudgingGraph, canvas: Canvas) -> ModelProto:
+def _on_frame(graph: JudgingGraph, frame: InputFrame) -> ModelProto:
     """What torch records, with the input ``pixels`` (B, height, width, 3)."""
     # Of two images: torch takes a dimension of one for a constant.
-    example = torch.zeros(2, canvas.height, canvas.width, 3, dtype=torch.uint8)
+    example = torch.zeros(2, frame.height, frame.width, 3, dtype=torch.uint8)
     # On one core: what other threads do is not recorded, and a graph must not depend on the machine's cores.
     with _quiet(), torch.no_grad(), one_core():
         program = torch.onnx.export(
@@ -81,14 +82,14 @@ def _on_canvas(graph: JudgingGraph, canvas: Canvas) -> ModelProto:
     return model
 
 
-def _placing(canvas: Canvas, branching: bool) -> str:
-    """`Canvas.place` as a graph from ``images`` to ``pixels``, rounded after each axis as Pillow does.
+def _placing(frame: InputFrame, branching: bool) -> str:
+    """`InputFrame.place` as a graph from ``images`` to ``pixels``, rounded after each axis as Pillow does.
 
-    With ``branching`` images of the canvas's size go through as they are, at no cost.
+    With ``branching`` images of the frame's size go through as they are, at no cost.
     """
-    height, width = canvas.height, canvas.width
+    height, width = frame.height, frame.width
     body = (
-        _resizing(canvas, "pixels")
+        _resizing(frame, "pixels")
         if not branching
         else f"""
         here = Shape<start = 1, end = 3>(images)
@@ -101,22 +102,22 @@ def _placing(canvas: Canvas, branching: bool) -> str:
             then_branch = as_it_is () => (uint8[b0, h0, w0, c0] unchanged) {{
                 unchanged = Identity(images)
             }},
-            else_branch = to_canvas () => (uint8[b1, h1, w1, c1] resized) {{
-                {_resizing(canvas, "resized")}
+            else_branch = to_frame () => (uint8[b1, h1, w1, c1] resized) {{
+                {_resizing(frame, "resized")}
             }}
         >"""
     )
     return f"""
     g (uint8[B, H, W, 3] images) => (uint8[B, {height}, {width}, 3] pixels) {{
-        {_window(canvas)}
+        {_window(frame)}
         {body}
     }}"""
 
 
-def _resizing(canvas: Canvas, result: str) -> str:
+def _resizing(frame: InputFrame, result: str) -> str:
     return f"""
-        {_placed_at("row", canvas.height)}
-        {_placed_at("column", canvas.width)}
+        {_placed_at("row", frame.height)}
+        {_placed_at("column", frame.width)}
         {_weights("placed_row")}
         {_weights("placed_column")}
         planes = Transpose<perm = [0, 3, 1, 2]>(images)
@@ -128,17 +129,17 @@ def _resizing(canvas: Canvas, result: str) -> str:
         narrow_rounded = Floor(narrow_up)
         small = MatMul(placed_row_weights, narrow_rounded)
         small_up = Add(small, a_half)
-        on_canvas = Floor(small_up)
-        small_8 = Cast<to = 2>(on_canvas)
+        {PLACED} = Floor(small_up)
+        small_8 = Cast<to = 2>({PLACED})
         {result} = Transpose<perm = [0, 2, 3, 1]>(small_8)"""
 
 
-def _mapping(canvas: Canvas, grid: tuple[int, int]) -> str:
-    """`Canvas.restore` as a graph from ``grid`` to ``map``; it knows what `_placing` does."""
+def _mapping(frame: InputFrame, grid: tuple[int, int]) -> str:
+    """`InputFrame.restore` as a graph from ``grid`` to ``map``; it knows what `_placing` does."""
     return f"""
     g (float[B, {grid[0]}, {grid[1]}] grid) => (float[B, H, W] map) {{
-        {_restored_at("row", canvas.height, grid[0])}
-        {_restored_at("column", canvas.width, grid[1])}
+        {_restored_at("row", frame.height, grid[0])}
+        {_restored_at("column", frame.width, grid[1])}
         {_weights("map_row")}
         {_weights("map_column")}
         map_across = Transpose<perm = [1, 0]>(map_column_weights)
@@ -147,35 +148,35 @@ def _mapping(canvas: Canvas, grid: tuple[int, int]) -> str:
     }}"""
 
 
-def _window(canvas: Canvas) -> str:
-    """`Canvas.window`: of each side, ``*_start`` and ``*_length`` (1,), beside the image's own ``*_side``."""
+def _window(frame: InputFrame) -> str:
+    """`InputFrame.window`: each side's ``*_start`` and ``*_length`` (1,), beside the image's ``*_side``."""
     text = ""
-    for axis, name, side in ((1, "row", canvas.height), (2, "column", canvas.width)):
+    for axis, name, side in ((1, "row", frame.height), (2, "column", frame.width)):
         text += f"""
         {name}_int = Shape<start = {axis}, end = {axis + 1}>(images)
         {name}_side = Cast<to = 1>({name}_int)
         {name}_side_d = Cast<to = 11>({name}_int)
-        {name}_canvas = Constant<value = double[1] {{{side}.0}}>()
-        {name}_share = Div({name}_canvas, {name}_side_d)"""
+        {name}_frame = Constant<value = double[1] {{{side}.0}}>()
+        {name}_share = Div({name}_frame, {name}_side_d)"""
     # In double precision, as Python computes it: a rounding here is a pixel.
     text += """
         two_d = Constant<value = double[1] {2.0}>()"""
-    if canvas.aspect == "keep":
+    if frame.aspect == "keep":
         text += """
         one_d = Constant<value = double[1] {1.0}>()
         scale = Min(row_share, column_share)"""
     for name in ("row", "column"):
-        if canvas.aspect == "stretch":
+        if frame.aspect == "stretch":
             text += f"""
-        {name}_length_d = Identity({name}_canvas)"""
+        {name}_length_d = Identity({name}_frame)"""
         else:
             text += f"""
         {name}_exact = Mul({name}_side_d, scale)
         {name}_rounded = Round({name}_exact)
         {name}_positive = Max({name}_rounded, one_d)
-        {name}_length_d = Min({name}_positive, {name}_canvas)"""
+        {name}_length_d = Min({name}_positive, {name}_frame)"""
         text += f"""
-        {name}_border = Sub({name}_canvas, {name}_length_d)
+        {name}_border = Sub({name}_frame, {name}_length_d)
         {name}_half_border = Div({name}_border, two_d)
         {name}_start_d = Floor({name}_half_border)
         {name}_start = Cast<to = 1>({name}_start_d)
@@ -184,7 +185,7 @@ def _window(canvas: Canvas) -> str:
 
 
 def _placed_at(name: str, side: int) -> str:
-    """Where on the image each of the canvas's ``side`` rows or columns lies: beyond it, on its border."""
+    """Where on the image each of the frame's ``side`` rows or columns lies: beyond it, on its border."""
     places = ", ".join(f"{place}.0" for place in range(side))
     return f"""
         placed_{name}_zero = Constant<value = float {{0.0}}>()

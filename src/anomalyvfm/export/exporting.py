@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from anomalyvfm import __version__
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
@@ -24,9 +23,9 @@ from anomalyvfm.export.halving import PARTS, halved
 from anomalyvfm.export.quantising import quantised
 from anomalyvfm.export.writing import check_installed, write_graph
 from anomalyvfm.files import new_folder
-from anomalyvfm.presets import GaussianPreset
 from anomalyvfm.runtime import Runtime, load
 from anomalyvfm.runtime.manifest import write_manifest
+from anomalyvfm.version import __version__
 
 __all__ = ["check_installed", "export"]
 
@@ -56,7 +55,7 @@ def export(
     good = _good_images(detector, images)
     shown = good[:: -(-len(good) // _COMPARED)]
     expected = detector.predict(shown)
-    model = assemble(JudgingGraph(detector), detector.canvas_, branching=kind == "onnx")
+    model = assemble(JudgingGraph(detector), detector.frame_, branching=kind == "onnx")
     with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as scratch:
         attempts = _Attempts(detector, kind, Path(scratch))
         exact = attempts.loaded(model)
@@ -127,11 +126,13 @@ def _stored_in_half(
 
 
 def _good_images(detector: Detector, images: Sequence[ImageSource]) -> list[NDArray[np.uint8]]:
-    """On the canvas. Raises InputError where there are none."""
+    """On the frame. Raises InputError where there are none."""
     settings = detector.settings.image
-    sources: Sequence[ImageSource] = images or [one.picture for one in detector.gallery_.images.values()]
+    sources: Sequence[ImageSource] = images or [
+        one.picture for one in detector.pipeline_.gallery.images.values()
+    ]
     read = [image for _, image in read_many(sources, lambda source: read_source(source, settings))]
-    readable = [detector.canvas_.place(image) for image in read if not isinstance(image, ImageError)]
+    readable = [detector.frame_.place(image) for image in read if not isinstance(image, ImageError)]
     if not readable:
         raise InputError(
             "the exported model is compared with the fitted one on good images, and this model keeps none:"
@@ -148,10 +149,10 @@ def _facts(detector: Detector) -> dict[str, Any]:
     settings = detector.settings.image
     return {
         "anomalyvfm_version": __version__,
-        "canvas": {
-            "height": detector.canvas_.height,
-            "width": detector.canvas_.width,
-            "aspect": detector.canvas_.aspect,
+        "input_frame": {
+            "height": detector.frame_.height,
+            "width": detector.frame_.width,
+            "aspect": detector.frame_.aspect,
         },
         "image": {"max_pixels": settings.max_pixels, "white_level": settings.white_level},
         "calibration": {
@@ -159,11 +160,11 @@ def _facts(detector: Detector) -> dict[str, Any]:
             "false_alarm_rate": calibration.false_alarm_rate,
             "promised": calibration.promised,
             "threshold": calibration.threshold,
-            "outline_level": calibration.outline_level,
-            "region_level": calibration.region_level,
+            "low_threshold": calibration.low_threshold,
+            "high_threshold": calibration.high_threshold,
             "map_location": calibration.map_location,
-            "peaks": calibration.peaks.tolist(),
-            "cross_fitted": isinstance(detector.settings, GaussianPreset),
+            "map_maxima": calibration.map_maxima.tolist(),
+            "cross_fitted": calibration.cross_fitted,
             "scores": calibration.scores.tolist(),
         },
     }

@@ -1,4 +1,4 @@
-"""A fitted detector as one torch module, from the canvas to score, p-value and map: what gets exported."""
+"""A fitted detector as one torch module, from the frame to score, p-value and map: what gets exported."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from anomalyvfm.features.backbones.vit import DinoViT
-from anomalyvfm.features.extractor import features_of
+from anomalyvfm.features.extractor import BRIGHTNESS, CONTRAST, LEAST_CONTRAST, features_of
+from anomalyvfm.runtime.manifest import SCORES
 
-OUTPUTS = ("score", "p_value", "grid", "summary", "patches")
+OUTPUTS = (*SCORES, "summary", "patches")
 """Of `JudgingGraph`: (B,), (B,), (B, h, w) in standard deviations of good pixels, (B, D), (B, h, w, …, C)."""
 
 
 class JudgingGraph(nn.Module):
-    """Judges images (B, H, W, 3) uint8 that lie on the canvas, with the detector's own parts, in float32.
+    """Judges images (B, H, W, 3) uint8 that lie in the frame, with the detector's own parts, in float32.
 
-    The scorer's formulas are the scorer's, called while torch records; what is repeated here in torch is
-    what a detector does in numpy: exposure and calibration.
+    The formulas are the scorer's and the calibration's, called while torch records; what is repeated here in
+    torch is what a detector does to pixels in numpy and Pillow: exposure and resizing.
     """
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        extractor, calibration = detector.require_extractor(), detector.calibration_
+        extractor, calibration = detector.pipeline_.extractor, detector.calibration_
         backbone = extractor.backbone
         # Registered under one name, by which the backbone's nodes are told from the scorer's.
         self.backbone = _network(backbone)
-        self._canvas = extractor.canvas
+        self._frame = extractor.frame
         self._views = extractor.views
         self._tilings = extractor.tilings
         self._standard = extractor.settings.exposure == "standard"
         self._seen_by = backbone
-        self._scorer = detector.scorer_
+        self._scorer = detector.pipeline_.scorer
         self._scorer.derive()
-        self._weights = calibration.weights
-        self._opinion_locations = calibration.opinion_locations
-        self._fused_location = calibration.fused_location
-        self._map_location = calibration.map_location
+        self._calibration = calibration
         self.good_scores = nn.Buffer(torch.from_numpy(calibration.scores).float())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The `OUTPUTS` for B images; the first three follow from the others alone."""
         exposed = standard_exposure(pixels) if self._standard else pixels
-        size = (self._canvas.height, self._canvas.width)
+        size = (self._frame.height, self._frame.width)
         views = [resized(exposed, size, (view.height, view.width)) for view in self._views]
         features = features_of(views, self._tilings, self._features)
         summary = features.summary.flatten(1)
         whole = summary.reshape(-1, *features.summary.shape[1:])
         distances = self._scorer.distances(PatchFeatures(features.patches, whole))
-        center, spread = self._map_location
-        score = self._score(distances.opinions)
-        grid = (distances.cells - center) / spread
-        return score, self._p_value(score), grid, summary, features.patches
+        score = self._calibration.joined(distances.image_scores.clamp_min(1e-12).log())
+        above = (self.good_scores >= score[:, None]).float().sum(1)
+        p_value = self._calibration.p_value_of(above)
+        anomaly_map = self._calibration.anomaly_map(distances.patch_distances)
+        return score, p_value, anomaly_map, summary, features.patches
 
     def _features(self, tiles: Tensor) -> PatchFeatures:
         # Past the threads that a CPU is kept busy with: an exported graph has its own.
@@ -64,29 +63,13 @@ class JudgingGraph(nn.Module):
         found = run._joined(tiles) if isinstance(run, EfficientNetLite) else run._features(tiles)
         return PatchFeatures(*found)
 
-    def _score(self, opinions: Tensor) -> Tensor:
-        """(B,) of (B, K) opinions, as `Calibration.score`."""
-        fused = torch.zeros_like(opinions[:, 0])
-        for number, (weight, (center, spread)) in enumerate(
-            zip(self._weights, self._opinion_locations, strict=True)
-        ):
-            logarithm = opinions[:, number].clamp_min(1e-12).log()
-            fused = fused + weight * (logarithm - center) / spread
-        center, spread = self._fused_location
-        return (fused - center) / spread
-
-    def _p_value(self, score: Tensor) -> Tensor:
-        """(B,), as `Calibration.p_value`: the rank among good images' scores."""
-        above = (self.good_scores >= score[:, None]).float().sum(1)
-        return (1 + above) / (1 + len(self.good_scores))
-
 
 def standard_exposure(pixels: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 as `extraction.standard_exposure` gives them, but for roundings of a grey level."""
     values = pixels.float()
     centred = values - _mean(values)
-    gain = 48 / (_mean(centred.square()).sqrt() + 4)
-    return (centred * gain + 127.5).clamp(0, 255).to(torch.uint8)
+    gain = CONTRAST / (_mean(centred.square()).sqrt() + LEAST_CONTRAST)
+    return (centred * gain + BRIGHTNESS).clamp(0, 255).to(torch.uint8)
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -95,7 +78,7 @@ def _mean(values: Tensor) -> Tensor:
 
 
 def resized(pixels: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
-    """(B, H, W, 3) uint8 of ``size`` to ``wanted``, as `Canvas.place` does, but for roundings of a level."""
+    """(B, H, W, 3) uint8 of ``size`` to ``wanted``, as `InputFrame.place` but for roundings of a level."""
     if size == wanted:
         return pixels
     down, across = (

@@ -53,7 +53,7 @@ def quantised(
     folder: Path,
     seed: int,
 ) -> tuple[ModelProto, dict[str, Any]]:
-    """The model with an 8-bit backbone, and what that costs by ``good`` images on the canvas.
+    """The model with an 8-bit backbone, and what that costs by ``good`` images in the frame.
 
     Raises InputError, with the figure, where every plan costs more than `MOST_LOST`.
     """

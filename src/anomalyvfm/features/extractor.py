@@ -1,4 +1,4 @@
-"""From image files to features: read → place on the canvas → tile → backbone → stitch."""
+"""From image files to features: read → place in the frame → tile → backbone → stitch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalyvfm.data import Canvas, ImageError, ImageSource, Tiling, read_many, read_source
+from anomalyvfm.data import ImageError, ImageSource, InputFrame, Tiling, read_many, read_source
 from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
-from anomalyvfm.features.illumination import is_relit, relight
+from anomalyvfm.features.illumination import augment_light, is_augmented
 from anomalyvfm.presets import ImageSettings
 
 __all__ = [
@@ -35,9 +35,15 @@ __all__ = [
 ]
 
 
+BRIGHTNESS, CONTRAST = 127.5, 48
+"""Mean (half a grey level above it, for values are cut off) and standard deviation of a standard exposure."""
+LEAST_CONTRAST = 4
+"""Grey levels: a nearly uniform image has no contrast to be stretched, only noise."""
+
+
 @dataclass(frozen=True)
 class PlacedImage:
-    """An image on the model's canvas, with the size it had; ``key`` tells equal canvases.
+    """An image in the model's frame, with the size it had; ``key`` tells equal frames.
 
     ``pixels`` are as the camera saw them, ``views`` as the backbone does, one for each scale.
     """
@@ -54,8 +60,9 @@ class Extracted:
 
     ``broken`` holds (position in ``sources``, error) of sources that gave no image; the others are, in
     order, ``images`` and the rows of ``features`` (None when every source of the batch is broken).
-    ``positions`` are those of ``images`` among all the sources. ``relit`` are the features of some images,
-    those at ``relit_rows`` among ``images``, under another light; None where that was not asked or is none.
+    ``positions`` are those of ``images`` among all the sources. ``augmented`` are the features of some
+    images, those at ``augmented_rows`` among ``images``, under another light; None where that was not asked
+    or is none.
     """
 
     sources: list[ImageSource]
@@ -64,14 +71,14 @@ class Extracted:
     features: PatchFeatures | None
     seconds: float
     positions: list[int]
-    relit_rows: list[int]
-    relit: PatchFeatures | None
+    augmented_rows: list[int]
+    augmented: PatchFeatures | None
 
 
 class Extractor:
     """The path from files to features, the same for learning and judging.
 
-    With several ``scales``, shares of the canvas's sides with 1 the largest, an image is seen at each of
+    With several ``scales``, shares of the frame's sides with 1 the largest, an image is seen at each of
     them, and the features have one more axis before the last: patches (B, H, W, S, C) on the finest grid,
     summaries (B, S, D).
     """
@@ -79,20 +86,20 @@ class Extractor:
     def __init__(
         self,
         backbone: Backbone,
-        canvas: Canvas,
+        frame: InputFrame,
         settings: ImageSettings,
         batch: int,
         scales: Sequence[float] = (1.0,),
     ) -> None:
         self.backbone = backbone
-        self.canvas = canvas
+        self.frame = frame
         self.settings = settings
         self.batch = batch
         sides = [
             [backbone.multiple * max(1, round(share * side / backbone.multiple)) for share in scales]
-            for side in (canvas.height, canvas.width)
+            for side in (frame.height, frame.width)
         ]
-        self.views = [Canvas(height, width) for height, width in zip(*sides, strict=True)]
+        self.views = [InputFrame(height, width) for height, width in zip(*sides, strict=True)]
         overlap = int(settings.overlap * settings.tile)
         self.tilings = [
             Tiling(view.height, view.width, settings.tile, overlap, backbone.multiple) for view in self.views
@@ -101,12 +108,12 @@ class Extractor:
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the feature grid."""
-        return self.canvas.height // self.backbone.stride, self.canvas.width // self.backbone.stride
+        return self.frame.height // self.backbone.stride, self.frame.width // self.backbone.stride
 
-    def extract(self, sources: Iterable[ImageSource], relit_share: float = 0) -> Iterator[Extracted]:
+    def extract(self, sources: Iterable[ImageSource], light_share: float = 0) -> Iterator[Extracted]:
         """Features of all sources in order, batch by batch; reading runs ahead of the backbone.
 
-        A ``relit_share`` of the images is seen under another light as well.
+        A ``light_share`` of the images is seen under another light as well.
         """
         placed = read_many(sources, self.place, ahead=2 * self.batch)
         for first in count(0, self.batch):
@@ -119,9 +126,11 @@ class Extractor:
             features = self._features(images) if images else None
             positions = [first + i for i in range(len(part)) if i not in broken]
             seconds = time.perf_counter() - started
-            rows = [row for row, image in enumerate(images) if is_relit(image.key, relit_share)]
-            relit = self._features([self._relight(images[row]) for row in rows]) if rows else None
-            yield Extracted([s for s, _ in part], broken, images, features, seconds, positions, rows, relit)
+            rows = [row for row, image in enumerate(images) if is_augmented(image.key, light_share)]
+            augmented = self._features([self._augment(images[row]) for row in rows]) if rows else None
+            yield Extracted(
+                [s for s, _ in part], broken, images, features, seconds, positions, rows, augmented
+            )
 
     def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
         """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
@@ -133,12 +142,12 @@ class Extractor:
     def place(self, source: ImageSource) -> PlacedImage:
         """The image of a source as it goes into the backbone. Raises ImageError for what is no image."""
         image = read_source(source, self.settings)
-        pixels = self.canvas.place(image)
+        pixels = self.frame.place(image)
         key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
         return PlacedImage(pixels, self._shown(pixels), (image.shape[0], image.shape[1]), key)
 
-    def _relight(self, image: PlacedImage) -> PlacedImage:
-        pixels = relight(image.pixels, np.random.default_rng(image.key))
+    def _augment(self, image: PlacedImage) -> PlacedImage:
+        pixels = augment_light(image.pixels, np.random.default_rng(image.key))
         return replace(image, pixels=pixels, views=self._shown(pixels))
 
     def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -189,13 +198,12 @@ def _resized(grid: Tensor, height: int, width: int) -> Tensor:
 
 
 def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) with the brightness and contrast of any other: mean 127, standard deviation 48.
+    """An image (H, W, 3) with the brightness and contrast of any other: its mean and standard deviation.
 
     One gain and one offset for all channels, so colours keep their differences. What changes the light of
     the whole image then no longer looks like a change of the part.
     """
     values = pixels.astype(np.float32)
-    # A nearly uniform image has no contrast to be stretched, only noise: 4 grey levels bound the gain.
-    gain = np.float32(48 / (values.std() + 4))
-    result: NDArray[np.uint8] = np.clip((values - values.mean()) * gain + 127.5, 0, 255).astype(np.uint8)
+    gain = np.float32(CONTRAST / (values.std() + LEAST_CONTRAST))
+    result: NDArray[np.uint8] = np.clip((values - values.mean()) * gain + BRIGHTNESS, 0, 255).astype(np.uint8)
     return result

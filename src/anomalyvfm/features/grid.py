@@ -1,4 +1,4 @@
-"""From a feature grid (B, H, W, C) to the cells and dimensions the statistics are kept in."""
+"""From a feature grid (B, H, W, C) to the positions and dimensions the statistics are kept in."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FEWEST_DIMENSIONS = 96
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Which cell a feature belongs to, and in how many dimensions it is kept.
+class PatchGrid:
+    """Which position a feature belongs to, and in how many dimensions it is kept.
 
     ``height`` × ``width`` features of ``channels``; ``step`` × ``step`` neighbouring features share one
-    cell; ``dimensions`` ≤ ``channels`` are kept by ``projection`` (channels, dimensions), a random
+    position; ``dimensions`` ≤ ``channels`` are kept by ``projection`` (channels, dimensions), a random
     orthonormal one: it needs no data, so sums made on different machines can be added, and it keeps the
     directions of small variance that a principal component analysis would drop first, which are the
     ones the Mahalanobis distance is most sensitive to.
@@ -33,41 +33,41 @@ class Grid:
 
     @classmethod
     def within(
-        cls, height: int, width: int, channels: int, max_mb: float, dimensions: int | None, given: int = 0
-    ) -> Grid:
+        cls, height: int, width: int, channels: int, max_mb: float, dimensions: int | None, context: int = 0
+    ) -> PatchGrid:
         """The finest grid, then the most dimensions, whose stored float64 sums stay under ``max_mb``.
 
-        ``given`` is how many dimensions beside those of the features each cell's sums hold.
+        ``context`` is how many dimensions beside those of the features each position's sums hold.
         """
         wanted = min(channels, dimensions or channels)
         step = 1
         while True:
-            cells = math.ceil(height / step) * math.ceil(width / step)
-            entries = max_mb * 1e6 / 8 / cells  # d(d+1)/2 outer products and d sums a cell
-            affordable = int((math.sqrt(9 + 8 * entries) - 3) / 2) - given
-            if affordable >= min(wanted, _FEWEST_DIMENSIONS) or cells == 1:
+            positions = math.ceil(height / step) * math.ceil(width / step)
+            entries = max_mb * 1e6 / 8 / positions  # d(d+1)/2 outer products and d sums a position
+            affordable = int((math.sqrt(9 + 8 * entries) - 3) / 2) - context
+            if affordable >= min(wanted, _FEWEST_DIMENSIONS) or positions == 1:
                 return cls(height, width, channels, step, max(1, min(wanted, affordable)))
             step += 1
 
     @property
-    def cells(self) -> int:
+    def positions(self) -> int:
         return math.prod(self.shape)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
+        """Rows and columns of positions."""
         return math.ceil(self.height / self.step), math.ceil(self.width / self.step)
 
-    def cell_of(self, y: Tensor, x: Tensor) -> Tensor:
-        """Which cell the feature at row y and column x belongs to."""
+    def position_of(self, y: Tensor, x: Tensor) -> Tensor:
+        """Which position the feature at row y and column x belongs to."""
         return y // self.step * self.shape[1] + x // self.step
 
     def projection(self) -> Tensor | None:
         """Orthonormal columns (channels, dimensions), the same on every machine; None to keep all."""
         return None if self.dimensions == self.channels else orthonormal(self.channels, self.dimensions)
 
-    def to_cells(self, patches: Tensor) -> Tensor:
-        """(B, H, W, D) features to (P, B·step², D); a border that does not fill a cell is repeated."""
+    def to_positions(self, patches: Tensor) -> Tensor:
+        """(B, H, W, D) features to (P, B·step², D); a border that does not fill a position is repeated."""
         b, h, w, d = patches.shape
         s = self.step
         below, right = -h % s, -w % s
@@ -80,7 +80,7 @@ class Grid:
         return blocks.reshape(rows * columns, b * s * s, d)
 
     def to_map(self, values: Tensor, images: int) -> Tensor:
-        """(P, B·step²) values of the cells back to (B, H, W)."""
+        """(P, B·step²) values of the positions back to (B, H, W)."""
         s = self.step
         rows, columns = self.shape
         blocks = values.reshape(rows, columns, images, s, s).permute(2, 0, 3, 1, 4)

@@ -12,7 +12,7 @@ _NOISE = 0.01
 _KEY_BITS = 56
 
 
-def is_relit(key: int, share: float) -> bool:
+def is_augmented(key: int, share: float) -> bool:
     """Whether the image with this key is among the ``share`` that is learned under another light, too.
 
     A rule of the image alone: whoever learns it, or takes it back, on whichever machine, decides alike.
@@ -20,7 +20,7 @@ def is_relit(key: int, share: float) -> bool:
     return key < share * (1 << _KEY_BITS)
 
 
-def relight(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def augment_light(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """An image (H, W, 3) as a camera might see it in other light; what exceeds white or black is lost.
 
     v ↦ v^γ · (1 + s·⟨direction, place⟩) · colour · gain, plus the sensor's noise, on values 0 to 1.

@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
 from anomalyvfm.data.datasets.listing import TRUTH, given_images, list_folders, natural_key
@@ -28,6 +27,7 @@ from anomalyvfm.errors import ImageWarning, InputError
 from anomalyvfm.files import MARKER, empty, mark, marked_run, unwritable
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.panels import draw_sheet
+from anomalyvfm.visual.pictures import save_picture
 
 # In bytes: file systems take 255, and the number and the ending of a partial file need some.
 _LONGEST_STEM = 200
@@ -292,15 +292,6 @@ def _kept_lines(
                 raise InputError(f"{out / PARTIAL}: changed since it was written; add --overwrite")
             yield line
         stream.truncate(stream.tell())
-
-
-def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a PNG under a temporary name, then rename it; grey where all colours of (H, W, 3) are."""
-    partial = path.with_name(f".{path.name}.partial")
-    if picture.ndim == 3 and all(np.array_equal(picture[..., 0], picture[..., other]) for other in (1, 2)):
-        picture = picture[..., 0]  # compressed in half the time
-    Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
-    partial.replace(path)
 
 
 def save_map(values: NDArray[np.float32], path: Path) -> None:

@@ -11,17 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyvfm.data.placing import Canvas
+from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.errors import InputError
+from anomalyvfm.runtime.manifest import FEATURES, PLACED, SCORES
 
 Outputs = dict[str, NDArray[np.float32]]
-_SCORES = ("score", "p_value", "grid")  # maps are made from grids, where they are looked at
-_WANTED = (*_SCORES, "summary")
-# Tensors of the exported graph that all of an image's scores are computed from.
-_FEATURES = ("patches", "summary")
-
-# The tensor of the exported graph that holds images as they lie on the canvas, (B, 3, height, width).
-_ON_CANVAS = "on_canvas"
+_WANTED = (*SCORES, "summary")  # maps are made from grids, where they are looked at
 
 # Images that a core takes through onnxruntime at once: the scorer's statistics, larger than any cache, then
 # go through memory once for them. More bring little, and the backbone's maps of all are held.
@@ -86,33 +81,33 @@ class OpenVinoEngine:
     No layer of the backbone then waits for another core, and its maps stay in the caches; while the scorer's
     statistics, which are larger than any cache, go through memory once for all images of a call.
 
-    Images that lie on the canvas already take a graph of that size alone, without what places others there.
+    Images that lie in the frame already take a graph of that size alone, without what places others there.
     """
 
     together = 8
     calls = 2  # the next images' features are under way while these are scored
 
-    def __init__(self, path: Path, threads: int, canvas: Canvas) -> None:
+    def __init__(self, path: Path, threads: int, frame: InputFrame) -> None:
         try:
             import openvino
         except ImportError:
             raise InputError(
                 f"{path}: needs OpenVINO, which is not installed: pip install openvino"
             ) from None
-        self._canvas = (canvas.height, canvas.width)
+        self._frame = (frame.height, frame.width)
         self._core = openvino.Core()
         self._path = path
         self._threads = threads
         self._seeing: dict[bool, Any] = {}
         try:
-            scoring = _scoring(self._read(), self.together, self._canvas)
+            scoring = _scoring(self._read(), self.together, self._frame)
             self._scorer = self._compiled(scoring, 1).create_infer_request()
-            self._seeing[True] = self._requests(_for_canvas(self._read(), self._canvas))
+            self._seeing[True] = self._requests(_for_frame(self._read(), self._frame))
         except RuntimeError as error:
             raise _unloadable(path, "OpenVINO", openvino.__version__, error) from None
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        placed = images.shape[1:3] == self._canvas
+        placed = images.shape[1:3] == self._frame
         if placed not in self._seeing:
             self._seeing[placed] = self._requests(_features_of(self._read()))
         requests = list(islice(self._seeing[placed], len(images)))
@@ -120,14 +115,14 @@ class OpenVinoEngine:
             request.start_async({0: image[None]}, share_inputs=True)
 
         def wait() -> Outputs:
-            features = [self._scorer.get_tensor(f"{name}_given").data for name in _FEATURES]
+            features = [self._scorer.get_tensor(f"{name}_input").data for name in FEATURES]
             for row, request in enumerate(requests):
                 request.wait()
-                for name, batch in zip(_FEATURES, features, strict=True):
+                for name, batch in zip(FEATURES, features, strict=True):
                     batch[row] = request.get_tensor(name).data[0]
             self._scorer.infer()  # also of the rows beyond these images, which nobody reads
-            found = {name: self._scorer.get_tensor(name).data for name in _SCORES}
-            found["summary"] = features[_FEATURES.index("summary")]
+            found = {name: self._scorer.get_tensor(name).data for name in SCORES}
+            found["summary"] = features[FEATURES.index("summary")]
             return {name: values[: len(requests)].copy() for name, values in found.items()}
 
         return wait
@@ -150,20 +145,20 @@ class OpenVinoEngine:
 
 
 def _scoring(graph: Any, images: int, size: tuple[int, int]) -> Any:
-    """The graph from the features of so many images, seen on a canvas of that size, to their scores."""
+    """The graph from the features of so many images, seen on a frame of that size, to their scores."""
     import openvino
     from openvino import opset13 as ops
 
     graph.reshape([images, *size, 3])
     features = []
-    for name in _FEATURES:
+    for name in FEATURES:
         found = _named(graph, name)
         feature = ops.parameter(found.get_shape(), np.float32)
         for reader in found.get_target_inputs():
             reader.replace_source_output(feature.output(0))
-        feature.output(0).set_names({f"{name}_given"})
+        feature.output(0).set_names({f"{name}_input"})
         features.append(feature)
-    scores = [graph.output(name).get_node().input(0).get_source_output() for name in _SCORES]
+    scores = [graph.output(name).get_node().input(0).get_source_output() for name in SCORES]
     # The images are left over as what tells shapes, known by now.
     return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring")
 
@@ -172,7 +167,7 @@ def _features_of(graph: Any) -> Any:
     """The graph from images to their features."""
     import openvino
 
-    return openvino.Model([_named(graph, name) for name in _FEATURES], graph.get_parameters(), "seeing")
+    return openvino.Model([_named(graph, name) for name in FEATURES], graph.get_parameters(), "seeing")
 
 
 def _named(graph: Any, name: str) -> Any:
@@ -181,14 +176,14 @@ def _named(graph: Any, name: str) -> Any:
     return next(output for node in inside for output in node.outputs() if name in output.get_names())
 
 
-def _for_canvas(graph: Any, size: tuple[int, int]) -> Any:
-    """The graph for the features of one image (1, height, width, 3) of the canvas's size."""
+def _for_frame(graph: Any, size: tuple[int, int]) -> Any:
+    """The graph for the features of one image (1, height, width, 3) of the frame's size."""
     from openvino import opset13 as ops
 
     graph.reshape([1, *size, 3])
     (images,) = graph.get_parameters()
     planes = ops.transpose(ops.convert(images, "f32"), [0, 3, 1, 2])
-    for reader in _named(graph, _ON_CANVAS).get_target_inputs():
+    for reader in _named(graph, PLACED).get_target_inputs():
         reader.replace_source_output(planes.output(0))
     return _features_of(graph)
 

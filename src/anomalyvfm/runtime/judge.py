@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError
-from anomalyvfm.data.placing import Canvas
+from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.data.sources import ImageSource, read_source, several
-from anomalyvfm.decision.calibration import region_level, score_threshold
+from anomalyvfm.decision.calibration import high_threshold, score_threshold
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
@@ -26,7 +26,7 @@ from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outpu
 from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
 
 _READ_AHEAD = 16
-_FACTS = ("threshold", "outline_level", "region_level")
+_FACTS = ("threshold", "low_threshold", "high_threshold")
 
 
 @dataclass(frozen=True)
@@ -84,24 +84,24 @@ def load(folder: str | Path, threads: int | None = None, reading: Mapping[str, A
     except ValueError as error:
         raise InputError(f"{error}: give a whole number of pixels or grey levels") from None
     manifest["image"].update(changed)
-    canvas = Canvas(**manifest["canvas"])
+    frame = InputFrame(**manifest["input_frame"])
     path = folder / GRAPHS[manifest["kind"]]
     threads = threads or cores()
     if manifest["kind"] == "openvino":
-        return Runtime(manifest, canvas, OpenVinoEngine(path, threads, canvas))
-    return Runtime(manifest, canvas, OnnxEngine(path, threads))
+        return Runtime(manifest, frame, OpenVinoEngine(path, threads, frame))
+    return Runtime(manifest, frame, OnnxEngine(path, threads))
 
 
 class Runtime:
     """Judges images as the fitted detector does; its verdicts give no reasons, for these need the detector.
 
-    Where Pillow is installed it places images on the canvas, as for a detector; else the graph does, which
+    Where Pillow is installed it places images in the frame, as for a detector; else the graph does, which
     may differ by a grey level.
     """
 
-    def __init__(self, manifest: dict[str, Any], canvas: Canvas, engine: Engine) -> None:
+    def __init__(self, manifest: dict[str, Any], frame: InputFrame, engine: Engine) -> None:
         self.manifest = manifest
-        self.canvas = canvas
+        self.frame = frame
         self.settings = RuntimeSettings(Reading(**manifest["image"]), engine.together)
         self._engine = engine
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
@@ -141,16 +141,16 @@ class Runtime:
         Raises InputError where scipy is missing and so few good images calibrated that it takes it.
         """
         known = self.manifest["calibration"]
-        scores, peaks = (np.array(known[name], np.float64) for name in ("scores", "peaks"))
+        scores, maxima = (np.array(known[name], np.float64) for name in ("scores", "map_maxima"))
         location = (known["map_location"][0], known["map_location"][1])
         try:
             threshold = score_threshold(scores, rate)
-            level = region_level(peaks, location, rate, known["outline_level"])
+            level = high_threshold(maxima, location, rate, known["low_threshold"])
         except ImportError:
             raise InputError(
                 f"a rate of {rate:.2%} by {len(scores)} good images takes scipy: pip install scipy"
             ) from None
-        facts = {"threshold": threshold, "region_level": level, "false_alarm_rate": rate}
+        facts = {"threshold": threshold, "high_threshold": level, "false_alarm_rate": rate}
         other = copy.copy(self)
         other.manifest = {**self.manifest, "calibration": {**known, **facts}}
         other._facts = {name: other.manifest["calibration"][name] for name in _FACTS}
@@ -179,7 +179,7 @@ class Runtime:
 
     def _take(self, source: ImageSource) -> _Taken:
         image = read_source(source, self.settings.image)
-        pixels = self.canvas.place(image) if self._places else image
+        pixels = self.frame.place(image) if self._places else image
         return _Taken(pixels, (image.shape[0], image.shape[1]))
 
     def _begun(self, call: _Call) -> _Call:
@@ -208,7 +208,7 @@ class Runtime:
             **self._facts,
             grid=outputs["grid"],
             size=taken.size,
-            canvas=self.canvas,
+            frame=self.frame,
             seconds=seconds,
             summary=outputs["summary"],
         )

@@ -1,4 +1,4 @@
-"""The application: the station's routes behind the frontier."""
+"""The application: the station's routes behind the request middleware."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from anomalyvfm import __version__
 from anomalyvfm.server import problems
 from anomalyvfm.server.api import inspections, judge, models, reviews, session, shapes, whole
 from anomalyvfm.server.auth.accounts import Accounts
 from anomalyvfm.server.auth.guard import Gate
 from anomalyvfm.server.auth.sessions import Sessions, station_key
-from anomalyvfm.server.middleware import Frontier
+from anomalyvfm.server.middleware import RequestMiddleware
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.station import Station
+from anomalyvfm.version import __version__
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -64,7 +64,9 @@ def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = Non
     limits = station.settings.limits
     if hosts is None and gate.accounts is None:
         hosts = LOOPBACK
-    app.add_middleware(Frontier, request_bytes=limits.request_bytes, seconds=limits.seconds, hosts=hosts)
+    app.add_middleware(
+        RequestMiddleware, request_bytes=limits.request_bytes, seconds=limits.seconds, hosts=hosts
+    )
     _complete_document(app)
     return app
 

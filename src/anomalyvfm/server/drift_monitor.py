@@ -23,7 +23,7 @@ class Alarm(NamedTuple):
     """Just now."""
 
 
-class Drifting:
+class DriftMonitor:
     """The tests' states are written in the transaction of the inspections: a kill repeats or skips none.
 
     A test begins anew with the calibration, whose scores it compares with.

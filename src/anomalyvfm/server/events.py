@@ -1,4 +1,4 @@
-"""News for whoever listens: threads tell, event streams hear."""
+"""News for whoever listens: threads publish, event streams listen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Events:
         self._listeners: set[asyncio.Queue[Event | None]] = set()
         self._closed = False
 
-    def tell(self, *events: Event) -> None:
+    def publish(self, *events: Event) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._pass_on, events)
 

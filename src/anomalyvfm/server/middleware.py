@@ -25,7 +25,7 @@ _HEADERS = [
 ]
 
 
-class Frontier:
+class RequestMiddleware:
     """``hosts`` are the only names the station answers to, where given.
 
     A page elsewhere can point its own name at 127.0.0.1; a station without tokens answers to loopback

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.events import Event, Events
 from anomalyvfm.server.metrics import Metrics
-from anomalyvfm.server.models.cloning import clone
-from anomalyvfm.server.models.registry import Change, Shelf, Shelved, check_expected
-from anomalyvfm.server.models.teaching import teach
+from anomalyvfm.server.models.registry import Change, ModelRegistry, RegisteredModel, check_expected
+from anomalyvfm.server.models.version_folders import gallery_name
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store import audit, inspections, reviews, versions
 from anomalyvfm.server.store.database import Database
@@ -55,14 +53,14 @@ class Learning:
         self,
         database: Database,
         files: Files,
-        shelf: Shelf,
+        registry: ModelRegistry,
         decoders: Decoders,
         events: Events,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._files = files
-        self._shelf = shelf
+        self._registry = registry
         self._decoders = decoders
         self._events = events
         self._metrics = metrics
@@ -73,8 +71,8 @@ class Learning:
     ) -> Reviewed:
         """Label an inspection. With ``seen``, Problem 409 where another review is in force than that one."""
         with self._database.reading() as session:
-            shelved = self._shelf.get(inspections.find(session, inspection_id).model)
-        with shelved.changing:
+            registered = self._registry.get(inspections.find(session, inspection_id).model)
+        with registered.changing:
             with self._database.reading() as session:
                 row = inspections.find(session, inspection_id)
             if seen is not None and seen != row.review_id:
@@ -88,14 +86,14 @@ class Learning:
                 return reviews.add(session, found, label, by, why)
 
             self._metrics.reviews.labels(label).inc()
-            return self._apply(shelved, row, label, by, why or f"part {row.id} is {label}", write)
+            return self._apply(registered, row, label, by, why or f"part {row.id} is {label}", write)
 
     def undo(self, review_id: int, by: str) -> Reviewed:
         """Take a review back, and with it what the model learned from it."""
         with self._database.reading() as session:
             review = reviews.find(session, review_id)
-            shelved = self._shelf.get(inspections.find(session, review.inspection_id).model)
-        with shelved.changing:
+            registered = self._registry.get(inspections.find(session, review.inspection_id).model)
+        with registered.changing:
             with self._database.reading() as session:
                 row = inspections.find(session, review.inspection_id)
                 others = [
@@ -109,19 +107,17 @@ class Learning:
                 return reviews.undo(session, reviews.find(session, review_id), by)
 
             label = others[-1].label if others else None
-            return self._apply(shelved, row, label, by, f"review {review_id} was undone", write)
+            return self._apply(registered, row, label, by, f"review {review_id} was undone", write)
 
     def set_rate(self, name: str, rate: float, by: str, why: str, expected: int | None) -> int:
         """A version with another false-alarm promise; its number."""
-        shelved = self._shelf.get(name)
-        with shelved.changing:
-            check_expected(shelved, expected)
-            detector = copy.copy(shelved.current.detector)  # what it has learned stays
-            detector.settings = detector.settings.override({"calibration.false_alarm_rate": rate})
-            detector.calibration_ = replace(detector.calibration_, false_alarm_rate=rate)
+        registered = self._registry.get(name)
+        with registered.changing:
+            check_expected(registered, expected)
+            detector = registered.active.detector.with_false_alarm_rate(rate)
             change = Change("rate", by, why or f"false-alarm promise of {rate:g}")
-            number = self._shelf.add_version(shelved, detector, change, lambda _: None)
-        self.tell_version(name, number, "rate")
+            number = self._registry.add_version(registered, detector, change, lambda _: None)
+        self.publish_version(name, number, "rate")
         return number
 
     def recalibrate(self, name: str, by: str, why: str) -> int:
@@ -131,8 +127,8 @@ class Learning:
         the promise holds for good parts as they come. Those the model has learned are first forgotten by
         the copy that scores them. Raises Problem 409 where there are fewer than the promise needs.
         """
-        shelved = self._shelf.get(name)
-        current = shelved.current
+        registered = self._registry.get(name)
+        current = registered.active
         images = self._sampled_good(name)
         needed = current.detector.calibration_.images_needed
         if len(images) < needed:
@@ -145,16 +141,16 @@ class Learning:
         level = current.detector.settings.image.white_level
         decoded = {image: self._decoders.pixels(self._files.read(image), level).pixels for image in images}
         learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
-        scorer = clone(current.detector) if learned else copy.copy(current.detector)
+        scorer = current.detector.clone()
         if learned:
             scorer.forget(learned)
         scorer.calibrate(list(decoded.values()))
-        with shelved.changing:  # the model may have learned meanwhile; scores only fall by that
-            detector = copy.copy(shelved.current.detector)
-            rate = detector.calibration_.false_alarm_rate
-            detector.calibration_ = replace(scorer.calibration_, false_alarm_rate=rate)
-            number = self._shelf.add_version(shelved, detector, Change("calibrate", by, why), lambda _: None)
-        self.tell_version(name, number, "calibrate")
+        with registered.changing:  # the model may have learned meanwhile; scores only fall by that
+            detector = registered.active.detector.with_calibration(scorer.calibration_)
+            number = self._registry.add_version(
+                registered, detector, Change("calibrate", by, why), lambda _: None
+            )
+        self.publish_version(name, number, "calibrate")
         return number
 
     def close(self) -> None:
@@ -163,7 +159,7 @@ class Learning:
 
     def _apply(
         self,
-        shelved: Shelved,
+        registered: RegisteredModel,
         row: InspectionRow,
         label: str | None,
         by: str,
@@ -173,11 +169,11 @@ class Learning:
         """Change the model as the label asks, and write the label, in one transaction."""
         started = time.perf_counter()
         in_force: list[ReviewRow | None] = []
-        action, detector, message = self._taught(shelved, row, label)
+        action, detector, message = self._taught(registered, row, label)
         if detector is None:
             with self._database.writing() as session:
                 in_force.append(write(session))
-            number = shelved.current.number
+            number = registered.active.number
         else:
             change = Change(
                 action,
@@ -187,52 +183,55 @@ class Learning:
                 added=row.image if action == "learn" else None,
                 removed=row.image if action == "forget" else None,
             )
-            number = self._shelf.add_version(
-                shelved, detector, change, lambda session: in_force.append(write(session))
+            number = self._registry.add_version(
+                registered, detector, change, lambda session: in_force.append(write(session))
             )
             self._metrics.learning.observe(time.perf_counter() - started)
-            self.tell_version(shelved.name, number, action)
-            self._follow(shelved.name)
+            self.publish_version(registered.name, number, action)
+            self._follow(registered.name)
         with self._database.reading() as session:
             inspection = inspections.as_dict(inspections.find(session, row.id))
-        self._events.tell(Event("review", {"inspection_id": row.id, "label": label, "by": by}))
-        said = {"learn": "learned", "forget": "forgotten", "none": "none"}[action]
+        self._events.publish(Event("review", {"inspection_id": row.id, "label": label, "by": by}))
+        done = {"learn": "learned", "forget": "forgotten", "none": "none"}[action]
         return Reviewed(
             inspection,
             None if in_force[0] is None else reviews.as_dict(in_force[0]),
-            {"action": said, "version": number, "message": message},
+            {"action": done, "version": number, "message": message},
         )
 
     def _taught(
-        self, shelved: Shelved, row: InspectionRow, label: str | None
+        self, registered: RegisteredModel, row: InspectionRow, label: str | None
     ) -> tuple[str, Detector | None, str]:
         """What the label asks of the model: the action, the changed copy if any, and a line for people."""
         with self._database.reading() as session:
-            count = versions.taught(session, shelved.name, shelved.current.number)[row.image]
+            count = versions.taught(session, registered.name, registered.active.number)[row.image]
         if count > 0 and label != "good":
-            return self._changed(shelved, row, "forget")
+            return self._changed(registered, row, "forget")
         if (count < 0 and label != "defect") or (count == 0 and label == "good" and row.anomalous):
-            return self._changed(shelved, row, "learn")
+            return self._changed(registered, row, "learn")
         if count == 0 and label == "defect":
             # Most defects were never learned: the model says so before it computes anything.
-            return self._changed(shelved, row, "forget")
+            return self._changed(registered, row, "forget")
         return "none", None, "the model stays as it is"
 
-    def _changed(self, shelved: Shelved, row: InspectionRow, action: str) -> tuple[str, Detector | None, str]:
-        detector = clone(shelved.current.detector)
+    def _changed(
+        self, registered: RegisteredModel, row: InspectionRow, action: str
+    ) -> tuple[str, Detector | None, str]:
+        detector = registered.active.detector.clone()
         try:
             content = self._files.read(row.image)
         except FileNotFoundError:
             return "none", None, "the image is no longer kept; the model stays as it is"
         image = self._decoders.pixels(content, detector.settings.image.white_level).pixels
         if action == "learn":
-            teach(detector, image, row.id, row.name)
+            detector.update([image], names=[gallery_name(row.id, row.name)])
             return action, detector, f"the model has learned part {row.id}"
         try:
             detector.forget([image])
+        except NotLearnedError:
+            return "none", None, "the model never learned it; the model stays as it is"
         except InputError as error:
-            reason = "the model never learned it" if "not among" in str(error) else str(error)
-            return "none", None, f"{reason}; the model stays as it is"
+            return "none", None, f"{error}; the model stays as it is"
         return action, detector, f"the model has forgotten part {row.id}"
 
     def _sampled_good(self, name: str) -> list[str]:
@@ -248,7 +247,7 @@ class Learning:
         running = self._following.get(name)
         if running is not None and running.is_alive():
             return
-        needed = self._shelf.get(name).current.detector.calibration_.images_needed
+        needed = self._registry.get(name).active.detector.calibration_.images_needed
         if len(self._sampled_good(name)) < needed:
             return
 
@@ -261,6 +260,6 @@ class Learning:
         self._following[name] = threading.Thread(target=follow, name="calibrate")
         self._following[name].start()
 
-    def tell_version(self, name: str, number: int, action: str) -> None:
+    def publish_version(self, name: str, number: int, action: str) -> None:
         self._metrics.versions.labels(name, action).inc()
-        self._events.tell(Event("model", {"model": name, "version": number}))
+        self._events.publish(Event("model", {"model": name, "version": number}))

@@ -20,16 +20,16 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.files import unwritable
 from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
-from anomalyvfm.server.drift_monitor import Drifting
+from anomalyvfm.server.drift_monitor import DriftMonitor
 from anomalyvfm.server.events import Events
 from anomalyvfm.server.inspections.batching import Batcher, Part
-from anomalyvfm.server.inspections.job_runner import Worker
-from anomalyvfm.server.inspections.recorder import Keeper
+from anomalyvfm.server.inspections.job_runner import JobRunner
+from anomalyvfm.server.inspections.recorder import Recorder
 from anomalyvfm.server.inspections.thumbnails import Thumbnails
 from anomalyvfm.server.inspections.verdicts import exhibit, restore
 from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.models import importing
-from anomalyvfm.server.models.registry import Shelf
+from anomalyvfm.server.models.registry import ModelRegistry
 from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.review import Learning
@@ -67,19 +67,21 @@ class Station:
             load,
             lambda content, level: self.decoders.pixels(content, level).pixels,
         )
-        self.shelf = Shelf(self.version_folders, self.database, load)
-        self.shelf.open(models)  # before any file goes: versions are made again from some
+        self.registry = ModelRegistry(self.version_folders, self.database, load)
+        self.registry.open(models)  # before any file goes: versions are made again from some
         self._sweep(older_than=0)
         with self.database.reading() as session:
             for name, on in drift_monitor.alarms(session).items():
                 self.metrics.drift.labels(name).set(on)
         self.thumbnails = Thumbnails(settings.data / "thumbnails", self.files, self.decoders)
-        self._keeper = Keeper(self.database, self.files, self.thumbnails, self.events, self.metrics, settings)
-        self.batcher = Batcher(self.shelf, self._keeper.keep, settings, self.metrics)
-        self.learning = Learning(
-            self.database, self.files, self.shelf, self.decoders, self.events, self.metrics
+        self._recorder = Recorder(
+            self.database, self.files, self.thumbnails, self.events, self.metrics, settings
         )
-        self._worker = Worker(
+        self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
+        self.learning = Learning(
+            self.database, self.files, self.registry, self.decoders, self.events, self.metrics
+        )
+        self._job_runner = JobRunner(
             self.database, self.files, self.decoders, self.batcher, settings, self.white_level
         )
         self._closing = threading.Event()
@@ -91,12 +93,12 @@ class Station:
         if self._closing.is_set():
             return
         self._closing.set()
-        self._worker.close()
+        self._job_runner.close()
         self.batcher.close()
         self.learning.close()
         self.version_folders.close()
         self._tidier.join()
-        self._keeper.close()
+        self._recorder.close()
         self.decoders.close()
         self.database.close()
         self._lock.close()
@@ -115,7 +117,7 @@ class Station:
         """Accept images to be judged when there is time; they are on the disk when this returns."""
         model = self.model_name(model)
         named = [(plain_name(name), content) for name, content in images]
-        return self.job(self._worker.accept(named, model, by))
+        return self.job(self._job_runner.accept(named, model, by))
 
     def job(self, number: int) -> dict[str, Any]:
         with self.database.reading() as session:
@@ -184,18 +186,18 @@ class Station:
 
     def model_name(self, name: str | None) -> str:
         """The given model, or the default one. Raises Problem 404 for an unknown name."""
-        return self.shelf.get(name or self.shelf.default()).name
+        return self.registry.get(name or self.registry.default()).name
 
     def white_level(self, model: str) -> int:
-        if model not in self.shelf.names():  # its inspections outlive a model
+        if model not in self.registry.names():  # its inspections outlive a model
             return 65535
-        return self.shelf.get(model).current.detector.settings.image.white_level
+        return self.registry.get(model).active.detector.settings.image.white_level
 
     def models(self) -> list[dict[str, Any]]:
-        return [self.model(name) for name in self.shelf.names()]
+        return [self.model(name) for name in self.registry.names()]
 
     def model(self, name: str) -> dict[str, Any]:
-        current = self.shelf.get(name).current
+        current = self.registry.get(name).active
         with self.database.reading() as session:
             version = versions.find_version(session, name, current.number)
             return {
@@ -210,19 +212,19 @@ class Station:
     def receive_model(self, name: str, description: IO[bytes], tensors: IO[bytes], by: str) -> dict[str, Any]:
         """Take in the two files of a model, and judge with it from now on under that name."""
         contents = {importing.DESCRIPTION: description, importing.TENSORS: tensors}
-        number = self.shelf.receive(name, contents, self.settings.limits.pixels, by)
-        self.learning.tell_version(name, number, "import")
+        number = self.registry.receive(name, contents, self.settings.limits.pixels, by)
+        self.learning.publish_version(name, number, "import")
         return self.model(name)
 
     def versions(self, name: str) -> list[dict[str, Any]]:
         """Newest first."""
-        number = self.shelf.get(name).current.number
+        number = self.registry.get(name).active.number
         with self.database.reading() as session:
             return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
 
     def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
         """How many of the last parts each false-alarm promise would have rejected."""
-        calibration = self.shelf.get(name).current.detector.calibration_
+        calibration = self.registry.get(name).active.detector.calibration_
         with self.database.reading() as session:
             scores = inspections.last_scores(session, name, last)
         curve = []
@@ -241,9 +243,9 @@ class Station:
 
     def reset_drift(self, name: str, false_alarm: bool, by: str) -> None:
         """Begin the drift test anew."""
-        self.shelf.get(name)
+        self.registry.get(name)
         with self.database.writing() as session:
-            drift = Drifting(self.settings.images_between_drift_alarms)
+            drift = DriftMonitor(self.settings.images_between_drift_alarms)
             drift.reset(session, name, false_alarm)
             audit.note(session, by, "reset drift", name, "false alarm" if false_alarm else "cause removed")
         self.metrics.drift.labels(name).set(0)
@@ -259,7 +261,7 @@ class Station:
     ) -> dict[str, Any]:
         threshold = None
         if model is not None:
-            threshold = self.shelf.get(model).current.detector.calibration_.threshold
+            threshold = self.registry.get(model).active.detector.calibration_.threshold
         with self.database.reading() as session:
             return statistics.summarize(session, model, since, until, bucket, threshold)
 
@@ -291,7 +293,7 @@ class Station:
     def tidy(self) -> retention.Freed:
         """Apply the retention, and let go of old versions and of files that no row names."""
         freed = retention.apply(self.settings.retention, self.database, self.files, self.thumbnails.remove)
-        self.shelf.prune(self.settings.versions_kept)
+        self.registry.prune(self.settings.versions_kept)
         # What a failed or killed job has left; what is being written now is younger.
         swept = self._sweep(older_than=_TIDY_SECONDS)
         return replace(freed, bytes=freed.bytes + swept)
@@ -328,11 +330,11 @@ def plain_name(name: str) -> str:
 
 def _without_places(description: dict[str, Any]) -> dict[str, Any]:
     """Where a backbone lies on this machine is nobody's business; a name stays as it is."""
-    told = {key: dict(value) if isinstance(value, dict) else value for key, value in description.items()}
+    shown = {key: dict(value) if isinstance(value, dict) else value for key, value in description.items()}
     for part, key in (("settings", "backbone"), ("backbone", "name")):
-        if part in told:
-            told[part][key] = Path(told[part][key]).name
-    return told
+        if part in shown:
+            shown[part][key] = Path(shown[part][key]).name
+    return shown
 
 
 def _take(folder: Path) -> IO[bytes]:

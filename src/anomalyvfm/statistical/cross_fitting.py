@@ -13,7 +13,7 @@ from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extracted
 from anomalyvfm.features.store import FeatureStore
-from anomalyvfm.statistical.scorer import PositionalScorer
+from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.tracking import Tracker
 
 _FOLDS = 8
@@ -26,8 +26,8 @@ class KeptImages:
         self.store = FeatureStore(path)
         self.keys: list[int] = []
         self.names: list[str] = []
-        self._relit = FeatureStore(path.with_name(f"{path.name}-relit"))
-        self._relit_row: dict[int, int] = {}
+        self._augmented = FeatureStore(path.with_name(f"{path.name}-augmented"))
+        self._augmented_row: dict[int, int] = {}
         self._chosen = set(np.random.default_rng(seed).permutation(count)[:most].tolist())
 
     def add(self, batch: Extracted, names: Sequence[str]) -> None:
@@ -41,22 +41,24 @@ class KeptImages:
             self.store.append(batch.features.rows(rows))
             self.keys += [batch.images[row].key for row in rows]
             self.names += [names[batch.positions[row]] for row in rows]
-            relit = [i for i, row in enumerate(batch.relit_rows) if row in place]
-            if batch.relit is not None and relit:
-                numbers = range(len(self._relit), len(self._relit) + len(relit))
-                self._relit_row.update(zip([place[batch.relit_rows[i]] for i in relit], numbers, strict=True))
-                self._relit.append(batch.relit.rows(relit))
+            augmented = [i for i, row in enumerate(batch.augmented_rows) if row in place]
+            if batch.augmented is not None and augmented:
+                numbers = range(len(self._augmented), len(self._augmented) + len(augmented))
+                self._augmented_row.update(
+                    zip([place[batch.augmented_rows[i]] for i in augmented], numbers, strict=True)
+                )
+                self._augmented.append(batch.augmented.rows(augmented))
 
-    def relit(self, rows: Sequence[int], device: torch.device) -> tuple[list[int], PatchFeatures | None]:
+    def augmented(self, rows: Sequence[int], device: torch.device) -> tuple[list[int], PatchFeatures | None]:
         """Which of the rows were learned in another light too, by place, and their features in it."""
-        places = [place for place, row in enumerate(rows) if row in self._relit_row]
+        places = [place for place, row in enumerate(rows) if row in self._augmented_row]
         if not places:
             return [], None
-        return places, self._relit.take([self._relit_row[rows[place]] for place in places], device)
+        return places, self._augmented.take([self._augmented_row[rows[place]] for place in places], device)
 
 
 def cross_fit(
-    scorer: PositionalScorer,
+    scorer: StatisticalScorer,
     kept: KeptImages,
     batch: int,
     seed: int,
@@ -86,6 +88,7 @@ def cross_fit(
     folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(images)))]
     for row, key in enumerate(keys):
         folds[fold_of[key]].append(row)
+    scores.cross_fitted = True
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
         for rows in batches:
@@ -97,18 +100,18 @@ def cross_fit(
             features = store.take(rows, scorer.device)
             copies = torch.tensor([counts[keys[row]] for row in rows], device=scorer.device)
             changes = torch.zeros_like(features.summary)
-            places, relit = kept.relit(rows, scorer.device)
-            if relit is not None:
-                changes[places] = relit.summary - features.summary[places]
+            places, augmented = kept.augmented(rows, scorer.device)
+            if augmented is not None:
+                changes[places] = augmented.summary - features.summary[places]
             distances = scorer.distances_without(features, copies, changes).numpy()
             scores.add(*distances, [kept.names[row] for row in rows])
         for rows in batches:
             _learn(scorer, kept, rows, 1)
 
 
-def _learn(scorer: PositionalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
+def _learn(scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
     features = kept.store.take(rows, scorer.device)
     scorer.learn_map(features, sign)
-    places, relit = kept.relit(rows, scorer.device)
-    if relit is not None:
-        scorer.learn_map_relit(features.rows(places), relit, sign)
+    places, augmented = kept.augmented(rows, scorer.device)
+    if augmented is not None:
+        scorer.learn_map_augmented(features.rows(places), augmented, sign)

@@ -1,4 +1,4 @@
-"""Mahalanobis distance to a Gaussian at each cell of the feature grid."""
+"""Mahalanobis distance to a Gaussian at each position of the feature grid."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import torch
 from torch import Tensor
 
 from anomalyvfm.features.core_threads import core_threads
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
-# Cells handled at once when factoring: bounds the temporary arrays, whatever the grid.
+# Positions handled at once when factoring: bounds the temporary arrays, whatever the grid.
 _CHUNK = 16
 
 
 class Gaussian:
     """Means (P, D) and whitening matrices (P, D − G, D) derived from the sums; float32.
 
-    Of D dimensions the first ``given`` G are known beforehand, and distances are those of the others
+    Of D dimensions the first ``context`` G are known beforehand, and distances are those of the others
     conditioned on them: a vector whitened by the inverse of the covariance's Cholesky factor has its
     conditional residuals in the last D − G coordinates (Eaton 1983, "Multivariate Statistics", section 3.4).
     With G = 0 that is the plain Mahalanobis distance.
 
-    The covariance of cell p is the posterior mean under an inverse-Wishart prior centred on the
-    covariance pooled over all cells: (n·S_p + k·S_pool) / (n + k), with k the prior's weight in images.
-    With few images it tends to the pooled covariance, with many to the cell's own (Friedman, 1989,
-    "Regularized Discriminant Analysis", eq. 16-18, with an amount that follows n). What is given is the same
-    in all cells, so there is nothing to pool: its prior has its mean variance on the diagonal besides, which
-    makes the regression on it a ridge regression.
+    The covariance of position p is the posterior mean under an inverse-Wishart prior centred on the
+    covariance pooled over all positions: (n·S_p + k·S_pool) / (n + k), with k the prior's weight in images.
+    With few images it tends to the pooled covariance, with many to the position's own (Friedman, 1989,
+    "Regularized Discriminant Analysis", eq. 16-18, with an amount that follows n). The context is the same
+    at all positions, so there is nothing to pool: its prior has its mean variance on the diagonal besides,
+    which makes the regression on it a ridge regression.
     """
 
-    def __init__(self, statistics: Statistics, prior_images: float, given: int = 0) -> None:
+    def __init__(self, statistics: SufficientStatistics, prior_images: float, context: int = 0) -> None:
         n = statistics.count
-        cells, dims = statistics.cells, statistics.dimensions
+        positions, dims = statistics.positions, statistics.dimensions
         mean = statistics.total / n
         prior = _pooled(statistics, mean)
-        prior.diagonal()[:given].add_(prior.diagonal()[:given].mean() if given else 0)
-        whitener = torch.empty(cells, dims - given, dims, dtype=torch.float32, device=mean.device)
+        prior.diagonal()[:context].add_(prior.diagonal()[:context].mean() if context else 0)
+        whitener = torch.empty(positions, dims - context, dims, dtype=torch.float32, device=mean.device)
         identity = torch.eye(dims, dtype=torch.float64, device=mean.device)
 
-        # A cell's n counts feature vectors; the prior's weight is in the same unit.
+        # A position's n counts feature vectors; the prior's weight is in the same unit.
         def whiten(start: int) -> None:
             part = slice(start, start + _CHUNK)
             scatter = torch.baddbmm(
@@ -46,13 +46,13 @@ class Gaussian:
             covariance = scatter.add_(prior, alpha=prior_images).div_(n + prior_images)
             factor = torch.linalg.cholesky(covariance)
             # The last rows X of the inverse are those of X·L = (0, I): the others are never computed.
-            last = identity[given:].expand(len(factor), -1, -1)
+            last = identity[context:].expand(len(factor), -1, -1)
             whitener[part] = torch.linalg.solve_triangular(factor, last, upper=False, left=False).float()
 
         if mean.device.type == "cpu":
-            list(core_threads(torch.get_num_threads()).map(whiten, range(0, cells, _CHUNK)))
+            list(core_threads(torch.get_num_threads()).map(whiten, range(0, positions, _CHUNK)))
         else:
-            for start in range(0, cells, _CHUNK):
+            for start in range(0, positions, _CHUNK):
                 whiten(start)
         self.mean = mean.float()
         self.whitener = whitener
@@ -68,27 +68,27 @@ class Gaussian:
             off = features[part] - self.mean[part, None]
             squared[part] = torch.bmm(off, self.whitener[part].transpose(1, 2)).square().mean(2)
 
-        cells, cores = len(self.mean), torch.get_num_threads()
-        if features.device.type == "cpu" and cells >= cores > 1:
-            starts = [cells * core // cores for core in range(cores + 1)]
+        positions, cores = len(self.mean), torch.get_num_threads()
+        if features.device.type == "cpu" and positions >= cores > 1:
+            starts = [positions * core // cores for core in range(cores + 1)]
             list(core_threads(cores).map(judge, map(slice, starts, starts[1:])))
         else:
             judge(slice(None))
         return squared
 
 
-def _pooled(statistics: Statistics, mean: Tensor) -> Tensor:
-    """The covariance (D, D) all cells share, positive definite for any count from one vector on.
+def _pooled(statistics: SufficientStatistics, mean: Tensor) -> Tensor:
+    """The covariance (D, D) all positions share, positive definite for any count from one vector on.
 
-    Three sources, each weighted by what it can tell: the scatter within cells; the scatter of all
-    vectors around the grand mean, which fills in while cells hold few vectors; and the diagonal, while
+    Three sources, each weighted by what it can tell: the scatter within positions; the scatter of all
+    vectors around the grand mean, which fills in while positions hold few vectors; and the diagonal, while
     there are fewer vectors than dimensions. A floor relative to the features' size keeps constant
     features (a white image) invertible.
     """
-    n, cells, dims = statistics.count, statistics.cells, statistics.dimensions
-    freedom = cells * (n - 1)
+    n, positions, dims = statistics.count, statistics.positions, statistics.dimensions
+    freedom = positions * (n - 1)
     products = statistics.outer.sum(0)
-    power = products / (n * cells)
+    power = products / (n * positions)
     grand = mean.mean(0)
     overall = power - grand[:, None] * grand[None, :]
     within = products - n * (mean.T @ mean)

@@ -2,68 +2,62 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from anomalyvfm.features.backbones.backbone import PatchFeatures
-from anomalyvfm.features.grid import Grid, orthonormal
+from anomalyvfm.features.grid import PatchGrid, orthonormal
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.gaussian import Gaussian
 from anomalyvfm.statistical.layer_contributions import channel_contributions
-from anomalyvfm.statistical.sufficient_statistics import Statistics
+from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics
 
 
 class PatchScorer:
-    """A Gaussian at every cell of the feature grid, conditioned on the image's summary.
+    """A Gaussian at every position of the feature grid, conditioned on the image's summary.
 
     Good parts differ in ways that move all their features together: the batch, the light, the wear of a
-    tool. The summary knows these, and what a cell shows is judged by what such an image leads to expect
-    there. The summary counts by ``given`` random directions of it, which the sums hold before each
-    cell's features: p(cell | summary) then needs no other kind of sum, and the summary's own distance
-    completes it to p(summary, cell).
+    tool. The summary knows these, and what a position shows is judged by what such an image leads to expect
+    there. The summary counts by ``context_dimensions`` random directions of it, which the sums hold before
+    each position's features: p(patch | summary) then needs no other kind of sum, and the summary's own
+    distance completes it to p(summary, patch).
 
-    What it has learned is ``statistics``; the Gaussians are derived from it when a distance is first asked
-    for, and again after :meth:`learn` changed it.
+    What it has learned is ``fitted``.
     """
 
     def __init__(
         self,
-        grid: Grid,
-        given: int,
+        grid: PatchGrid,
+        context_dimensions: int,
         summary_channels: int,
         settings: GaussianSettings,
         device: torch.device,
-        statistics: Statistics | None = None,
+        statistics: SufficientStatistics | None = None,
     ) -> None:
         self.grid = grid
         self.settings = settings
-        self.given = given
-        self.statistics = statistics or Statistics(grid.cells, self.given + grid.dimensions, device)
+        self.context_dimensions = context_dimensions
+        self.fitted = Fitted(
+            statistics or SufficientStatistics(grid.positions, context_dimensions + grid.dimensions, device),
+            self._gaussian_of,
+        )
         projection = grid.projection()
         self._projection = None if projection is None else projection.to(device)
-        self._of_summary = orthonormal(summary_channels, given).to(device) if given else None
+        self._of_summary = (
+            orthonormal(summary_channels, context_dimensions).to(device) if context_dimensions else None
+        )
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
         """Add features of good images to the sums, or with ``sign=-1`` take them back."""
-        self.statistics.add(self._cells(features), sign)
-        self.forget_derived()
+        self.fitted.learn(self._positions(features), sign)
 
-    def learn_relit(self, features: PatchFeatures, relit: PatchFeatures, weight: float) -> None:
+    def learn_augmented(self, features: PatchFeatures, augmented: PatchFeatures, weight: float) -> None:
         """Add ``weight`` times the scatter of how features of images change with the light."""
-        self.statistics.add_scatter(self._cells(relit) - self._cells(features), weight)
-        self.forget_derived()
-
-    def merge(self, other: PatchScorer) -> None:
-        """Add what another has learned."""
-        self.statistics.merge(other.statistics)
-        self.forget_derived()
+        self.fitted.learn_scatter(self._positions(augmented) - self._positions(features), weight)
 
     def distances(self, features: PatchFeatures) -> Tensor:
         """Mahalanobis distances (B, H, W); about 1 on good images."""
-        squared = self._gaussian.distance(self._cells(features))
+        squared = self.fitted.gaussian.distance(self._positions(features))
         return self.grid.to_map(squared, features.patches.shape[0]).sqrt()
 
     def image_scores(self, distances: Tensor) -> Tensor:
@@ -77,34 +71,22 @@ class PatchScorer:
         ``sums`` (P, C) are those of all channels where the statistics hold a projection.
         """
         y, x = places.unbind(1)
-        cells = self.grid.cell_of(y, x)
+        positions = self.grid.position_of(y, x)
         own = features.patches[0, y, x]
         vectors = own if self._projection is None else own @ self._projection
         if self._of_summary is not None:
             vectors = torch.cat([(features.summary @ self._of_summary).expand(len(own), -1), vectors], 1)
-        deviations = None if sums is None else own - (sums[cells] / self.statistics.count).float()
-        return channel_contributions(self._gaussian, cells, vectors, self._projection, deviations)
+        deviations = None if sums is None else own - (sums[positions] / self.fitted.statistics.count).float()
+        return channel_contributions(self.fitted.gaussian, positions, vectors, self._projection, deviations)
 
-    def derive(self) -> None:
-        """Make the Gaussians from the sums now, where they are not made yet."""
-        _ = self._gaussian
+    def _gaussian_of(self, statistics: SufficientStatistics) -> Gaussian:
+        return Gaussian(statistics, self.settings.prior_images * self.grid.step**2, self.context_dimensions)
 
-    def forget_derived(self) -> None:
-        self.__dict__.pop("_gaussian", None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What was learned: copies are made to learn more, and derive the rest from that."""
-        return {key: value for key, value in self.__dict__.items() if key != "_gaussian"}
-
-    @cached_property
-    def _gaussian(self) -> Gaussian:
-        return Gaussian(self.statistics, self.settings.prior_images * self.grid.step**2, self.given)
-
-    def _cells(self, features: PatchFeatures) -> Tensor:
-        """(P, B·step², G + D): the summary's directions, then the cell's features."""
+    def _positions(self, features: PatchFeatures) -> Tensor:
+        """(P, B·step², G + D): the summary's directions, then the position's features."""
         kept = features.patches if self._projection is None else features.patches @ self._projection
-        cells = self.grid.to_cells(kept)
+        positions = self.grid.to_positions(kept)
         if self._of_summary is None:
-            return cells
-        given = (features.summary @ self._of_summary).repeat_interleave(self.grid.step**2, dim=0)
-        return torch.cat([given.expand(len(cells), -1, -1), cells], dim=2)
+            return positions
+        context = (features.summary @ self._of_summary).repeat_interleave(self.grid.step**2, dim=0)
+        return torch.cat([context.expand(len(positions), -1, -1), positions], dim=2)

@@ -1,43 +1,51 @@
-"""What the scorer learns: sums over images of patch features and of their outer products."""
+"""What scorers learn: sums over images of feature vectors and of their outer products, and what follows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.pipeline import Spread
+
+G = TypeVar("G")
 
 
-class Statistics:
-    """Count, sum and sum of outer products of feature vectors at each of P cells, in float64.
+class SufficientStatistics:
+    """Count, sum and sum of outer products of feature vectors at each of P positions, in float64.
 
     The three sums stream over batches, add up across machines (:meth:`merge`) and can be taken back
     (:meth:`add` with ``sign=-1``); memory is that of one P × D × D array whatever the number of images.
 
-    Shapes: ``count`` is a number, the same for every cell; ``total`` (P, D); ``outer`` (P, D, D).
+    Shapes: ``count`` is a number, the same for every position; ``total`` (P, D); ``outer`` (P, D, D).
     """
 
-    def __init__(self, cells: int, dimensions: int, device: str | torch.device = "cpu") -> None:
+    def __init__(self, positions: int, dimensions: int, device: str | torch.device = "cpu") -> None:
         self.count = 0
-        self.total = torch.zeros(cells, dimensions, dtype=torch.float64, device=device)
-        self.outer = torch.zeros(cells, dimensions, dimensions, dtype=torch.float64, device=device)
+        self.total = torch.zeros(positions, dimensions, dtype=torch.float64, device=device)
+        self.outer = torch.zeros(positions, dimensions, dimensions, dtype=torch.float64, device=device)
 
     @property
-    def cells(self) -> int:
+    def positions(self) -> int:
         return self.total.shape[0]
 
     @property
     def dimensions(self) -> int:
         return self.total.shape[1]
 
-    def copy(self) -> Statistics:
+    def copy(self) -> SufficientStatistics:
         """The same sums, to be changed on their own."""
-        copied = Statistics(0, 0)
+        copied = SufficientStatistics(0, 0)
         copied.count, copied.total, copied.outer = self.count, self.total.clone(), self.outer.clone()
         return copied
 
     def add(self, features: Tensor, sign: int = 1) -> None:
-        """Add (or with ``sign=-1`` take back) the vectors of (P, N, D) features, N for each cell."""
+        """Add (or with ``sign=-1`` take back) the vectors of (P, N, D) features, N for each position."""
         exact = features.to(self.total)
         self.count += sign * exact.shape[1]
         self.total.add_(exact.sum(1), alpha=sign)
@@ -48,12 +56,12 @@ class Statistics:
         exact = deviations.to(self.total)
         self.outer.baddbmm_(exact.transpose(1, 2), exact, alpha=weight)
 
-    def merge(self, other: Statistics, sign: int = 1) -> None:
+    def merge(self, other: SufficientStatistics, sign: int = 1) -> None:
         """Add (or take back) another's sums. Raises InputError where the shapes differ."""
         if self.total.shape != other.total.shape:
             raise InputError(
-                f"models do not merge: {other.cells} cells of {other.dimensions} dimensions"
-                f" against {self.cells} of {self.dimensions}; fit both with the same settings"
+                f"models do not merge: {other.positions} positions of {other.dimensions} dimensions"
+                f" against {self.positions} of {self.dimensions}; fit both with the same settings"
             )
         self.count += sign * other.count
         self.total.add_(other.total, alpha=sign)
@@ -69,10 +77,12 @@ class Statistics:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], device: str | torch.device = "cpu") -> Statistics:
+    def from_tensors(
+        cls, tensors: dict[str, Tensor], device: str | torch.device = "cpu"
+    ) -> SufficientStatistics:
         """The inverse of :meth:`to_tensors`."""
-        cells, dimensions = tensors["total"].shape
-        self = cls(cells, dimensions, device)
+        positions, dimensions = tensors["total"].shape
+        self = cls(positions, dimensions, device)
         self.count = int(tensors["count"])
         self.total.copy_(tensors["total"])
         rows, columns = torch.tril_indices(dimensions, dimensions, device=self.outer.device).unbind()
@@ -80,3 +90,59 @@ class Statistics:
         self.outer[:, rows, columns] = packed
         self.outer[:, columns, rows] = packed
         return self
+
+    def spread(self, rows: int, skipped: int = 0) -> Spread | None:
+        """How the vectors vary at positions that lie in so many ``rows``; None where each holds a single one.
+
+        The first ``skipped`` dimensions are not the positions' own.
+        """
+        if self.count < 2:
+            return None
+        total = self.total[:, skipped:].cpu().numpy()
+        outer = self.outer[:, skipped:, skipped:].cpu().numpy()
+        pooled = (outer.sum(0) - total.T @ total / self.count) / (self.positions * (self.count - 1))
+        # The diagonals alone, not copied.
+        variances = (np.einsum("pdd->pd", outer) - total**2 / self.count) / (self.count - 1)
+        # Each channel in its own unit, so that no channel decides alone.
+        relative = variances / np.maximum(pooled.diagonal(), np.finfo(float).tiny)
+        return Spread(
+            spectrum=np.maximum(np.linalg.eigvalsh(pooled)[::-1], 0.0),
+            by_position=np.sqrt(np.maximum(relative.mean(1), 0.0)).reshape(rows, -1),
+        )
+
+
+class Fitted(Generic[G]):
+    """Sums, and the Gaussian that follows from them.
+
+    The Gaussian is derived when it is first asked for, and again after the sums have changed. A copy carries
+    the sums alone: copies are made to learn more.
+    """
+
+    def __init__(self, statistics: SufficientStatistics, derive: Callable[[SufficientStatistics], G]) -> None:
+        self.statistics = statistics
+        self._derive = derive
+
+    def learn(self, vectors: Tensor, sign: int = 1) -> None:
+        """As :meth:`SufficientStatistics.add`."""
+        self.statistics.add(vectors, sign)
+        self._outdated()
+
+    def learn_scatter(self, deviations: Tensor, weight: float) -> None:
+        """As :meth:`SufficientStatistics.add_scatter`."""
+        self.statistics.add_scatter(deviations, weight)
+        self._outdated()
+
+    def merge(self, other: Fitted[G]) -> None:
+        """Add what another has learned. Raises InputError where the shapes differ."""
+        self.statistics.merge(other.statistics)
+        self._outdated()
+
+    @cached_property
+    def gaussian(self) -> G:
+        return self._derive(self.statistics)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "gaussian"}
+
+    def _outdated(self) -> None:
+        self.__dict__.pop("gaussian", None)

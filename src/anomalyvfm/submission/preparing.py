@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anomalyvfm import __version__
 from anomalyvfm.data import ImageError, read_size
 from anomalyvfm.data.datasets.listing import list_folders
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import check_new, new_folder
 from anomalyvfm.model_folder import read_description
 from anomalyvfm.submission.targets import Target
+from anomalyvfm.version import __version__
 
 RECORD = "submission.json"
 

@@ -18,7 +18,6 @@ from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import check_apart, mark
-from anomalyvfm.predictions.writing import save_picture
 from anomalyvfm.submission.checking import check_submission
 from anomalyvfm.submission.packing import pack
 from anomalyvfm.submission.preparing import (
@@ -31,6 +30,7 @@ from anomalyvfm.submission.preparing import (
 )
 from anomalyvfm.submission.targets import MAPS, MASKS, Target
 from anomalyvfm.tracking import Tracker, untracked
+from anomalyvfm.visual.pictures import save_picture
 
 # An image of 5 megapixels takes about 60 MB until it is written, so few are in hand whatever the cores.
 _WRITERS = 4

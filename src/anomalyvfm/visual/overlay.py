@@ -27,7 +27,7 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     base = image
     if image.shape[:2] != size:
         base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-    map_ = verdict.canvas.restore(verdict.grid, size)
+    map_ = verdict.frame.restore(verdict.grid, size)
     low, high = heat_range(verdict)
     picture = base.copy()
     hot = map_ > low  # few pixels, and of a good image next to none: only these are blended
@@ -40,7 +40,7 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
 
 def heat_range(verdict: Verdict) -> tuple[float, float]:
     """The map values at which heat starts and is full, in standard deviations of good pixels."""
-    return verdict.outline_level, max(2 * verdict.region_level, verdict.outline_level + 1e-6)
+    return verdict.low_threshold, max(2 * verdict.high_threshold, verdict.low_threshold + 1e-6)
 
 
 def heated(pixels: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import InputFrame
 from anomalyvfm.decision.reason import Box
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
@@ -26,19 +26,19 @@ _CONTEXT, _LEAST, _LARGEST = 1.6, 0.2, 0.5
 
 
 def draw_sheet(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
-    """The overlay of an image (H, W, 3) with all that was said of it.
+    """The overlay of an image (H, W, 3) with all that was caption of it.
 
     Below it the verdict and the scale of the heat; right of it the oddest regions with their reasons.
     """
     overlay = Image.fromarray(draw(image, verdict))
     pen = ImageDraw.Draw(overlay)
-    told = [region for region in verdict.regions if region.reason is not None][:_MOST]
+    explained = [region for region in verdict.regions if region.reason is not None][:_MOST]
     scale = np.divide(overlay.size, verdict.size[::-1])
-    for number, region in enumerate(told, start=1):
+    for number, region in enumerate(explained, start=1):
         _mark(pen, str(number), region, scale, overlay.size)
     parts = [_with_verdict(overlay, verdict)]
-    if told:
-        parts.append(_reasons(image, verdict, told, parts[0].height))
+    if explained:
+        parts.append(_reasons(image, verdict, explained, parts[0].height))
     sheet = Image.new("RGB", (sum(part.width for part in parts), max(part.height for part in parts)), "white")
     left = 0
     for part in parts:
@@ -50,19 +50,19 @@ def draw_sheet(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
 def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
     """The overlay on a sheet that says below it what the verdict is and what the heat means."""
     low, high = heat_range(verdict)
-    said = (
+    caption = (
         f"{'anomalous' if verdict.anomalous else 'good'}: score {verdict.score:.2f}, "
         f"threshold {verdict.threshold:.2f}"
     )
     ends, unit = (f"{low:.1f}", f"{high:.1f}"), "std of good pixels"
     font = _font(_TEXT)
-    length, *widths = (math.ceil(font.getlength(text)) for text in (said, *ends, unit))
+    length, *widths = (math.ceil(font.getlength(text)) for text in (caption, *ends, unit))
     width = max(overlay.width, length + _GAP, sum(widths) + _SCALE[0] + 4 * _GAP)
     sheet = Image.new("RGB", (width, overlay.height + 2 * _LINE + 2 * _GAP), "white")
     sheet.paste(overlay, (0, 0))
     pen = ImageDraw.Draw(sheet)
     top = overlay.height + _GAP // 2
-    pen.text((_GAP // 2, top), said, _INK, font)
+    pen.text((_GAP // 2, top), caption, _INK, font)
     top, left = top + _LINE + 2, _GAP // 2
     pen.text((left, top), ends[0], _MUTED, font)
     left += widths[0] + _GAP // 2
@@ -75,25 +75,27 @@ def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
     return sheet
 
 
-def _reasons(image: NDArray[np.uint8], verdict: Verdict, told: Sequence[Region], height: int) -> Image.Image:
+def _reasons(
+    image: NDArray[np.uint8], verdict: Verdict, explained: Sequence[Region], height: int
+) -> Image.Image:
     """Regions one below the other, each beside the good patch most like it, over its reason in words."""
-    side = int(np.clip(height / len(told) - 4 * _LINE - _GAP, 140, 260))
+    side = int(np.clip(height / len(explained) - 4 * _LINE - _GAP, 140, 260))
     panel = (2 * side + _GAP, side + 4 * _LINE + _GAP)
-    sheet = Image.new("RGB", (panel[0] + 2 * _GAP, len(told) * panel[1] + _GAP), "white")
+    sheet = Image.new("RGB", (panel[0] + 2 * _GAP, len(explained) * panel[1] + _GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, region in enumerate(told, start=1):
+    for number, region in enumerate(explained, start=1):
         top = _GAP + (number - 1) * panel[1]
         titles = (f"{number}  this part", "nearest good patch")
         for column, title in enumerate(titles):
             pen.text((_GAP + column * (side + _GAP), top), title, _INK, _font(_TEXT))
         sheet.paste(Image.fromarray(pair(image, verdict, region, side)), (_GAP, top + _LINE + 2))
-        for row, line in enumerate(told_in_lines(region)):
+        for row, line in enumerate(reason_lines(region)):
             place = (_GAP, top + side + (row + 1) * _LINE + 6)
             pen.text(place, _fitting(pen, line, panel[0]), _MUTED, _font(_TEXT))
     return sheet
 
 
-def told_in_lines(region: Region) -> list[str]:
+def reason_lines(region: Region) -> list[str]:
     """A region's reason in words: the layers that object, and the image that looks most like it."""
     if region.reason is None:
         return []
@@ -106,7 +108,7 @@ def told_in_lines(region: Region) -> list[str]:
 def pair(image: NDArray[np.uint8] | None, verdict: Verdict, region: Region, side: int) -> NDArray[np.uint8]:
     """(side, 2 side + gap, 3): a region of an image (H, W, 3), and where a good one looks most like it.
 
-    Without the image it is seen as it lies on the canvas, where the verdict has kept that.
+    Without the image it is seen as it lies in the frame, where the verdict has kept that.
     Both squares show as much around it, at one scale, with the region's outline; the right one is grey
     where there is nothing of the good image.
     """
@@ -117,13 +119,13 @@ def pair(image: NDArray[np.uint8] | None, verdict: Verdict, region: Region, side
     else:
         assert verdict.pixels is not None
         corners = np.reshape(window, (2, 2)).astype(float)
-        own = _cut(verdict.pixels, corners, verdict.size, verdict.canvas, side)
+        own = _cut(verdict.pixels, corners, verdict.size, verdict.frame, side)
     nearest = None if region.reason is None else region.reason.nearest
     if nearest is not None:
         # The window moves as the region's box does; images may differ in size.
         scale = np.divide(nearest.size[::-1], verdict.size[::-1])
         corners = (np.reshape(window, (2, 2)) - region.bbox[:2]) * scale + nearest.bbox[:2]
-        good = _cut(nearest.picture, corners, nearest.size, verdict.canvas, side)
+        good = _cut(nearest.picture, corners, nearest.size, verdict.frame, side)
     mask = Image.fromarray(verdict.mask[top:bottom, left:right]).resize((side, side))
     line = border(np.asarray(mask), thickness=max(1, side // 120), closed=False)
     squares = [np.array(square) for square in (own, good)]
@@ -137,12 +139,12 @@ def _cut(
     picture: NDArray[np.uint8],
     corners: NDArray[np.float64],
     size: tuple[int, int],
-    canvas: Canvas,
+    frame: InputFrame,
     side: int,
 ) -> Image.Image:
-    """What lies between two corners of an image of ``size``, out of a picture of its canvas."""
+    """What lies between two corners of an image of ``size``, out of a picture of its frame."""
     whole = Image.fromarray(picture)
-    seen = canvas.to_canvas(corners, size) / (canvas.width, canvas.height) * whole.size
+    seen = frame.to_frame(corners, size) / (frame.width, frame.height) * whole.size
     return whole.transform(
         (side, side),
         Image.Transform.EXTENT,

@@ -18,9 +18,9 @@ from anomalyvfm.adapted.adapters import Adapter, Form, build
 from anomalyvfm.adapted.training.loop import Curve, TrainingData, train
 from anomalyvfm.adapted.training.losses import Head
 from anomalyvfm.adapted.training.processes import cores_for
-from anomalyvfm.adapted.training.settings import TrainingSettings
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.store import mapped_rows
+from anomalyvfm.presets import TrainingSettings, preset
 
 WIDTH = 24
 QUICK = TrainingSettings(epochs=3, batch=8, learning_rate=1e-3)
@@ -45,15 +45,15 @@ def weights(*modules: torch.nn.Module) -> torch.Tensor:
 
 
 def trained(
-    form: Form = "chain", settings: TrainingSettings = QUICK, **options: Path
+    form: Form = "chain", settings: TrainingSettings = QUICK, checkpoint: Path | None = None, seed: int = 0
 ) -> tuple[torch.Tensor, Curve]:
     adapter, head = fresh(form)
-    curve = train(adapter, head, data(form), settings, **options)  # type: ignore[arg-type]
+    curve = train(adapter, head, data(form), settings, checkpoint=checkpoint, seed=seed)
     return weights(adapter, head), curve
 
 
 def changed(**settings: object) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 3, "batch": 8, "learning_rate": 1e-3} | settings)  # type: ignore[arg-type]
+    return TrainingSettings(**{"epochs": 3, "batch": 8, "learning_rate": 1e-3} | settings)
 
 
 @pytest.mark.parametrize("form", ["chain", "gated", "multiscale"])
@@ -72,7 +72,7 @@ def test_training_lowers_the_loss_and_moves_every_weight(form: Form) -> None:
 @pytest.mark.parametrize("form", ["chain", "gated", "multiscale"])
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(form: Form) -> None:
     state = torch.random.get_rng_state()
-    one, same, other = (trained(form, changed(seed=seed))[0] for seed in (0, 0, 1))
+    one, same, other = (trained(form, seed=seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(state, torch.random.get_rng_state())
@@ -194,18 +194,19 @@ def test_the_curve_is_written_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "at least 1"),
-        ({"batch": 7}, "even number"),
-        ({"batch": 0}, "even number"),
-        ({"parts": 5}, "1 to 4"),
-        ({"learning_rate": 0.0}, "learning rate 0.0"),
-        ({"temperature": -1.0}, "temperature -1.0"),
-        ({"precision": "fp8"}, "unknown precision"),
+        ({"epochs": 0}, "training.epochs=0: .* greater than or equal to 1"),
+        ({"batch": 7}, "training.batch=7: .* multiple of 2"),
+        ({"batch": 0}, "training.batch=0: .* greater than or equal to 2"),
+        ({"batch": 8, "parts": 5}, "training.parts=5: .* give 1 to 4 parts"),
+        ({"learning_rate": 0.0}, "training.learning_rate=0.0: .* greater than 0"),
+        ({"learning_rate": float("nan")}, "training.learning_rate=nan"),
+        ({"temperature": -1.0}, "training.temperature=-1.0: .* greater than 0"),
+        ({"precision": "fp8"}, "training.precision='fp8'"),
     ],
 )
 def test_settings_out_of_bounds_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        train(*fresh(), data(), changed(**settings))
+        preset("v1.1").override({f"training.{key}": value for key, value in settings.items()})
 
 
 def test_nothing_to_train_on_is_refused() -> None:

@@ -12,12 +12,12 @@ from anomalyvfm.adapted.adapters import build
 from anomalyvfm.adapted.plans import PLANS
 from anomalyvfm.adapted.training.loop import TrainingData, train
 from anomalyvfm.adapted.training.losses import Head
-from anomalyvfm.adapted.training.settings import TrainingSettings
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
 from anomalyvfm.features.backbones.weight_hash import hash_weights
-from anomalyvfm.statistical.image_scorer import SummaryScorer
+from anomalyvfm.presets import TrainingSettings
+from anomalyvfm.statistical.image_scorer import ImageScorer
 from anomalyvfm.synthesis import Mix, mixes, orders, synthesize
 from anomalyvfm.synthesis.patch import Image8
 
@@ -52,7 +52,7 @@ def test_v11_separates_held_out_synthetic_defects_and_leaves_the_backbone_as_it_
     truth = [0] * len(held_out) + [1] * len(new)
     assert roc_auc_score(truth, logits.numpy()) > 0.9
     # What the pipeline scores by: the distance of adapted, normalised features.
-    scorer = SummaryScorer(backbone.summary_channels, torch.device("cpu"))
+    scorer = ImageScorer(backbone.summary_channels, torch.device("cpu"))
     scorer.learn(adapter.adapt(normal))
     assert roc_auc_score(truth, scorer.image_scores(adapter.adapt(test)).numpy()) > 0.85
     assert _hash(backbone) == published
@@ -65,7 +65,7 @@ def test_the_distance_of_adapted_features_is_that_of_scikit_learn() -> None:
     adapter = build("gated", 6, rank=2, alpha=4)
     train(adapter, Head(6), TrainingData(normal[:40], normal[:40] + 1), TrainingSettings(epochs=2))
     adapted, adapted_new = adapter.adapt(normal), adapter.adapt(new)
-    scorer = SummaryScorer(6, torch.device("cpu"))
+    scorer = ImageScorer(6, torch.device("cpu"))
     scorer.learn(adapted)
     expected = EmpiricalCovariance().fit(adapted.double().numpy()).mahalanobis(adapted_new.double().numpy())
     # The scorer divides by the dimension, and its prior weighs as one of the 20,000 vectors.

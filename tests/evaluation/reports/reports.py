@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anomalyvfm.data import Canvas, Sample
+from anomalyvfm.data import InputFrame, Sample
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.evaluation.evaluate import Judged, Learned, Report
+from anomalyvfm.evaluation.report import Judged, Report
 from anomalyvfm.metrics.pixel import PixelMetrics
 from anomalyvfm.metrics.summary import summarise
+from anomalyvfm.pipeline import Spread
 from anomalyvfm.presets import preset
 
 SIZE = (24, 36)
@@ -72,7 +73,7 @@ def make_report(
         images,
         pixels.pro_curve(0.3),
         pixels.precision_recall_curve(),
-        Learned(np.geomspace(10, 0.1, 12), rng.uniform(0.5, 1.5, (4, 6))) if learned else None,
+        Spread(np.geomspace(10, 0.1, 12), rng.uniform(0.5, 1.5, (4, 6))) if learned else None,
         _model(calibration),
     )
 
@@ -108,9 +109,9 @@ def _verdict(rng: np.random.Generator, score: float) -> Verdict:
         threshold=THRESHOLD,
         grid=rng.normal(score, 1.0, (4, 6)).astype(np.float32),
         size=SIZE,
-        canvas=Canvas(32, 32),
-        outline_level=3.0,
-        region_level=4.0,
+        frame=InputFrame(32, 32),
+        low_threshold=3.0,
+        high_threshold=4.0,
         seconds=0.01,
         summary=rng.normal(0, 1, 10).astype(np.float32),
     )
@@ -127,7 +128,7 @@ def _model(calibration: int) -> dict[str, Any]:
         "anomalyvfm_version": "0.0",
         "settings": preset("v2").model_dump(mode="json"),
         "backbone": {"name": "efficientnet-lite0", "layers": [3, 5], "weight_hash": "ab" * 32},
-        "canvas": {"height": 32, "width": 32, "aspect": "stretch"},
+        "input_frame": {"height": 32, "width": 32, "aspect": "stretch"},
         "grid": {"height": 4, "width": 6, "channels": 12, "step": 1, "dimensions": 12},
         "calibration": {
             "images": calibration,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalyvfm.evaluation.reports import FIGURES, write_report
+from anomalyvfm.evaluation.reports.writing import FIGURES, save_report
 from tests.evaluation.reports.reports import make_report, typical
 
 AWKWARD: dict[str, dict[str, Any]] = {
@@ -28,13 +28,15 @@ AWKWARD: dict[str, dict[str, Any]] = {
 def test_every_file_is_written_whatever_the_data_lacks(case: str, tmp_path: Path) -> None:
     report = make_report(tmp_path / "data", **AWKWARD[case])
     out = tmp_path / "out"
-    out.mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of empty ranges, lost glyphs and NaN
-        write_report(report, out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*FIGURES, "performance_summary.txt", "report.html"]
-    )
+        save_report(report, out)
+    assert {path.name for path in out.glob("[!.]*")} == {
+        *FIGURES,
+        "metrics.json",
+        "performance_summary.txt",
+        "report.html",
+    }
     for name in FIGURES:
         with Image.open(out / name) as image:
             assert min(image.size) > 300
@@ -49,10 +51,9 @@ def test_file_names_of_any_kind_do_no_harm(tmp_path: Path) -> None:
     names = ["$x^{$.png", "<b>&amp;'\".png", "日本語.png", "line\nbreak\udcff.png"]
     report = make_report(tmp_path / "data", [0.0, 3.0, 4.0, 5.0], [0, 1, 1, 0], names=names)
     out = tmp_path / "out"
-    out.mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_report(report, out)
+        save_report(report, out)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<b>&amp;" not in page
     assert "&lt;b&gt;&amp;amp;&#x27;&quot;.png" in page
@@ -64,7 +65,6 @@ def test_the_same_report_gives_the_same_files(tmp_path: Path) -> None:
     report = typical(tmp_path / "data")
     written = []
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        write_report(report, tmp_path / name)
+        save_report(report, tmp_path / name)
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert written[0] == written[1]

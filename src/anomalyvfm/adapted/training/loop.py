@@ -19,10 +19,11 @@ from anomalyvfm.adapted.training.batches import Pairs, epoch_batches, steps_per_
 from anomalyvfm.adapted.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from anomalyvfm.adapted.training.losses import confidence, confidence_map_loss, weighted_loss
 from anomalyvfm.adapted.training.processes import Processes, cores_for
-from anomalyvfm.adapted.training.settings import TrainingSettings
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import resolve_device, resolve_precision
+from anomalyvfm.presets import TrainingSettings
 
+_EPOCHS = 10  # of v1.1
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -91,16 +92,18 @@ def train(
     data: TrainingData,
     settings: TrainingSettings,
     *,
+    seed: int = 0,
     device: str = "cpu",
     checkpoint: Path | None = None,
     track: Callable[[Iterable[int], int, str], Iterable[int]] = lambda items, total, description: items,
 ) -> Curve:
     """Train both in place, on `device`, and leave them there in evaluation mode.
 
-    The backbone is not called and memory does not grow with epochs. Equal weights, data and settings give
-    equal results, in one process, in parts, or in several processes that `accelerate launch` has started
-    (up to rounding). With `checkpoint`, the state after each epoch is kept in that file, and a run that
-    finds one goes on from it. ``track(epochs, total, description)`` wraps the epochs to show progress.
+    The backbone is not called and memory does not grow with epochs. Equal weights, data, settings and seed
+    (of the batches and of dropout) give equal results, in one process, in parts, or in several processes that
+    `accelerate launch` has started (up to rounding). With `checkpoint`, the state after each epoch is kept in
+    that file, and a run that finds one goes on from it. ``track(epochs, total, description)`` wraps the
+    epochs to show progress.
 
     Raises InputError where the loss is not finite, naming the step (the weights are then those before it);
     where a checkpoint is another run's; and for a batch too small to share out.
@@ -112,13 +115,13 @@ def train(
             f"a training batch of {settings.batch} cannot be shared by {processes.count} processes in"
             f" {settings.parts} parts each: give at least {2 * processes.count * settings.parts}"
         )
-    step = _Step(_Trained(adapter, head), data, settings, processes)
+    step = _Step(_Trained(adapter, head), data, settings, seed, processes)
+    epochs = _EPOCHS if settings.epochs is None else settings.epochs
     curve = Curve(steps_per_epoch(len(data.normal), len(data.synthetic), settings.batch))
-    identity = (
-        {"settings": asdict(settings), "adapter": _digest(step.model), "data": _identity(data)}
-        if checkpoint
-        else {}
-    )
+    identity: dict[str, Any] = {}
+    if checkpoint:
+        run = {**settings.model_dump(), "seed": seed}
+        identity = {"settings": run, "adapter": _digest(step.model), "data": _identity(data)}
     done = 0
     if checkpoint and checkpoint.exists():
         state = load_checkpoint(checkpoint, step.model, step.optimizer, identity)
@@ -127,10 +130,8 @@ def train(
         started -= curve.seconds
     step.model.train()
     with cores_for(data.normal, settings.batch, processes.device):
-        for epoch in track(range(done, settings.epochs), settings.epochs - done, "training"):
-            for pairs in epoch_batches(
-                len(data.normal), len(data.synthetic), settings.batch, settings.seed, epoch
-            ):
+        for epoch in track(range(done, epochs), epochs - done, "training"):
+            for pairs in epoch_batches(len(data.normal), len(data.synthetic), settings.batch, seed, epoch):
                 curve.losses.append(step.take(pairs, number=len(curve.losses)))
             curve.seconds = time.perf_counter() - started
             if checkpoint and processes.first:
@@ -145,11 +146,17 @@ class _Step:
     """One update of the weights."""
 
     def __init__(
-        self, model: _Trained, data: TrainingData, settings: TrainingSettings, processes: Processes
+        self,
+        model: _Trained,
+        data: TrainingData,
+        settings: TrainingSettings,
+        seed: int,
+        processes: Processes,
     ) -> None:
         self.model = model.to(processes.device)
         self.data = data
         self.settings = settings
+        self.seed = seed
         self.processes = processes
         # Fused: one pass over weights and moments instead of a dozen, a third of the time.
         self.optimizer = torch.optim.AdamW(
@@ -203,7 +210,7 @@ class _Step:
         return [(edges[part], edges[part + 1]) for part in mine]
 
     def _seed(self, number: int) -> int:
-        return self.settings.seed * 1_000_003 + number
+        return self.seed * 1_000_003 + number
 
     def _loss(self, pairs: Pairs, start: int, stop: int) -> Tensor:
         normal, synthetic = (

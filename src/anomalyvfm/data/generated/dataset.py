@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from anomalyvfm import __version__
 from anomalyvfm.data.datasets.mvtec import GENERATED
 from anomalyvfm.data.generated.draw import (
     CATEGORIES,
@@ -25,6 +24,7 @@ from anomalyvfm.data.generated.draw import (
     draw_good,
 )
 from anomalyvfm.errors import InputError
+from anomalyvfm.version import __version__
 
 CONDITIONS = ("regular", "overexposed", "underexposed", "shift_1", "shift_2")
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anomalyvfm.evaluation.evaluate import Report
+from anomalyvfm.evaluation.report import Report
 from anomalyvfm.evaluation.reports import style
 from anomalyvfm.metrics.image import sweep
 from anomalyvfm.metrics.summary import AUPRO_LIMITS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import ImageError, read_image, read_mask
-from anomalyvfm.evaluation.evaluate import Judged, Report
+from anomalyvfm.evaluation.report import Judged, Report
 from anomalyvfm.evaluation.reports import style
 from anomalyvfm.visual.overlay import border
 
@@ -96,9 +96,9 @@ def _draw_row(axes: list[Axes], image: Judged, settings: dict[str, Any]) -> Any:
     small = np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
     axes[0].imshow(small)
     heat = axes[1].imshow(
-        verdict.canvas.restore(verdict.grid, size),
+        verdict.frame.restore(verdict.grid, size),
         cmap=style.HEAT,
-        norm=Normalize(0, max(2 * verdict.region_level, 1e-6)),
+        norm=Normalize(0, max(2 * verdict.high_threshold, 1e-6)),
     )
     _highlight(axes[2], small, _shrunk(verdict.mask, size))
     if not verdict.mask.any():
@@ -166,6 +166,6 @@ def _heat_scale(figure: Figure, shown: Any, image: Judged) -> None:
         fontsize=10,
     )
     bar.ax.tick_params(labelsize=9)
-    bar.ax.axvline(image.verdict.region_level, color="white", linewidth=2.5)
-    bar.ax.axvline(image.verdict.region_level, color="black", linewidth=1)
+    bar.ax.axvline(image.verdict.high_threshold, color="white", linewidth=2.5)
+    bar.ax.axvline(image.verdict.high_threshold, color="black", linewidth=1)
     bar.outline.set_visible(False)

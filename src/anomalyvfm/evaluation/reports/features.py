@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
-from anomalyvfm.evaluation.evaluate import Report
+from anomalyvfm.evaluation.report import Report
 from anomalyvfm.evaluation.reports import style
 
 
@@ -23,7 +23,7 @@ def draw_features(report: Report) -> Figure:
         style.explain(axes[2], "Spread by position", reason)
     else:
         _spectrum(axes[1], report.learned.spectrum)
-        _spread(axes[2], report.learned.spread)
+        _spread(axes[2], report.learned.by_position)
     return figure
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from anomalyvfm.evaluation.evaluate import Judged, Report
+from anomalyvfm.evaluation.report import Judged, Report
 from anomalyvfm.evaluation.reports.promise import promise_lines
 from anomalyvfm.evaluation.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
 from anomalyvfm.evaluation.reports.text import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from anomalyvfm.evaluation.evaluate import Report
+from anomalyvfm.evaluation.report import Report
 
 
 def chance_of_so_many(alarms: int, good: int, calibrated_on: int, rate: float) -> float:

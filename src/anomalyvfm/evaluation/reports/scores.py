@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from anomalyvfm.evaluation.evaluate import Judged, Report
+from anomalyvfm.evaluation.report import Judged, Report
 from anomalyvfm.evaluation.reports import style
 
 _MOST_GROUPS = 14

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from textwrap import wrap
 from typing import Any
 
-from anomalyvfm.evaluation.evaluate import Report
+from anomalyvfm.evaluation.report import Report
 from anomalyvfm.evaluation.reports.promise import promise_lines
 from anomalyvfm.evaluation.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
 from anomalyvfm.evaluation.reports.style import shorten
@@ -98,12 +98,12 @@ def short_note(group: dict[str, Any], name: str) -> str:
 
 
 def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
-    fitted, canvas, grid = model["fitted_on"], model["canvas"], model["grid"]
+    fitted, frame, grid = model["fitted_on"], model["input_frame"], model["grid"]
     return [
         ("preset", str(model["settings"]["name"])),
         ("backbone", f"{model['backbone']['name']}, layers {model['backbone']['layers']}"),
         ("weights", model["backbone"]["weight_hash"][:16]),
-        ("canvas", f"{canvas['height']}×{canvas['width']} px, {canvas['aspect']}"),
+        ("frame", f"{frame['height']}×{frame['width']} px, {frame['aspect']}"),
         ("grid", f"{grid['height']}×{grid['width']} cells, {grid['dimensions']} dimensions"),
         ("learned", f"{fitted['images']} good images of {one_line(str(fitted['category']))}"),
         *_oddest(fitted.get("oddest", [])),
@@ -113,8 +113,8 @@ def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The good images to look at for a defect that was learned with them."""
-    told = (f"{one_line(str(image['image']))} {image['score']:.1f}" for image in images[:_ODDEST_SHOWN])
-    return [("oddest good images", f"{', '.join(told)} (by models without them)")] if images else []
+    named = (f"{one_line(str(image['image']))} {image['score']:.1f}" for image in images[:_ODDEST_SHOWN])
+    return [("oddest good images", f"{', '.join(named)} (by models without them)")] if images else []
 
 
 def threshold_facts(report: Report) -> list[tuple[str, str]]:

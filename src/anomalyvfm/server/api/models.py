@@ -68,10 +68,10 @@ def router(station: Station) -> APIRouter:
             )
 
     @routes.put("/default", response_model=Model)
-    def make_default(said: DefaultRequest, user: Engineer) -> dict[str, Any]:
+    def make_default(body: DefaultRequest, user: Engineer) -> dict[str, Any]:
         """Choose the model for requests that name none."""
-        name = station.shelf.get(said.name).name
-        station.shelf.make_default(name, user.name)
+        name = station.registry.get(body.name).name
+        station.registry.make_default(name, user.name)
         return station.model(name)
 
     @routes.get("/{name}", response_model=Model)
@@ -81,7 +81,7 @@ def router(station: Station) -> APIRouter:
     @routes.post("/{name}/load", response_model=Model)
     def load(name: Name, user: Engineer) -> dict[str, Any]:
         """Load the active version from its folder again."""
-        station.shelf.load_again(name)
+        station.registry.load_again(name)
         return station.model(name)
 
     @routes.get("/{name}/versions", response_model=Versions)
@@ -90,10 +90,10 @@ def router(station: Station) -> APIRouter:
         return {"items": station.versions(name)}
 
     @routes.post("/{name}/activate", response_model=Model)
-    def activate(name: Name, said: ActivateRequest, user: Engineer) -> dict[str, Any]:
+    def activate(name: Name, body: ActivateRequest, user: Engineer) -> dict[str, Any]:
         """Judge with another version, usually the one before."""
-        station.shelf.activate(name, said.version, said.expected, user.name, clean(said.why))
-        station.learning.tell_version(name, said.version, "activate")
+        station.registry.activate(name, body.version, body.expected, user.name, clean(body.why))
+        station.learning.publish_version(name, body.version, "activate")
         return station.model(name)
 
     @routes.get("/{name}/what-if")
@@ -107,21 +107,21 @@ def router(station: Station) -> APIRouter:
         return station.what_if(name, _rates(rates), last)
 
     @routes.put("/{name}/false-alarm-rate", response_model=Model)
-    def set_rate(name: Name, said: RateRequest, user: Engineer) -> dict[str, Any]:
+    def set_rate(name: Name, body: RateRequest, user: Engineer) -> dict[str, Any]:
         """Promise another rate: a new version."""
-        station.learning.set_rate(name, said.rate, user.name, clean(said.why), said.expected)
+        station.learning.set_rate(name, body.rate, user.name, clean(body.why), body.expected)
         return station.model(name)
 
     @routes.post("/{name}/calibrate", response_model=Model)
-    def calibrate(name: Name, said: WhyRequest, user: Engineer) -> dict[str, Any]:
+    def calibrate(name: Name, body: WhyRequest, user: Engineer) -> dict[str, Any]:
         """Calibrate on the sampled parts that review found good: a new version."""
-        station.learning.recalibrate(name, user.name, clean(said.why) or "asked for")
+        station.learning.recalibrate(name, user.name, clean(body.why) or "asked for")
         return station.model(name)
 
     @routes.post("/{name}/drift/reset", status_code=204)
-    def reset_drift(name: Name, said: DriftResetRequest, user: Engineer) -> None:
+    def reset_drift(name: Name, body: DriftResetRequest, user: Engineer) -> None:
         """Begin the drift test anew, after its cause was removed or it was found to be none."""
-        station.reset_drift(name, said.false_alarm, user.name)
+        station.reset_drift(name, body.false_alarm, user.name)
 
     return routes
 

@@ -15,10 +15,10 @@ def router(station: Station) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["review"])
 
     @routes.post("/inspections/{number}/reviews", response_model=Reviewed)
-    def review(number: Number, said: ReviewRequest, user: Operator) -> dict[str, Any]:
+    def review(number: Number, body: ReviewRequest, user: Operator) -> dict[str, Any]:
         """Label a part. The answer comes when the model that learned from it judges."""
         return station.learning.review(
-            number, said.label, user.name, clean(said.why), said.seen_review
+            number, body.label, user.name, clean(body.why), body.seen_review
         ).as_dict()
 
     @routes.post("/reviews/{number}/undo", response_model=Reviewed)

@@ -17,13 +17,13 @@ def router(station: Station) -> APIRouter:
     routes = APIRouter(prefix="/api/session", tags=["session"])
 
     @routes.post("", response_model=SignedIn)
-    def sign_in(said: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
+    def sign_in(body: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
         """Exchange a token for a session cookie; what changes anything needs `csrf` in X-CSRF-Token."""
         gate = gate_of(request)
         if gate.accounts is None or gate.sessions is None:
             raise Problem(409, "this station asks for no tokens")
         gate.check_site(request)  # or another site could sign a browser in as somebody else
-        account = gate.accounts.of_token(said.token.strip())
+        account = gate.accounts.of_token(body.token.strip())
         if account is None or account.expired:
             address = request.client.host if request.client else "?"
             station.note("?", "sign-in refused", address, "expired" if account else "unknown token")

@@ -198,6 +198,8 @@ class CalibrationShape(_Shape):
     false_alarm_rate: float
     threshold: float
     promised: bool
+    cross_fitted: bool | None = None
+    """Whether some scores are of learned images; None where an earlier version did not keep it."""
 
 
 class Version(_Shape):

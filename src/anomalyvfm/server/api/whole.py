@@ -10,12 +10,12 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from anomalyvfm import __version__
 from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, seconds
 from anomalyvfm.server.auth.guard import Admin, Operator
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store.inspections import InspectionFilter
+from anomalyvfm.version import __version__
 
 _MOST_REPLAYED = 1000
 
@@ -70,14 +70,14 @@ def router(station: Station) -> APIRouter:
         missed: list[dict[str, Any]] = []
         if last_event_id is not None and last_event_id.isdigit() and int(last_event_id) < 1 << 31:
             after = int(last_event_id)
-            # Newest first, so that of too many the newest are told; then turned round.
+            # Newest first, so that of too many the newest are stream; then turned round.
             missed = (
                 await run_in_threadpool(
                     station.inspections, InspectionFilter(model=model), 1 << 30, after, _MOST_REPLAYED
                 )
             )[::-1]
 
-        async def told() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncIterator[bytes]:
             yield b": welcome\n\n"
             last = 0
             for inspection in missed:
@@ -90,7 +90,7 @@ def router(station: Station) -> APIRouter:
                     yield event.encode().encode()
 
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(told(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
 
     return routes
 

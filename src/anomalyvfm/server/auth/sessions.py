@@ -55,8 +55,8 @@ class Sessions:
         return Session(account, self._sign("csrf", account, expires, nonce))
 
     def _sign(self, purpose: str, account: Account, expires: str, nonce: str) -> str:
-        said = "|".join((purpose, account.name, account.token_hash, expires, nonce))
-        return hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
+        payload = "|".join((purpose, account.name, account.token_hash, expires, nonce))
+        return hmac.new(self._key, payload.encode(), hashlib.sha256).hexdigest()
 
 
 def station_key(folder: Path) -> bytes:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from anomalyvfm.data import ImageError
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.server.metrics import Metrics
-from anomalyvfm.server.models.registry import Current, Shelf
+from anomalyvfm.server.models.registry import ActiveVersion, ModelRegistry
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Settings
 
@@ -42,7 +42,7 @@ class Part:
     """The inspection, once it is in the store."""
 
 
-Keep = Callable[[str, Current, Sequence[tuple[Part, Verdict]]], Sequence[dict[str, Any]]]
+Keep = Callable[[str, ActiveVersion, Sequence[tuple[Part, Verdict]]], Sequence[dict[str, Any]]]
 """Puts verdicts into the store, in one transaction; the inspections in the same order."""
 
 
@@ -52,8 +52,8 @@ class Batcher:
     What takes a place in the queue is bounded by :meth:`places`, so memory is.
     """
 
-    def __init__(self, shelf: Shelf, keep: Keep, settings: Settings, metrics: Metrics) -> None:
-        self._shelf = shelf
+    def __init__(self, registry: ModelRegistry, keep: Keep, settings: Settings, metrics: Metrics) -> None:
+        self._registry = registry
         self._keep = keep
         self._settings = settings
         self._metrics = metrics
@@ -62,7 +62,9 @@ class Batcher:
         self._seconds_an_image = 0.05
         self._changed = threading.Condition()
         self._closing = False
-        self._judged: queue.Queue[tuple[str, Current, list[tuple[Part, Verdict]]] | None] = queue.Queue(2)
+        self._judged: queue.Queue[tuple[str, ActiveVersion, list[tuple[Part, Verdict]]] | None] = queue.Queue(
+            2
+        )
         self._threads = [
             threading.Thread(target=self._judge, name="judge"),
             threading.Thread(target=self._write, name="keep"),
@@ -113,7 +115,7 @@ class Batcher:
             model, parts = batch
             started = time.monotonic()
             try:
-                current = self._shelf.get(model).current
+                current = self._registry.get(model).active
                 verdicts = list(current.detector.judge([part.pixels for part in parts]))
             except Exception as error:  # whatever it is, the station goes on with the next batch
                 _fail(parts, error)
@@ -159,7 +161,7 @@ class Batcher:
 
     def _batch_size(self, model: str) -> int:
         try:
-            return max(1, self._shelf.get(model).current.detector.settings.batch)
+            return max(1, self._registry.get(model).active.detector.settings.batch)
         except Problem:
             return 1
 

@@ -33,8 +33,8 @@ def as_csv(rows: Iterator[InspectionRow]) -> Iterator[bytes]:
         text = io.StringIO()
         writer = csv.writer(text)
         for row in part:
-            said = as_dict(row)
-            writer.writerow([_harmless(said[column]) for column in COLUMNS])
+            record = as_dict(row)
+            writer.writerow([_harmless(record[column]) for column in COLUMNS])
         yield text.getvalue().encode()
 
 
@@ -53,7 +53,7 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
     with parquet.ParquetWriter(file, schema) as writer:
         while part := list(islice(rows, _A_TIME)):
-            said = [
+            record = [
                 as_dict(row)
                 | {
                     "at": round(row.at * 1000),
@@ -61,7 +61,7 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
                 }
                 for row in part
             ]
-            writer.write_table(pa.Table.from_pylist([{c: one[c] for c in COLUMNS} for one in said], schema))
+            writer.write_table(pa.Table.from_pylist([{c: one[c] for c in COLUMNS} for one in record], schema))
     file.seek(0)
     return file
 
@@ -91,8 +91,8 @@ def as_coco(rows: Iterator[InspectionRow], read: Callable[[str], bytes]) -> Iter
             continue
         for annotation in _annotations(restore(row, read(row.map))):
             number += 1
-            said = {"id": number, "image_id": row.id, "category_id": 1, "iscrowd": 0, **annotation}
-            yield (b"," if number > 1 else b"") + b"\n" + json.dumps(said).encode()
+            record = {"id": number, "image_id": row.id, "category_id": 1, "iscrowd": 0, **annotation}
+            yield (b"," if number > 1 else b"") + b"\n" + json.dumps(record).encode()
     yield b'\n],\n"images": [\n' + b",\n".join(images) + b"\n]}\n"
 
 

@@ -30,7 +30,7 @@ _REFUSED = (400, 413, 415, 422, 404)
 """Answers that trying again would not change."""
 
 
-class Worker:
+class JobRunner:
     """A thread that takes waiting images from the store until there are none, and sleeps until told."""
 
     def __init__(

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.server.drift_monitor import Drifting
+from anomalyvfm.server.drift_monitor import DriftMonitor
 from anomalyvfm.server.events import Event, Events
 from anomalyvfm.server.inspections.batching import Part
 from anomalyvfm.server.inspections.thumbnails import Thumbnails
 from anomalyvfm.server.inspections.verdicts import columns, is_sampled, map_content, picture_content
 from anomalyvfm.server.metrics import Metrics
-from anomalyvfm.server.models.registry import Current
+from anomalyvfm.server.models.registry import ActiveVersion
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import jobs
 from anomalyvfm.server.store.clock import now
@@ -26,7 +26,7 @@ from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
 _WRITERS = 8
 
 
-class Keeper:
+class Recorder:
     """Keeps batches of verdicts, each batch in one transaction."""
 
     def __init__(
@@ -41,14 +41,14 @@ class Keeper:
         self._database = database
         self._files = files
         self._thumbnails = thumbnails
-        self._drifting = Drifting(settings.images_between_drift_alarms)
+        self._drift_monitor = DriftMonitor(settings.images_between_drift_alarms)
         self._events = events
         self._metrics = metrics
         self._settings = settings
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
 
-    def keep(
-        self, model: str, current: Current, judged: Sequence[tuple[Part, Verdict]]
+    def record(
+        self, model: str, current: ActiveVersion, judged: Sequence[tuple[Part, Verdict]]
     ) -> Sequence[dict[str, Any]]:
         """The inspections as they now are in the store."""
         with self._files.keeping() as keep:
@@ -85,15 +85,15 @@ class Keeper:
                     if part.job_item is not None:
                         jobs.finish(session, part.job_item, row.id)
                 scores = [row.score for row in rows]
-                alarm = self._drifting.add(session, model, current.number, current.detector, scores)
+                alarm = self._drift_monitor.add(session, model, current.number, current.detector, scores)
         for (part, _), row in zip(judged, rows, strict=True):
             self._thumbnails.put(row.image, part.thumbnail)
             self._metrics.inspections.labels(model, "anomalous" if row.anomalous else "good").inc()
         kept = [as_dict(row) for row in rows]
-        self._events.tell(*(Event("inspection", inspection, inspection["id"]) for inspection in kept))
+        self._events.publish(*(Event("inspection", inspection, inspection["id"]) for inspection in kept))
         self._metrics.drift.labels(model).set(alarm.on)
         if alarm.raised:
-            self._events.tell(Event("drift", {"model": model, "alarm": True}))
+            self._events.publish(Event("drift", {"model": model, "alarm": True}))
         return kept
 
     def _good_patches(self, verdict: Verdict, keep: Callable[[bytes], str]) -> list[GoodPatchRow]:

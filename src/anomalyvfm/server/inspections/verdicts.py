@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalyvfm.data import Canvas
+from anomalyvfm.data import InputFrame
 from anomalyvfm.decision.reason import GoodPatch, Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
@@ -38,19 +38,19 @@ def picture_content(picture: NDArray[np.uint8]) -> bytes:
 
 def columns(verdict: Verdict) -> dict[str, Any]:
     """What a row says of a verdict."""
-    said = verdict.as_dict()
+    described = verdict.as_dict()
     return {
-        "score": said["score"],
-        "p_value": said["p_value"],
+        "score": described["score"],
+        "p_value": described["p_value"],
         "threshold": verdict.threshold,
-        "outline_level": verdict.outline_level,
-        "region_level": verdict.region_level,
+        "low_threshold": verdict.low_threshold,
+        "high_threshold": verdict.high_threshold,
         "anomalous": verdict.anomalous,
-        "regions": [_told(region) for region in verdict.regions],
+        "regions": [_region_columns(region) for region in verdict.regions],
         "height": verdict.size[0],
         "width": verdict.size[1],
-        "canvas": asdict(verdict.canvas),
-        "ms": said["ms"],
+        "input_frame": asdict(verdict.frame),
+        "ms": described["ms"],
     }
 
 
@@ -63,9 +63,9 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
         threshold=row.threshold,
         grid=np.load(BytesIO(content), allow_pickle=False),
         size=(row.height, row.width),
-        canvas=Canvas(**row.canvas),
-        outline_level=row.outline_level,
-        region_level=row.region_level,
+        frame=InputFrame(**row.input_frame),
+        low_threshold=row.low_threshold,
+        high_threshold=row.high_threshold,
         seconds=row.ms / 1000,
         summary=np.empty(0, np.float32),
     )
@@ -78,19 +78,19 @@ def exhibit(
     from anomalyvfm.visual.panels import pair
 
     verdict = restore(row, map_)
-    told = row.regions[patch.region - 1]
-    x0, y0, x1, y1 = told["bbox"]
+    columns_ = row.regions[patch.region - 1]
+    x0, y0, x1, y1 = columns_["bbox"]
     inside = verdict.map[y0:y1, x0:x1]
     y, x = np.unravel_index(inside.argmax(), inside.shape)
     nearest = GoodPatch(
-        image=told["nearest"]["image"],
+        image=columns_["nearest"]["image"],
         bbox=(patch.bbox[0], patch.bbox[1], patch.bbox[2], patch.bbox[3]),
-        distance=told["nearest"]["distance"],
+        distance=columns_["nearest"]["distance"],
         size=(patch.height, patch.width),
         picture=np.load(BytesIO(picture), allow_pickle=False),
     )
     region = Region(
-        (x0, y0, x1, y1), told["area"], told["peak"], (x0 + int(x), y0 + int(y)), Reason(nearest, ())
+        (x0, y0, x1, y1), columns_["area"], columns_["peak"], (x0 + int(x), y0 + int(y)), Reason(nearest, ())
     )
     shown = pair(image, verdict, region, _EXHIBIT_SIDE)
     shown[:, _EXHIBIT_SIDE:-_EXHIBIT_SIDE] = _BETWEEN
@@ -103,7 +103,7 @@ def heat(verdict: Verdict) -> bytes:
     """PNG with alpha of the map alone, to lie over the image: clear where good pixels are."""
     from anomalyvfm.visual.overlay import colour, heat_range
 
-    map_ = verdict.canvas.restore(verdict.grid, _shown(verdict)).astype(float)
+    map_ = verdict.frame.restore(verdict.grid, _shown(verdict)).astype(float)
     low, high = heat_range(verdict)
     share = np.clip((map_ - low) / (high - low), 0, 1)
     return _png(np.dstack([colour(share), 255 * np.sqrt(share)]).astype(np.uint8))
@@ -136,7 +136,7 @@ def is_sampled(digest: str, share: float) -> bool:
     return int.from_bytes(drawn[:8], "big") < share * 2**64
 
 
-def _told(region: Region) -> dict[str, Any]:
+def _region_columns(region: Region) -> dict[str, Any]:
     """As everywhere, and what each layer sees: a later backbone of the same name may have others."""
     reason = region.reason
     sees = None if reason is None else {str(one.layer): one.sees for one in reason.layers}

@@ -33,9 +33,9 @@ def check(folder: Path, load: Loader, backbones: Collection[str], most_pixels: i
         description = read_description(folder)
         if description["settings"]["backbone"] not in backbones:
             raise Problem(422, "its backbone is of no model here; give the first such model at the start")
-        canvas = description["canvas"]
-        if not 0 < int(canvas["height"]) * int(canvas["width"]) <= most_pixels:
-            raise Problem(422, f"its canvas is larger than the {most_pixels} pixels of an image")
+        frame = description["input_frame"]
+        if not 0 < int(frame["height"]) * int(frame["width"]) <= most_pixels:
+            raise Problem(422, f"its frame is larger than the {most_pixels} pixels of an image")
         _check_sums(_shapes(folder / TENSORS))
         detector = load(folder)
         _try(detector)
@@ -69,8 +69,8 @@ def _check_sums(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
 
 
 def _try(detector: Detector) -> None:
-    canvas = detector.canvas_
-    grey = np.full((canvas.height, canvas.width, 3), 128, np.uint8)
+    frame = detector.frame_
+    grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
     ((_, verdict),) = detector.judge([grey])
     if isinstance(verdict, ImageError) or not math.isfinite(
         verdict.score + float(np.abs(verdict.grid).sum())

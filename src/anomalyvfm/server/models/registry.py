@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 
 
 @dataclass(frozen=True)
-class Current:
+class ActiveVersion:
     """A version. Replaced as a whole, never changed: whoever holds it can go on with it."""
 
     number: int
@@ -38,11 +38,11 @@ class Current:
 
 
 @dataclass
-class Shelved:
+class RegisteredModel:
     """A model, and the lock that whoever makes its next version holds from its parent to its place."""
 
     name: str
-    current: Current
+    active: ActiveVersion
     """The active version: what judges, and what the next one is made from."""
     changing: threading.RLock = field(default_factory=threading.RLock)
 
@@ -59,14 +59,14 @@ class Change:
     removed: str | None = None
 
 
-class Shelf:
+class ModelRegistry:
     """All models, loaded; what is done to them is done through here."""
 
     def __init__(self, folders: VersionFolders, database: Database, load: Loader) -> None:
         self._folders = folders
         self._database = database
         self._load = load
-        self._models: dict[str, Shelved] = {}
+        self._models: dict[str, RegisteredModel] = {}
         self._receiving = threading.Lock()
 
     def open(self, given: Sequence[Path]) -> None:
@@ -83,67 +83,67 @@ class Shelf:
                 raise InputError("no model to judge with; name a model folder: anomalyvfm serve MODEL")
             active = [versions.find_version(session, row.name, row.active) for row in rows]
         for version in active:
-            self._models[version.model] = Shelved(version.model, self._loaded(version))
+            self._models[version.model] = RegisteredModel(version.model, self._loaded(version))
 
     def names(self) -> list[str]:
         return sorted(self._models)
 
-    def get(self, name: str) -> Shelved:
+    def get(self, name: str) -> RegisteredModel:
         """Raises Problem 404 for an unknown name."""
-        shelved = self._models.get(name)
-        if shelved is None:
+        registered = self._models.get(name)
+        if registered is None:
             raise Problem(404, "no model of that name; /api/models lists them")
-        return shelved
+        return registered
 
     def default(self) -> str:
         with self._database.reading() as session:
             name = session.scalar(select(ModelRow.name).where(ModelRow.is_default))
         return name or self.names()[0]
 
-    def load_again(self, name: str) -> Shelved:
+    def load_again(self, name: str) -> RegisteredModel:
         """Load a model's active version from its folder, as at the start."""
-        shelved = self.get(name)
-        with shelved.changing:
+        registered = self.get(name)
+        with registered.changing:
             with self._database.reading() as session:
-                version = versions.find_version(session, name, shelved.current.number)
-            shelved.current = self._loaded(version)
-        return shelved
+                version = versions.find_version(session, name, registered.active.number)
+            registered.active = self._loaded(version)
+        return registered
 
     def add_version(
-        self, shelved: Shelved, detector: Detector, change: Change, also: Callable[[Session], None]
+        self, registered: RegisteredModel, detector: Detector, change: Change, also: Callable[[Session], None]
     ) -> int:
         """Make a detector the model's next version; its number.
 
         It is safe and judges when this returns. ``also`` is done in the same transaction. The caller holds
-        ``shelved.changing``.
+        ``registered.changing``.
         """
-        detector.scorer_.derive()  # all that judging needs: the next image waits for nothing
+        detector.prepare()  # all that judging needs: the next image waits for nothing
 
         def record(folder: str) -> int:
             with self._database.writing() as session:
-                parent = shelved.current.number
-                number = self._record(session, shelved.name, folder, detector.describe(), change, parent)
+                parent = registered.active.number
+                number = self._record(session, registered.name, folder, detector.describe(), change, parent)
                 also(session)
             return number
 
         if image := change.added or change.removed:
-            with self._folders.writing_behind(shelved.name, detector, image) as folder:
+            with self._folders.writing_behind(registered.name, detector, image) as folder:
                 number = record(folder)
         else:
-            folder = self._folders.write(shelved.name, detector)
+            folder = self._folders.write(registered.name, detector)
             try:
                 number = record(folder)
             except BaseException:
-                self._folders.remove(shelved.name, folder)
+                self._folders.remove(registered.name, folder)
                 raise
-        shelved.current = Current(number, detector)
+        registered.active = ActiveVersion(number, detector)
         return number
 
-    def activate(self, name: str, number: int, expected: int, by: str, why: str) -> Shelved:
+    def activate(self, name: str, number: int, expected: int, by: str, why: str) -> RegisteredModel:
         """Judge with another version. Raises Problem 409 where ``expected`` no longer judges, or 404."""
-        shelved = self.get(name)
-        with shelved.changing:
-            check_expected(shelved, expected)
+        registered = self.get(name)
+        with registered.changing:
+            check_expected(registered, expected)
             with self._database.reading() as session:
                 version = versions.find_version(session, name, number)
             if not version.folder:
@@ -152,8 +152,8 @@ class Shelf:
             with self._database.writing() as session:
                 versions.find_model(session, name).active = number
                 audit.note(session, by, "activate", f"{name} {number}", f"instead of {expected}: {why}")
-            shelved.current = loaded
-        return shelved
+            registered.active = loaded
+        return registered
 
     def make_default(self, name: str, by: str) -> None:
         with self._database.writing() as session:
@@ -186,19 +186,19 @@ class Shelf:
         if not _NAME.match(name):
             raise Problem(422, "a model's name has 1 to 100 letters, digits, - _ and ., the first no sign")
         with self._receiving:  # one at a time, for each needs the memory of a model
-            backbones = {shelved.current.detector.settings.backbone for shelved in self._models.values()}
+            backbones = {registered.active.detector.settings.backbone for registered in self._models.values()}
             with self._folders.receiving(name, contents) as (place, folder):
                 description = importing.check(place, self._load, backbones, most_pixels)
                 if self._has(name, description["sha256"]):
                     raise Problem(409, f"this very model is a version of {name} already; go back to it")
-                shelved = self._models.get(name)
-                with shelved.changing if shelved else nullcontext():
+                registered = self._models.get(name)
+                with registered.changing if registered else nullcontext():
                     version = self._import(name, folder, description, Change("import", by, "sent"))
                     loaded = self._loaded(version)
-                    if shelved:
-                        shelved.current = loaded
+                    if registered:
+                        registered.active = loaded
                     else:
-                        self._models[name] = Shelved(name, loaded)
+                        self._models[name] = RegisteredModel(name, loaded)
         return version.number
 
     def _take_in(self, place: Path) -> None:
@@ -261,13 +261,14 @@ class Shelf:
         audit.note(session, change.by, change.action, f"{name} {number}", change.why)
         return number
 
-    def _loaded(self, version: VersionRow) -> Current:
-        return Current(version.number, self._folders.load(version))
+    def _loaded(self, version: VersionRow) -> ActiveVersion:
+        return ActiveVersion(version.number, self._folders.load(version))
 
 
-def check_expected(shelved: Shelved, expected: int | None) -> None:
+def check_expected(registered: RegisteredModel, expected: int | None) -> None:
     """Raise Problem 409 where another version judges than the one a person looked at."""
-    if expected is not None and expected != shelved.current.number:
+    if expected is not None and expected != registered.active.number:
         raise Problem(
-            409, f"{shelved.name} is at version {shelved.current.number}, not {expected}; look again first"
+            409,
+            f"{registered.name} is at version {registered.active.number}, not {expected}; look again first",
         )

@@ -17,8 +17,6 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.server.models.cloning import clone
-from anomalyvfm.server.models.teaching import teach
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
@@ -87,7 +85,7 @@ class VersionFolders:
         except Late:
             raise Problem(503, "versions are still being written; try again", retry_after=5) from None
         detector = self._load(self._place(version))
-        detector.scorer_.derive()
+        detector.prepare()
         return detector
 
     def write(self, model: str, detector: Detector) -> str:
@@ -187,11 +185,12 @@ class VersionFolders:
             with self._database.reading() as session:
                 parent = versions.find_version(session, version.model, version.parent or 0)
                 part = session.get(InspectionRow, version.inspection_id) if version.inspection_id else None
-            changed = clone(self._load(self._place(parent)))
+            changed = self._load(self._place(parent))
             level = changed.settings.image.white_level
             if version.added:
                 pixels = self._pixels(self._files.read(version.added), level)
-                teach(changed, pixels, version.inspection_id, part.name if part else "")
+                name = gallery_name(version.inspection_id, part.name if part else "")
+                changed.update([pixels], names=[name])
             if version.removed:
                 changed.forget([self._pixels(self._files.read(version.removed), level)])
             self._save(self._place(version), changed)
@@ -207,6 +206,11 @@ class VersionFolders:
             while not (active := versions.find_version(session, model.name, model.active)).folder:
                 model.active = active.parent or 1  # the first was imported, and those are kept
             audit.note(session, "station", "lost", f"{version.model} {version.number}", reason)
+
+
+def gallery_name(part: int | None, name: str) -> str:
+    """What a model calls an image that it has learned from review."""
+    return f"part {part}" + f", {name}" * bool(name)
 
 
 def _sync(folder: Path) -> None:

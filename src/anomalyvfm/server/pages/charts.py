@@ -39,11 +39,11 @@ def rate_chart(buckets: Buckets, bucket: str) -> Markup:
         )
         for i, each in seen
     ]
-    said = f"Share of rejected parts by {bucket}."
+    label = f"Share of rejected parts by {bucket}."
     if seen:
         worst = max((each for _, each in seen), key=lambda each: each["defect_rate"])
-        said += f" Highest: {percent(worst['defect_rate'])}, from {moment(worst['start'])}."
-    return _svg([_grid(y, lambda share: f"{100 * share:g} %"), _times(buckets, bucket), *bars], said)
+        label += f" Highest: {percent(worst['defect_rate'])}, from {moment(worst['start'])}."
+    return _svg([_grid(y, lambda share: f"{100 * share:g} %"), _times(buckets, bucket), *bars], label)
 
 
 def mean_chart(buckets: Buckets, threshold: float | None, bucket: str) -> Markup:
@@ -69,8 +69,8 @@ def mean_chart(buckets: Buckets, threshold: float | None, bucket: str) -> Markup
         marks.append(element("path", class_="line", d=_path(run)))
         if len(run) == 1:
             marks.append(element("circle", class_="dot", cx=run[0][0], cy=run[0][1], r=4.5))
-    said = f"Average score by {bucket}."
-    return _svg(marks, said + (f" From {score(min(values))} to {score(max(values))}." if values else ""))
+    label = f"Average score by {bucket}."
+    return _svg(marks, label + (f" From {score(min(values))} to {score(max(values))}." if values else ""))
 
 
 def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
@@ -101,7 +101,7 @@ def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
     ]
     marks = [_HATCH, _grid(y, _plain), *bars]
     marks += [_text("tick", x.at(value), _HEIGHT - 10, _plain(value), "middle") for value in x.ticks(8)]
-    said = (
+    label = (
         f"Scores of {count(sum(n for _, _, n in bins), 'part')}, {score(bins[0][0])} to {score(bins[-1][1])}"
     )
     if threshold is not None:
@@ -116,8 +116,8 @@ def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
                 "end" if left_of else "start",
             ),
         ]
-        said += f"; rejected above {score(threshold)}"
-    return _svg(marks, f"{said}.")
+        label += f"; rejected above {score(threshold)}"
+    return _svg(marks, f"{label}.")
 
 
 def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
@@ -139,9 +139,9 @@ def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
             data_points=" ".join(f"{right},{down}" for right, down in points),
         ),
     ]
-    said = f"Parts rejected of the last {what_if['parts']:,}: {curve[0]['rejected']:,} for"
-    said += f" {percent(curve[0]['rate'])}, {curve[-1]['rejected']:,} for {percent(curve[-1]['rate'])}."
-    return _svg(marks, said, floor + 14)
+    label = f"Parts rejected of the last {what_if['parts']:,}: {curve[0]['rejected']:,} for"
+    label += f" {percent(curve[0]['rate'])}, {curve[-1]['rejected']:,} for {percent(curve[-1]['rate'])}."
+    return _svg(marks, label, floor + 14)
 
 
 def gauge(value: float, threshold: float) -> dict[str, Any]:
@@ -172,12 +172,12 @@ _HATCH = element(
 )
 
 
-def _svg(marks: Sequence[Markup], said: str, height: int = _HEIGHT) -> Markup:
+def _svg(marks: Sequence[Markup], label: str, height: int = _HEIGHT) -> Markup:
     size = f"0 0 {_WIDTH} {height}"
-    return element("svg", *marks, class_="chart", viewBox=size, role="img", aria_label=said)
+    return element("svg", *marks, class_="chart", viewBox=size, role="img", aria_label=label)
 
 
-def _bar(kind: str, left: float, width: float, top: float, said: str) -> Markup:
+def _bar(kind: str, left: float, width: float, top: float, label: str) -> Markup:
     """A bar from the floor up; a pixel of it shows that there was something to count, and none counted."""
     top = min(top, _FLOOR - 1)
     shape = {
@@ -186,7 +186,7 @@ def _bar(kind: str, left: float, width: float, top: float, said: str) -> Markup:
         "width": round(max(width, 1), 1),
         "height": round(_FLOOR - top, 1),
     }
-    return element("rect", element("title", said), class_=kind, **shape)
+    return element("rect", element("title", label), class_=kind, **shape)
 
 
 def _grid(y: Axis, text: Callable[[float], str]) -> Markup:

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from anomalyvfm import __version__
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.auth.guard import User, find_user
 from anomalyvfm.server.pages import views
 from anomalyvfm.server.pages.rendering import environment, static_files
 from anomalyvfm.server.problems import Problem, as_problem
+from anomalyvfm.version import __version__
 
 if TYPE_CHECKING:
     from anomalyvfm.server.station import Station

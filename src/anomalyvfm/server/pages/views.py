@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.query import chosen, day, identity
-from anomalyvfm.server.pages.wording import count, objections, odds, score
-from anomalyvfm.server.pages.wording import drift_told as told
+from anomalyvfm.server.pages.wording import contributions, count, drift_words, odds, score
 from anomalyvfm.server.store.inspections import InspectionFilter
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def trends(station: Station, user: User, query: Query) -> Data:
         "model": model,
         "span": span,
         "bucket": bucket,
-        "drift": (statistics["drift"] or {"alarm": False}) | told(statistics["drift"]),
+        "drift": (statistics["drift"] or {"alarm": False}) | drift_words(statistics["drift"]),
         "spans": [
             {"name": text, "url": _url("/trends", {"span": name, "model": model}), "current": name == span}
             for name, (text, _, _) in SPANS.items()
@@ -223,7 +222,7 @@ def _place(part: Data, number: int) -> Data:
         "peak": region["peak"],
         "nearest": nearest and {"image": nearest["image"], "distance": nearest["distance"]},
         "picture": nearest and f"/api/inspections/{part['id']}/regions/{number}.jpg",
-        "objections": objections(layers, sees) if layers and sees else None,
+        "contributions": contributions(layers, sees) if layers and sees else None,
     }
 
 
@@ -245,7 +244,7 @@ def without_gaps(
 def _drifted(station: Station, names: list[str]) -> list[Data]:
     """The models whose drift test has raised its alarm."""
     tests = {name: station.statistics(model=name, since=_now().timestamp())["drift"] for name in names}
-    return [{"model": name, **told(test)} for name, test in tests.items() if test and test["alarm"]]
+    return [{"model": name, **drift_words(test)} for name, test in tests.items() if test and test["alarm"]]
 
 
 def _instant(iso: str) -> datetime:

@@ -11,7 +11,7 @@ def odds(p_value: float, good_images: int | None = None) -> str:
     """What a conformal p-value says, with the count of good images it was compared with where known.
 
     p = (1 + k) / (1 + n) for k of n good images at least as odd (``Calibration.p_value``), so k comes back
-    from p and n; p alone, as for a model whose count is not at hand, is told as a share.
+    from p and n; p alone, as for a model whose count is not at hand, is parts as a share.
     """
     if good_images:
         odder = round(p_value * (1 + good_images)) - 1
@@ -26,14 +26,14 @@ def odds(p_value: float, good_images: int | None = None) -> str:
     return f"At most about {one_in(p_value)} good parts looks this odd."
 
 
-def objections(layers: Mapping[str, float], sees: Mapping[str, str]) -> str:
+def contributions(layers: Mapping[str, float], sees: Mapping[str, str]) -> str:
     """What is odd of a region: what its layers respond to, by their shares; layers of one word together."""
     shares: dict[str, float] = {}
     for layer, share in layers.items():
         shares[sees[layer]] = shares.get(sees[layer], 0) + share
     # As percent() would, but whole: shares are known no better.
-    told = [f"{word} {100 * share:.0f} %" for word, share in sorted(shares.items(), key=lambda one: -one[1])]
-    return ", ".join(told[:3])
+    parts = [f"{word} {100 * share:.0f} %" for word, share in sorted(shares.items(), key=lambda one: -one[1])]
+    return ", ".join(parts[:3])
 
 
 _DRIFTS = {
@@ -49,7 +49,7 @@ _DRIFTS = {
 }
 
 
-def drift_told(drift: Mapping[str, Any] | None) -> dict[str, str]:
+def drift_words(drift: Mapping[str, Any] | None) -> dict[str, str]:
     """What a drift test found, and what to do; None: there is no test."""
     if drift is None:
         headline, advice = (

@@ -76,13 +76,13 @@ class InspectionRow(Base):
     score: Mapped[float]
     p_value: Mapped[float]
     threshold: Mapped[float]
-    outline_level: Mapped[float]
-    region_level: Mapped[float]
+    low_threshold: Mapped[float]
+    high_threshold: Mapped[float]
     anomalous: Mapped[bool]
     regions: Mapped[list[Any]]
     width: Mapped[int]
     height: Mapped[int]
-    canvas: Mapped[dict[str, Any]]
+    input_frame: Mapped[dict[str, Any]]
     ms: Mapped[float]
     image: Mapped[str] = mapped_column(_HASH, index=True)
     map: Mapped[str] = mapped_column(_HASH, index=True)
@@ -107,7 +107,7 @@ class GoodPatchRow(Base):
     region: Mapped[int] = mapped_column(primary_key=True)
     """Its number among the inspection's regions, from 1."""
     picture: Mapped[str] = mapped_column(_HASH, index=True)
-    """The whole good image on the model's canvas, as small as the model keeps it; an array file."""
+    """The whole good image in the model's frame, as small as the model keeps it; an array file."""
     bbox: Mapped[list[Any]]
     """In pixels of that image as it was; it may reach over its border."""
     width: Mapped[int]

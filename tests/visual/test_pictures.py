@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomalyvfm.visual.contact_sheet import contact_sheet
+from anomalyvfm.visual.pictures import contact_sheet
 
 
 def test_pictures_of_any_size_fill_their_cell_in_shape() -> None:

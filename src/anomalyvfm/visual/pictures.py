@@ -1,6 +1,8 @@
-"""Many pictures on one sheet, to look at side by side."""
+"""Pictures on disk, and many of them on one sheet."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,3 +24,12 @@ def contact_sheet(pictures: list[tuple[NDArray[np.uint8], str]], columns: int = 
         sheet.paste(thumbnail, (left, top + caption))
         pen.text((left, top + 2), text, fill="black", font_size=14)
     return np.asarray(sheet)
+
+
+def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write a PNG under a temporary name, then rename it; grey where all colours of (H, W, 3) are."""
+    partial = path.with_name(f".{path.name}.partial")
+    if picture.ndim == 3 and all(np.array_equal(picture[..., 0], picture[..., other]) for other in (1, 2)):
+        picture = picture[..., 0]  # compressed in half the time
+    Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
+    partial.replace(path)

@@ -1,0 +1,74 @@
+"""The pipeline of v2: all good images are learned, and those that calibrate are judged without themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from anomalyvfm.data import InputFrame
+from anomalyvfm.decision.calibration import GoodScores, images_needed
+from anomalyvfm.explain.explainer import Explainer
+from anomalyvfm.explain.gallery import Gallery
+from anomalyvfm.features.backbones.backbone import Backbone
+from anomalyvfm.features.extractor import Extracted, Extractor, source_names
+from anomalyvfm.pipeline import Good, Pipeline, Stored, under
+from anomalyvfm.presets import GaussianPreset
+from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
+from anomalyvfm.statistical.scorer import StatisticalScorer
+from anomalyvfm.tracking import Tracker
+
+
+class StatisticalPipeline(Pipeline):
+    """A Gaussian at every position, beside one of the image as a whole; reasons by layer and by gallery."""
+
+    scorer: StatisticalScorer
+
+    def __init__(
+        self,
+        settings: GaussianPreset,
+        backbone: Backbone,
+        frame: InputFrame,
+        seed: int,
+        stored: Stored | None,
+    ) -> None:
+        self._settings = settings
+        self._seed = seed
+        tensors = None if stored is None else stored.tensors
+        self.light_share = settings.gaussian.light_share
+        extractor = Extractor(backbone, frame, settings.image, settings.batch)
+        self.scorer = StatisticalScorer(
+            extractor.grid,
+            backbone.channels,
+            backbone.summary_channels,
+            settings.gaussian,
+            backbone.device,
+            tensors,
+        )
+        kept = {} if tensors is None else under(tensors, "gallery")
+        gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)
+        super().__init__(extractor, gallery, stored)
+
+    def fit(self, good: Good, folder: Path, track: Tracker, checkpoint: Path | None) -> GoodScores:
+        """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
+        settings = self._settings.calibration
+        needed = images_needed(settings.false_alarm_rate)
+        few = len(good.validation) < needed
+        kept = KeptImages(folder / "features", len(good.images), settings.images if few else 0, self._seed)
+        names = source_names(good.images)
+        for batch in self._batches(good.images, track, "learning", self.light_share):
+            self._learn_batch(batch, names, 1)
+            kept.add(batch, names)
+        self._require_learned(good.images)
+        scores = GoodScores()
+        self.score(good.validation, scores, track)
+        if len(scores) < needed and len(kept.keys) > 1:
+            cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
+        return scores
+
+    def explainer(self) -> Explainer:
+        return Explainer(self.scorer.layer_shares, self.gallery, self.extractor)
+
+    def _learn_batch(self, batch: Extracted, names: Sequence[str], sign: int) -> None:
+        super()._learn_batch(batch, names, sign)
+        if batch.features is not None and batch.augmented is not None:
+            self.scorer.learn_augmented(batch.features.rows(batch.augmented_rows), batch.augmented, sign)

@@ -45,7 +45,7 @@ def measure(category: Category) -> tuple[dict[tuple[float, float], list[Row]], f
             continue
         mask = verdict.mask
         counts += (mask & truth).sum(), (mask & ~truth).sum(), (truth & ~mask).sum()
-        cell = np.prod(verdict.frame.patch_size(verdict.grid.shape, verdict.size))
+        cell = np.prod(verdict.frame.patch_size(verdict.anomaly_map.shape, verdict.size))
         defects, _ = ndimage.label(truth, eight)
         parts, _ = ndimage.label(mask, eight)
         for region in verdict.regions:

@@ -156,12 +156,12 @@ def _ours(asked: Asked, splits: Sequence[Category], scratch: Path) -> Measured:
         verdicts = []
         for _, verdict in detector.judge([sample.path for sample in samples]):
             assert isinstance(verdict, Verdict), verdict
-            verdict.frame.restore(verdict.grid, (SIDE, SIDE))  # peers hand out maps of this size, too
+            verdict.frame.restore(verdict.anomaly_map, (SIDE, SIDE))  # peers hand out maps of this size, too
             verdicts.append(verdict)
         seconds = time.perf_counter() - started + backbone.seconds_saved - fitted
         fit_seconds = detector.fit_seconds_ + fitted - before
         scores = [verdict.score for verdict in verdicts]
-        row = measure(samples, scores, (verdict.grid for verdict in verdicts))
+        row = measure(samples, scores, (verdict.anomaly_map for verdict in verdicts))
         yield method, seed, {**row, "fit_s": fit_seconds, "predict_s": seconds}
 
 

@@ -36,7 +36,7 @@ def assert_as_before(verdicts: list[Verdict], expected: list[dict[str, Any]]) ->
         assert verdict.p_value == pytest.approx(before["p_value"], abs=1e-6)
         assert verdict.threshold == pytest.approx(before["threshold"], abs=1e-9)
         assert verdict.anomalous is before["anomalous"]
-        np.testing.assert_allclose(verdict.grid, before["map"], atol=10 * _ROUNDING)
+        np.testing.assert_allclose(verdict.anomaly_map, before["map"], atol=10 * _ROUNDING)
         now = [region.as_dict() for region in verdict.regions]
         for region, was in zip(now, before["regions"], strict=True):
             assert (region["bbox"], region["layers"]) == (was["bbox"], was["layers"])

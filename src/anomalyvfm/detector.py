@@ -417,7 +417,7 @@ class Detector:
         calibration = self.calibration_
         distances, image_scores = self.pipeline_.scorer.distances(batch.features).numpy()
         scores = calibration.score(image_scores)
-        grids = calibration.anomaly_map(distances).astype(np.float32)
+        maps = calibration.anomaly_map(distances).astype(np.float32)
         # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
         summaries = batch.features.summary.float().flatten(1).cpu().numpy().copy()
         seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
@@ -428,7 +428,7 @@ class Detector:
                 p_value=calibration.p_value(float(score)),
                 anomalous=anomalous,
                 threshold=calibration.threshold,
-                grid=grids[row],
+                anomaly_map=maps[row],
                 size=image.size,
                 frame=self.frame_,
                 low_threshold=calibration.low_threshold,

@@ -63,7 +63,7 @@ def test_nothing_at_full_resolution_is_kept(report: Report) -> None:
         kept = vars(image.verdict)
         assert kept["pixels"] is None
         arrays = [value for value in kept.values() if isinstance(value, np.ndarray)]
-        assert {id(image.verdict.grid), id(image.verdict.summary)} == {id(array) for array in arrays}
+        assert {id(image.verdict.anomaly_map), id(image.verdict.summary)} == {id(array) for array in arrays}
         assert image.verdict.summary.ndim == 1
         assert image.verdict.summary.dtype == np.float32
 

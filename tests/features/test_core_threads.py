@@ -39,7 +39,7 @@ def test_the_number_of_threads_changes_no_more_than_last_bits() -> None:
         together = fitted(images, []).predict(judged)
     for one, other in zip(alone, together, strict=True):
         assert other.score == pytest.approx(one.score, abs=1e-4)
-        np.testing.assert_allclose(other.grid, one.grid, atol=1e-3)
+        np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-3)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: no thread waits for another")

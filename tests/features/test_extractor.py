@@ -93,7 +93,7 @@ def test_an_image_seen_at_several_scales_has_a_feature_for_each() -> None:
     several = Extractor(backbone, InputFrame(128, 64), settings, batch=2, scales=(0.5, 1.0))
     (batch,) = several.extract([part(0, 128), part(1, 128)])
     assert batch.features is not None
-    height, width = several.grid
+    height, width = several.grid_shape
     assert batch.features.patches.shape == (2, height, width, 2, backbone.channels)
     assert batch.features.summary.shape == (2, 2, backbone.summary_channels)
     (alone,) = Extractor(backbone, InputFrame(128, 64), settings, batch=2).extract(

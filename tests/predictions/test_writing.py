@@ -21,8 +21,9 @@ from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import ImageWarning, InputError
+from anomalyvfm.predictions.finding import find_images
 from anomalyvfm.predictions.tables import run_lengths
-from anomalyvfm.predictions.writing import Maps, find_images, write_predictions
+from anomalyvfm.predictions.writing import Maps, write_predictions
 from anomalyvfm.visual.pictures import save_picture
 from tests.cli.commands import as_json, refused
 from tests.conftest import SMALL

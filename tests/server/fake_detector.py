@@ -78,7 +78,7 @@ class FakeDetector:
                     p_value=self.calibration_.p_value(score),
                     anomalous=score > self.calibration_.threshold,
                     threshold=self.calibration_.threshold,
-                    grid=grid,
+                    anomaly_map=grid,
                     size=image.shape[:2],
                     frame=InputFrame(64, 64),
                     low_threshold=2.0,

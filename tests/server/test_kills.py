@@ -81,7 +81,7 @@ def _check_whole(station: Station) -> set[str]:
     for part in station.inspections(limit=100_000):
         row = station.row(part["id"])
         assert len(station.original(part["id"])) > 0
-        assert station.verdict(part["id"]).grid.shape == (8, 8)
+        assert station.verdict(part["id"]).anomaly_map.shape == (8, 8)
         needed |= {row.image, row.map}
         for number in range(1, len(part["regions"]) + 1):
             with station.reading() as session:

@@ -53,7 +53,7 @@ def test_what_is_judged_and_reviewed_is_there_after_a_restart(open_station: Open
     assert (statistics["inspections"], statistics["anomalous"], statistics["false_alarms"]) == (3, 1, 1)
     assert sum(bucket["inspections"] for bucket in statistics["buckets"]) == 3
     assert sum(statistics["histogram"]["counts"]) == 3
-    assert station.verdict(kept[2]["id"]).grid.max() == 50
+    assert station.verdict(kept[2]["id"]).anomaly_map.max() == 50
     assert station.model("part")["active"]["number"] == 2
 
 

@@ -213,7 +213,7 @@ def test_values_beyond_float16_stay_finite_and_in_order(tmp_path: Path) -> None:
         p_value=0.1,
         anomalous=True,
         threshold=1,
-        grid=grid,
+        anomaly_map=grid,
         size=(2, 2),
         frame=InputFrame(2, 2),
         low_threshold=1,

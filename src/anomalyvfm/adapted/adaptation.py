@@ -189,7 +189,7 @@ def _features_and_synthetic(
         store.append(with_token(batch.features))
     if settings.training.rows == "summary":
         return TrainingData(good.summaries(), store.summaries())
-    return TrainingData(good.patches(), store.patches(), _on_grid(masks, extractor.grid))
+    return TrainingData(good.patches(), store.patches(), _on_grid(masks, extractor.grid_shape))
 
 
 def _images_and_synthetic(
@@ -218,6 +218,6 @@ def _images_and_synthetic(
 
 
 def _on_grid(masks: Sequence[Mask], grid: tuple[int, int]) -> Tensor:
-    """(M, H, W) masks to (M, h, w) cells: 1 where any pixel is defective, or thin lines would vanish."""
+    """(M, H, W) masks to (M, h, w) patches: 1 where any pixel is defective, or thin lines would vanish."""
     pooled = [F.adaptive_max_pool2d(torch.from_numpy(mask)[None].float(), grid)[0] for mask in masks]
     return torch.stack(pooled)

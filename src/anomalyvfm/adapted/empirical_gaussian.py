@@ -12,7 +12,7 @@ _LEAST = 1e-10
 
 
 class EmpiricalGaussian:
-    """Mean (D,) and whitening (r, D) of the maximum-likelihood Gaussian of one cell's sums; float32.
+    """Mean (D,) and whitening (r, D) of the maximum-likelihood Gaussian of one position's sums; float32.
 
     Directions in which the n vectors learned do not vary, all but n − 1 at most, have no say: the
     covariance's pseudo-inverse, as in scikit-learn's EmpiricalCovariance.

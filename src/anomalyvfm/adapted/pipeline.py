@@ -41,7 +41,7 @@ class AdaptedPipeline(Pipeline):
         stored: Stored | None,
     ) -> None:
         extractor = Extractor(backbone, frame, settings.image, settings.batch, scales_of(settings.name))
-        grid = PatchGrid(*extractor.grid, backbone.channels, step=1, dimensions=backbone.channels)
+        grid = PatchGrid(*extractor.grid_shape, backbone.channels, step=1, dimensions=backbone.channels)
         super().__init__(extractor, Gallery(0, grid), stored)
         self._settings = settings
         self._seed = seed

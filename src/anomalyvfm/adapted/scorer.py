@@ -56,9 +56,9 @@ class AdaptedScorer(Scorer):
     def distances(self, features: PatchFeatures) -> Distances:
         for_patches, for_summary = self.patches.gaussian, self.summary.gaussian
         # Both in units of what a good vector is away on average.
-        cells = for_patches.distance(self._adapted(features.patches)) / max(1, for_patches.rank) ** 0.5
+        distances = for_patches.distance(self._adapted(features.patches)) / max(1, for_patches.rank) ** 0.5
         summary = for_summary.distance(self._adapted(with_token(features).summary))
-        return Distances(cells, summary[:, None] / max(1, for_summary.rank) ** 0.5)
+        return Distances(distances, summary[:, None] / max(1, for_summary.rank) ** 0.5)
 
     def derive(self) -> None:
         _ = self.patches.gaussian, self.summary.gaussian

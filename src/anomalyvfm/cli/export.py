@@ -50,7 +50,7 @@ def export(
     reserve(out, overwrite)
     check_apart(out, model, *([images] if images else []))
     described = read_description(model)
-    from anomalyvfm.predictions.writing import find_images
+    from anomalyvfm.predictions.finding import find_images
 
     good = find_images([images]) if images else []
     try:

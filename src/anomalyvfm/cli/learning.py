@@ -39,7 +39,7 @@ def _command(name: str, about: str, change: Callable[[Detector, Sequence[Path]],
         seed: int,
     ) -> None:
         from anomalyvfm.files import check_apart
-        from anomalyvfm.predictions.writing import find_images
+        from anomalyvfm.predictions.finding import find_images
 
         check_order(model, images)
         reserve(out, overwrite)

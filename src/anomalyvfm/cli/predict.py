@@ -94,18 +94,18 @@ def predict(
     and has a folder in --out.
     """
     from anomalyvfm.files import locked
-    from anomalyvfm.predictions.writing import PREDICTIONS, find_images, share_out, write_predictions
+    from anomalyvfm.predictions.finding import find_images, share_out
+    from anomalyvfm.predictions.writing import write_predictions
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
     check_order(model, images)
     changed = reading_overrides(settings)
     models = _models_in(model)
-    if not models:
-        shares = {out: (model, find_images(images, recursive))}
-    else:
-        shared = share_out(find_images(images, recursive), models)
-        shares = {out / name: (models[name], paths) for name, paths in shared.items()}
+    found = find_images(images, recursive)
+    shares = {out: (model, found)}
+    if models:
+        shares = {out / name: (models[name], own) for name, own in share_out(found, models).items()}
     for folder in shares:
         if resume:
             click.get_current_context().with_resource(locked(folder))
@@ -133,13 +133,20 @@ def predict(
             tables=[write_csv] * as_csv + [write_coco] * as_coco,
         )
         results[folder] = tally, (f"\n{drift.describe()}" if drift else "")
-    if all(tally.errors == tally.images for tally, _ in results.values()):
-        count = sum(tally.images for tally, _ in results.values())
-        with (next(iter(shares)) / PREDICTIONS).open(encoding="utf-8") as stream:
-            first = json.loads(stream.readline())["error"]
-        raise InputError(f"none of the {count} images could be judged; the first: {first}")
+    _require_judged(results)
     bodies = [{"out": str(folder), **asdict(tally)} for folder, (tally, _) in results.items()]
     report(as_json, {"models": bodies} if models else bodies[0], lambda: _print(results))
+
+
+def _require_judged(results: dict[Path, tuple[Tally, str]]) -> None:
+    """Raise InputError where no image could be judged."""
+    from anomalyvfm.predictions.writing import PREDICTIONS
+
+    if all(tally.errors == tally.images for tally, _ in results.values()):
+        count = sum(tally.images for tally, _ in results.values())
+        with (next(iter(results)) / PREDICTIONS).open(encoding="utf-8") as stream:
+            first = json.loads(stream.readline())["error"]
+        raise InputError(f"none of the {count} images could be judged; the first: {first}")
 
 
 def _print(results: dict[Path, tuple[Tally, str]]) -> None:

@@ -2,74 +2,108 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from anomalyvfm.cli.options import PATH, common, weights_moved
 from anomalyvfm.errors import InputError
+from anomalyvfm.server.settings import Limits, Retention, Settings
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
 
 
+_POSITIVE = click.FloatRange(0, min_open=True)
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def station_settings(command: Command) -> Command:
+    """The options of a station; the command gets them as one argument, ``settings``."""
+
+    @click.option(
+        "--data", type=PATH, default=Path("station"), show_default=True, help="What the station keeps."
+    )
+    @click.option("--db", metavar="URL", help="sqlite:///… or postgresql://…  [default: SQLite in --data]")
+    @click.option("--token-file", type=PATH, help="Who may come in; needed for any address but loopback.")
+    @click.option("--keep-days", type=_POSITIVE, help="Delete parts older than this.")
+    @click.option("--keep-gb", type=_POSITIVE, help="Delete the oldest parts beyond this.")
+    @click.option(
+        "--queue", default=64, show_default=True, type=click.IntRange(1), help="Images that may wait."
+    )
+    @click.option(
+        "--max-pixels",
+        default=64_000_000,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Width × height of the largest image taken.",
+    )
+    @click.option(
+        "--max-image-mb",
+        default=32.0,
+        show_default=True,
+        type=_POSITIVE,
+        help="Megabytes of the largest file taken.",
+    )
+    @click.option(
+        "--time-limit",
+        default=30.0,
+        show_default=True,
+        type=click.FloatRange(0.1),
+        help="Seconds a request may take.",
+    )
+    @wraps(command)
+    def with_settings(
+        *,
+        data: Path,
+        db: str | None,
+        token_file: Path | None,
+        keep_days: float | None,
+        keep_gb: float | None,
+        queue: int,
+        max_pixels: int,
+        max_image_mb: float,
+        time_limit: float,
+        **others: Any,
+    ) -> None:
+        limits = Limits(waiting=queue, seconds=time_limit)
+        settings = Settings(
+            data=data,
+            database=db,
+            token_file=token_file,
+            limits=limits.for_images(max_pixels, int(max_image_mb * 2**20)),
+            retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9)),
+        )
+        command(settings=settings, **others)
+
+    return cast(Command, with_settings)
+
+
 @click.command()
 @click.argument("models", nargs=-1, type=PATH)
-@click.option("--data", type=PATH, default=Path("station"), show_default=True, help="What the station keeps.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to answer at.")
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
 )
-@click.option("--db", metavar="URL", help="sqlite:///… or postgresql://…  [default: SQLite in --data]")
-@click.option("--token-file", type=PATH, help="Who may come in; needed for any address but loopback.")
+@station_settings
 @click.option(
     "--new-token",
     metavar="NAME:ROLE[:DAYS]",
     help="Add a token to --token-file, print it, and end. Roles: operator, engineer, admin.",
 )
-@click.option("--keep-days", type=click.FloatRange(0, min_open=True), help="Delete parts older than this.")
-@click.option(
-    "--keep-gb", type=click.FloatRange(0, min_open=True), help="Delete the oldest parts beyond this."
-)
-@click.option("--queue", default=64, show_default=True, type=click.IntRange(1), help="Images that may wait.")
-@click.option(
-    "--max-pixels",
-    default=64_000_000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Width × height of the largest image taken.",
-)
-@click.option(
-    "--max-image-mb",
-    default=32.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Megabytes of the largest file taken.",
-)
-@click.option(
-    "--time-limit",
-    default=30.0,
-    show_default=True,
-    type=click.FloatRange(0.1),
-    help="Seconds a request may take.",
-)
 @weights_moved
 @common
 def serve(
     models: tuple[Path, ...],
-    data: Path,
     host: str,
     port: int,
-    db: str | None,
-    token_file: Path | None,
+    settings: Settings,
     new_token: str | None,
-    keep_days: float | None,
-    keep_gb: float | None,
-    queue: int,
-    max_pixels: int,
-    max_image_mb: float,
-    time_limit: float,
     backbone: str | None,
     as_json: bool,
     device: str,
@@ -79,34 +113,23 @@ def serve(
 
     Models given once are kept in --data with all their versions, and need not be named again.
     """
-    from importlib.util import find_spec
-
     if new_token is not None:
-        if token_file is None:
+        if settings.token_file is None:
             raise click.UsageError("--new-token goes with --token-file.")
-        click.echo(_add_token(token_file, new_token))
+        click.echo(_add_token(settings.token_file, new_token))
         return
-    if missing := [
-        name for name in ("fastapi", "uvicorn", "sqlalchemy", "alembic") if find_spec(name) is None
-    ]:
+    needed = ("fastapi", "uvicorn", "sqlalchemy", "alembic")
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise InputError(f"serve needs {', '.join(missing)}; pip install 'anomalyvfm[serve]'")
     from anomalyvfm.server.app import create_app, create_gate
     from anomalyvfm.server.serving import is_loopback
     from anomalyvfm.server.serving import serve as answer
-    from anomalyvfm.server.settings import Limits, Retention, Settings
 
-    if token_file is None and not is_loopback(host):
+    if settings.token_file is None and not is_loopback(host):
         raise InputError(
             f"--host {host}: others can reach it, so tokens are needed; make one by"
             " `anomalyvfm serve --token-file FILE --new-token NAME:ROLE`"
         )
-    settings = Settings(
-        data=data,
-        database=db,
-        token_file=token_file,
-        limits=Limits(waiting=queue, seconds=time_limit).for_images(max_pixels, int(max_image_mb * 2**20)),
-        retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9)),
-    )
     gate = create_gate(settings)
     from anomalyvfm.detector import Detector
     from anomalyvfm.server.station import Station
@@ -115,12 +138,10 @@ def serve(
         return Detector.load(folder, backbone=backbone, device=device)
 
     station = Station(settings, models, load)
-    if token_file is None:
+    if settings.token_file is None:
         click.echo("warning: no --token-file: whoever uses this machine may do everything", err=True)
 
     def ready(port: int) -> None:
-        import json
-
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         names = station.registry.names()
         click.echo(json.dumps({"url": address, "models": names}) if as_json else f"serving {address}")

@@ -55,7 +55,7 @@ class InputFrame:
     def restore(self, map_: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """(h, w) over the frame, at any resolution → (H, W) float32 over the image that was placed.
 
-        Bilinear between cell centres, at half-pixel positions; what lies over the border is cut off.
+        Bilinear between patch centres, at half-pixel positions; what lies over the border is cut off.
         `size` is the image's (H, W).
         """
         top, left, height, width = self.window(size)
@@ -90,15 +90,15 @@ class InputFrame:
         return (self.height - height) // 2, (self.width - width) // 2, height, width
 
 
-def bilinear(cells: int, points: int, start: float, length: float) -> NDArray[np.float64]:
-    """(points, cells) weights of linear interpolation between the centres of ``cells`` patches of width 1.
+def bilinear(patches: int, points: int, start: float, length: float) -> NDArray[np.float64]:
+    """(points, patches) weights of linear interpolation between the centres of ``patches`` of width 1.
 
     The points are the centres of equal parts of the stretch of ``length`` from ``start`` on. Where they lie
     further apart than patches do, each averages over its part, as Pillow's resizing does.
     """
     step = length / points
     centres = start + step * (np.arange(points) + 0.5)
-    away = np.abs(np.arange(cells) + 0.5 - centres[:, None]) / max(step, 1.0)
+    away = np.abs(np.arange(patches) + 0.5 - centres[:, None]) / max(step, 1.0)
     hats = np.maximum(1 - away, 0)
     weights: NDArray[np.float64] = hats / hats.sum(1, keepdims=True)
     return weights

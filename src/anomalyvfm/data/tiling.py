@@ -1,7 +1,7 @@
 """Large frames in overlapping tiles: cut before the backbone, blended into one feature grid after it.
 
 Nothing downstream knows about tiles. They all have one size and start on the backbone's stride, so that
-the cells of their grids coincide exactly where tiles overlap; there the features are blended with weights
+the patches of their grids coincide exactly where tiles overlap; there the features are blended with weights
 that fall off linearly toward each tile's edge, which leaves no seam.
 """
 
@@ -55,7 +55,7 @@ class Tiling:
     @property
     def tile_size(self) -> tuple[int, int]:
         """Height and width in pixels of every tile."""
-        return self._tile_cells(self.height) * self.stride, self._tile_cells(self.width) * self.stride
+        return self._tile_patches(self.height) * self.stride, self._tile_patches(self.width) * self.stride
 
     @cached_property
     def corners(self) -> tuple[tuple[int, int], ...]:
@@ -124,20 +124,20 @@ class Tiling:
         height, width = self.tile_size
         return ((slice(top, top + height), slice(left, left + width)) for top, left in self.corners)
 
-    def _tile_cells(self, side: int) -> int:
-        cells = side // self.stride
-        return min(cells, max(1, round(self.tile / self.stride))) if self.tile else cells
+    def _tile_patches(self, side: int) -> int:
+        patches = side // self.stride
+        return min(patches, max(1, round(self.tile / self.stride))) if self.tile else patches
 
     def _starts(self, side: int) -> list[int]:
-        """First cell of each tile along one side, evenly spread from one edge to the other."""
-        span, overlap = self._tile_cells(side), math.ceil(self.overlap / self.stride)
+        """First patch of each tile along one side, evenly spread from one edge to the other."""
+        span, overlap = self._tile_patches(side), math.ceil(self.overlap / self.stride)
         spare = side // self.stride - span
         steps = math.ceil(spare / (span - overlap)) if spare else 0
         return [round(index * spare / steps) for index in range(steps + 1)] if steps else [0]
 
     def _weights(self, side: int, finer: int) -> list[NDArray[np.float64]]:
-        """Each tile's weight along one side; over any cell the tiles' weights add up to one."""
-        span = self._tile_cells(side) * finer
+        """Each tile's weight along one side; over any patch the tiles' weights add up to one."""
+        span = self._tile_patches(side) * finer
         starts = [start * finer for start in self._starts(side)]
         # Highest in the middle, and above zero at the very edge: the frame's own edge has no other tile.
         ramp = np.minimum(np.arange(1, span + 1), np.arange(span, 0, -1)).astype(np.float64)
@@ -146,8 +146,8 @@ class Tiling:
             total[start : start + span] += ramp
         return [ramp / total[start : start + span] for start in starts]
 
-    def _finer(self, cells: int, pixels: int) -> int:
-        factor, rest = divmod(cells * self.stride, pixels)
+    def _finer(self, patches: int, pixels: int) -> int:
+        factor, rest = divmod(patches * self.stride, pixels)
         if rest or not factor:
-            raise ValueError(f"a grid of {cells} cells does not divide a tile of {pixels} pixels")
+            raise ValueError(f"a grid of {patches} patches does not divide a tile of {pixels} pixels")
         return factor

@@ -29,8 +29,8 @@ class Verdict:
     anomalous: bool
     threshold: float
     """The score above which an image is anomalous."""
-    grid: NDArray[np.float32] = field(repr=False)
-    """(h, w) map at the resolution of the feature grid."""
+    anomaly_map: NDArray[np.float32] = field(repr=False)
+    """(h, w) patch distances in standard deviations of good ones, at the resolution of the patches."""
     size: tuple[int, int]
     """Height and width of the image."""
     frame: InputFrame = field(repr=False)
@@ -47,8 +47,8 @@ class Verdict:
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
-        """(H, W) at the image's own resolution, in standard deviations of good pixels."""
-        return self.frame.restore(self.grid, self.size)
+        """(H, W) the anomaly map at the image's own resolution."""
+        return self.frame.restore(self.anomaly_map, self.size)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -76,7 +76,7 @@ class Verdict:
 
     @cached_property
     def _outlined(self) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
-        if not self.anomalous or float(self.grid.max()) <= self.low_threshold:
+        if not self.anomalous or float(self.anomaly_map.max()) <= self.low_threshold:
             return np.zeros(self.size, np.bool_), ()
-        patch = self.frame.patch_size(self.grid.shape, self.size)
+        patch = self.frame.patch_size(self.anomaly_map.shape, self.size)
         return outlined(self.map, self.low_threshold, self.high_threshold, patch)

@@ -39,9 +39,7 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
     samples = [sample for sample in category.test if sample.label is not None]
     if not samples:
         raise InputError(f"{category.name}: no labelled test images in this layout ({category.layout})")
-    everything = _Maps(PixelMetrics())
-    conditions = {sample.condition for sample in samples} - {None}
-    by_condition = {name: _Maps(PixelMetrics(max_bins=_CONDITION_BINS)) for name in conditions if name}
+    everything, by_condition = _Maps(PixelMetrics()), _maps_by_condition(samples)
     images: list[Judged] = []
     skipped: list[str] = []
     started = time.perf_counter()
@@ -54,25 +52,11 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
         everything.add(sample, verdict, mask)
         if sample.condition:
             by_condition[sample.condition].add(sample, verdict, mask)
-        exhibit, reason = _exhibited(verdict)
-        # A new verdict without the features, and without what the old one has computed at full resolution.
-        bare = replace(verdict, pixels=None, explain=None)
-        images.append(Judged(sample, bare, _thumbnail(verdict), exhibit, reason))
+        images.append(_judged(sample, verdict))
     if not images:
         raise InputError(f"none of the {len(samples)} test images could be read; the first: {skipped[0]}")
     seconds = time.perf_counter() - started
-    metrics = summarise(
-        [image.score for image in images],
-        [bool(image.sample.label) for image in images],
-        [image.anomalous for image in images],
-        conditions=[image.sample.condition for image in images],
-        kinds=[image.sample.kind if image.sample.label else None for image in images],
-        pixels=everything.pixels,
-        condition_pixels={name: maps.pixels for name, maps in by_condition.items()},
-    )
-    everything.give_outlines_f1(metrics)
-    for name, group in metrics["by_condition"].items():
-        by_condition[name].give_outlines_f1(group)
+    metrics = _measured(images, everything, by_condition)
     return Report(
         {
             "category": category.name,
@@ -92,6 +76,34 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
         detector.pipeline_.scorer.spread(),
         detector.describe(),
     )
+
+
+def _measured(images: list[Judged], everything: _Maps, by_condition: dict[str, _Maps]) -> dict[str, Any]:
+    metrics = summarise(
+        [image.score for image in images],
+        [bool(image.sample.label) for image in images],
+        [image.anomalous for image in images],
+        conditions=[image.sample.condition for image in images],
+        kinds=[image.sample.kind if image.sample.label else None for image in images],
+        pixels=everything.pixels,
+        condition_pixels={name: maps.pixels for name, maps in by_condition.items()},
+    )
+    everything.give_outlines_f1(metrics)
+    for name, group in metrics["by_condition"].items():
+        by_condition[name].give_outlines_f1(group)
+    return metrics
+
+
+def _maps_by_condition(samples: list[Sample]) -> dict[str, _Maps]:
+    conditions = {sample.condition for sample in samples} - {None}
+    return {name: _Maps(PixelMetrics(max_bins=_CONDITION_BINS)) for name in conditions if name}
+
+
+def _judged(sample: Sample, verdict: Verdict) -> Judged:
+    exhibit, reason = _exhibited(verdict)
+    # A new verdict without the features, and without what the old one has computed at full resolution.
+    bare = replace(verdict, pixels=None, explain=None)
+    return Judged(sample, bare, _thumbnail(verdict), exhibit, reason)
 
 
 def read_checked_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:

@@ -54,8 +54,8 @@ class Explainer:
         peaks = np.array([region.peak_at for region in regions]) + 0.5
         shares = self._frame.to_frame(peaks, size) / (self._frame.width, self._frame.height)
         last = np.array([self._grid.width, self._grid.height]) - 1
-        cells = np.clip((shares * (last + 1)).astype(int), 0, last)
-        return [(int(y), int(x)) for x, y in cells]
+        found = np.clip((shares * (last + 1)).astype(int), 0, last)
+        return [(int(y), int(x)) for x, y in found]
 
     def _layer_contributions(
         self, features: PatchFeatures, places: Sequence[tuple[int, int]]

@@ -200,19 +200,19 @@ def _placed_at(name: str, side: int) -> str:
         placed_{name}_side = Cast<to = 1>({name}_int)
         placed_{name}_step = Div(placed_{name}_side, {name}_length)
         placed_{name}_centres = Mul(placed_{name}_middle, placed_{name}_step)
-        placed_{name}_cells = Identity({name}_int)"""
+        placed_{name}_patches = Identity({name}_int)"""
 
 
-def _restored_at(name: str, side: int, cells: int) -> str:
-    """Where on the grid of ``cells`` each row or column of the image lies."""
+def _restored_at(name: str, side: int, patches: int) -> str:
+    """Where on the grid of ``patches`` each row or column of the image lies."""
     return f"""
         map_{name}_zero = Constant<value = float {{0.0}}>()
         map_{name}_one = Constant<value = float {{1.0}}>()
         map_{name}_half = Constant<value = float {{0.5}}>()
-        map_{name}_cell = Constant<value = float {{{cells / side!r}}}>()
-        map_{name}_from = Mul({name}_start, map_{name}_cell)
+        map_{name}_patch = Constant<value = float {{{patches / side!r}}}>()
+        map_{name}_from = Mul({name}_start, map_{name}_patch)
         map_{name}_share_of_image = Div({name}_length, {name}_side)
-        map_{name}_step = Mul(map_{name}_share_of_image, map_{name}_cell)
+        map_{name}_step = Mul(map_{name}_share_of_image, map_{name}_patch)
         map_{name}_first = Constant<value = int64 {{0}}>()
         map_{name}_next = Constant<value = int64 {{1}}>()
         map_{name}_count = Squeeze({name}_int)
@@ -221,16 +221,16 @@ def _restored_at(name: str, side: int, cells: int) -> str:
         map_{name}_middle = Add(map_{name}_places, map_{name}_half)
         map_{name}_along = Mul(map_{name}_middle, map_{name}_step)
         map_{name}_centres = Add(map_{name}_along, map_{name}_from)
-        map_{name}_cells = Constant<value = int64[1] {{{cells}}}>()"""
+        map_{name}_patches = Constant<value = int64[1] {{{patches}}}>()"""
 
 
 def _weights(name: str) -> str:
-    """`data.sizing.bilinear`: weights (points, cells) of ``*_centres`` ``*_step`` apart over ``*_cells``."""
+    """`data.placing.bilinear`: weights (points, patches) of ``*_centres`` ``*_step`` apart."""
     return f"""
         {name}_wide = Max({name}_step, {name}_one)
         {name}_begin = Constant<value = int64 {{0}}>()
         {name}_by = Constant<value = int64 {{1}}>()
-        {name}_end = Squeeze({name}_cells)
+        {name}_end = Squeeze({name}_patches)
         {name}_indices = Range({name}_begin, {name}_end, {name}_by)
         {name}_indices_f = Cast<to = 1>({name}_indices)
         {name}_cell_centres = Add({name}_indices_f, {name}_half)

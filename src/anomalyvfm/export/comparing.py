@@ -36,5 +36,5 @@ def compare(expected: Sequence[Verdict], runtime: Runtime, images: Sequence[Imag
     for mine, theirs in zip(expected, runtime.predict(images), strict=True):
         score = max(score, abs(mine.score - theirs.score))
         p_value = max(p_value, abs(mine.p_value - theirs.p_value))
-        map_ = max(map_, float(np.abs(mine.grid - theirs.grid).max()))
+        map_ = max(map_, float(np.abs(mine.anomaly_map - theirs.anomaly_map).max()))
     return Parity(len(images), score, p_value, map_)

@@ -134,7 +134,7 @@ def _rescale(model: ModelProto, expected: Sequence[Verdict], found: Sequence[Ver
     """
     for output, wanted, given in (
         ("score", [v.score for v in expected], [v.score for v in found]),
-        ("grid", [v.grid for v in expected], [v.grid for v in found]),
+        ("grid", [v.anomaly_map for v in expected], [v.anomaly_map for v in found]),
     ):
         gain = float(np.std(wanted) / max(float(np.std(given)), 1e-6))
         offset = float(np.mean(wanted) - gain * np.mean(given))

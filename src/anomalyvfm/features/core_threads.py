@@ -2,8 +2,8 @@
 
 Torch splits each operation over the cores, and they wait for one another at the end of it, spinning. Where
 an operation is short (a layer of EfficientNet-Lite takes well under a millisecond, the Cholesky factor of a
-cell's covariance hardly more) and anything else runs, such as decoding the next images, each wait can cost
-a slice of the scheduler. Whole images, and groups of cells, need no waiting at all. Measured on two busy
+patch's covariance hardly more) and anything else runs, such as decoding the next images, each wait can cost
+a slice of the scheduler. Whole images, and groups of patches, need no waiting at all. Measured on two busy
 cores, 16 images of 256 px: 20 to 30 ms an image, against 50 to 100 ms with torch's own threads.
 """
 

@@ -106,7 +106,7 @@ class Extractor:
         ]
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def grid_shape(self) -> tuple[int, int]:
         """Height and width of the feature grid."""
         return self.frame.height // self.backbone.stride, self.frame.width // self.backbone.stride
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +16,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
-from anomalyvfm.data.datasets.listing import TRUTH, given_images, list_folders, natural_key
-from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.errors import ImageWarning, InputError
+from anomalyvfm.errors import InputError
 from anomalyvfm.files import MARKER, empty, mark, marked_run, unwritable
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.panels import draw_sheet
@@ -77,84 +73,6 @@ class Tally:
             drift.add(line["score"])
 
 
-def find_images(places: Sequence[Path], recursive: bool = False) -> list[Path]:
-    """Files as named and the images in folders, in the order given. Raises InputError where there are none.
-
-    Of a folder that holds images, those below it are left out unless ``recursive``, and counted in a warning;
-    one that holds only folders is searched. A name with ``*``, ``?`` or ``[`` that is no file stands for all
-    it matches, and a text file for the images it lists, a path a line. A file that is missing or no image
-    stays in the list: it gets its line among the predictions.
-    """
-    found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found += _in_folder(place, recursive)
-        elif place.suffix.lower() == ".txt" and place.is_file():
-            found += _listed(place)
-        elif set("*?[").intersection(str(place)) and not place.exists():
-            matched = glob.glob(str(place), recursive=True)  # noqa: PTH207  # Path's takes no absolute pattern
-            paths = [Path(name) for name in sorted(matched, key=natural_key)]
-            found += find_images(paths, recursive) if paths else [place]
-        else:
-            found.append(place)
-    if not found:
-        named = ", ".join(map(str, places))
-        raise InputError(
-            f"{named}: no images there ({' '.join(sorted(SUFFIXES))}); name a folder or files of images"
-        )
-    return found
-
-
-def share_out(images: Sequence[Path], models: Mapping[str, Path]) -> dict[str, list[Path]]:
-    """Images by the name of the model that judges them: that of the innermost folder with a model's name.
-
-    Those in no such folder are left out, and counted in a warning. Raises InputError where all are.
-    """
-    shares: dict[str, list[Path]] = {}
-    left_out = []
-    for image in images:
-        name = next((part for part in reversed(image.absolute().parts[:-1]) if part in models), None)
-        if name is None:
-            left_out.append(image)
-        else:
-            shares.setdefault(name, []).append(image)
-    if left_out:
-        text = (
-            f"{len(left_out)} of {len(images)} images lie in no folder named like a model"
-            f" ({', '.join(models)}), the first is {left_out[0]}"
-        )
-        if not shares:
-            raise InputError(f"{text}; name one of the models")
-        warnings.warn(f"{text}; they are left out", ImageWarning, stacklevel=2)
-    return shares
-
-
-def _in_folder(folder: Path, recursive: bool) -> list[Path]:
-    images = given_images(folder)
-    below = [
-        path
-        for child in list_folders(folder)
-        if child.name != TRUTH and not child.is_symlink()
-        for path in _in_folder(child, recursive=True)
-    ]
-    if recursive or not images:
-        return images + below
-    if below:
-        text = f"{folder}: {len(below)} images in its sub-folders are left out; --recursive takes them too"
-        warnings.warn(text, ImageWarning, stacklevel=2)
-    return images
-
-
-def _listed(place: Path) -> list[Path]:
-    """The paths in a text file, where they are not absolute below its folder or where we are."""
-    try:
-        lines = place.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: no list of images, a path a line ({error})") from None
-    paths = [Path(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
-    return [path if path.exists() else place.parent / path for path in paths]
-
-
 def write_predictions(
     detector: Judge,
     images: Sequence[Path],
@@ -175,53 +93,29 @@ def write_predictions(
     the same. Without it, what an earlier run wrote to ``out`` gives way. The line of an image without a
     picture has null for its map. ``masks`` also writes black and white PNGs of the images' own size to
     ``masks/``. ``drift`` takes in the scores in the same order; its outcome and state end in ``drift.json``.
-    ``tables`` are written of the finished lines, by what `prediction_tables` has.
+    ``tables`` are written of the finished lines, by what `predictions.tables` has.
     """
-    names = _FileNames()
     tally = Tally()
+    files = _Files(out, detector.settings.image, maps, masks)
     listed = hashlib.sha256("\n".join(map(str, images)).encode(errors="surrogateescape")).hexdigest()
     run = {**(run or {}), "images": listed, "maps": maps, "masks": masks, "drift": drift is not None}
-
-    def name_of(path: Path, verdict: Verdict | ImageError) -> str | None:
-        if isinstance(verdict, ImageError):
-            return None
-        shown = maps in ("all", "raw") or (maps == "anomalous" and verdict.anomalous)
-        return names.unused(path.stem) if shown or masks else None
-
-    def finish(judged: tuple[Path, Verdict | ImageError, str | None]) -> dict[str, Any]:
-        path, verdict, name = judged
-        if isinstance(verdict, ImageError):
-            return {"path": str(path), "error": str(verdict)}
-        try:
-            written = _write_files(out, name, path, verdict, detector.settings.image, maps, masks)
-        except ImageError as error:  # gone or changed since it was judged
-            return {"path": str(path), "error": str(error)}
-        return {"path": str(path), **verdict.as_dict(), **written}
-
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if resume:
-            done = 0
-            for kept in _kept_lines(out, run, images, detector.settings.batch):
-                names.take(kept.get("map") or kept.get("mask"))
-                tally.add(kept, drift)
-                done += 1
-            images = images[done:]
-        else:
-            empty(out)
-            for earlier in (PREDICTIONS, DRIFT):  # of a run that left no marker
-                (out / earlier).unlink(missing_ok=True)
+        done = 0
+        for kept in _kept_lines(out, run, images, detector.settings.batch) if resume else _emptied(out):
+            files.take(kept)
+            tally.add(kept, drift)
+            done += 1
         mark(out, (PREDICTIONS, PARTIAL, DRIFT, *TABLES, MAPS, MASKS), run)
-        for folder in (MAPS,) * (maps != "none") + (MASKS,) * masks:
-            (out / folder).mkdir(exist_ok=True)
+        files.make_folders()
         judged = (
-            (path, verdict, name_of(path, verdict))
-            for path, (_, verdict) in zip(images, detector.judge(images), strict=True)
+            (path, verdict, files.name_of(path, verdict))
+            for path, (_, verdict) in zip(images[done:], detector.judge(images[done:]), strict=True)
         )
         with (out / PARTIAL).open("a", encoding="utf-8") as stream:
             # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
-            finished = read_many(judged, finish)
-            for _, line in track(finished, len(images), "judging"):
+            finished = read_many(judged, files.write)
+            for _, line in track(finished, len(images) - done, "judging"):
                 assert isinstance(line, dict)
                 stream.write(json.dumps(line, allow_nan=False) + "\n")
                 tally.add(line, drift)
@@ -239,27 +133,62 @@ def write_predictions(
     return tally
 
 
-def _write_files(
-    out: Path,
-    name: str | None,
-    path: Path,
-    verdict: Verdict,
-    settings: ReadingSettings,
-    maps: Maps,
-    masks: bool,
-) -> dict[str, str | None]:
-    """Write the picture, map and mask that were asked for; what the image's line says of them."""
-    written: dict[str, str | None] = {"map": None}
-    if name is not None and maps == "raw":
-        written["map"] = f"{MAPS}/{name}.tiff"
-        save_map(verdict.map, out / MAPS / f"{name}.tiff")
-    elif name is not None and (maps == "all" or (maps == "anomalous" and verdict.anomalous)):
-        written["map"] = f"{MAPS}/{name}.png"
-        save_picture(draw_sheet(read_source(path, settings), verdict), out / MAPS / f"{name}.png")
-    if masks:
-        written["mask"] = f"{MASKS}/{name}.png"
-        save_picture(verdict.mask.astype(np.uint8) * np.uint8(255), out / MASKS / f"{name}.png")
-    return written
+class _Files:
+    """The pictures, maps and masks of a run, each under a name of its own."""
+
+    def __init__(self, out: Path, settings: ReadingSettings, maps: Maps, masks: bool) -> None:
+        self._out = out
+        self._settings = settings
+        self._maps = maps
+        self._masks = masks
+        self._names = _FileNames()
+
+    def make_folders(self) -> None:
+        for folder in (MAPS,) * (self._maps != "none") + (MASKS,) * self._masks:
+            (self._out / folder).mkdir(exist_ok=True)
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Remember the name that an earlier run gave to an image's files."""
+        self._names.take(line.get("map") or line.get("mask"))
+
+    def name_of(self, path: Path, verdict: Verdict | ImageError) -> str | None:
+        """The name of an image's files; None where it gets none. Asked in the order of the images."""
+        wanted = not isinstance(verdict, ImageError) and (self._is_drawn(verdict) or self._masks)
+        return self._names.unused(path.stem) if wanted else None
+
+    def write(self, judged: tuple[Path, Verdict | ImageError, str | None]) -> dict[str, Any]:
+        """Write the files of an image, and return its line."""
+        path, verdict, name = judged
+        if isinstance(verdict, ImageError):
+            return {"path": str(path), "error": str(verdict)}
+        files: dict[str, str | None] = {"map": None}
+        if self._is_drawn(verdict):
+            files["map"] = drawn = f"{MAPS}/{name}.{'tiff' if self._maps == 'raw' else 'png'}"
+            try:
+                self._draw(path, verdict, self._out / drawn)
+            except ImageError as error:  # gone or changed since it was judged
+                return {"path": str(path), "error": str(error)}
+        if self._masks:
+            files["mask"] = mask = f"{MASKS}/{name}.png"
+            save_picture(verdict.mask.astype(np.uint8) * np.uint8(255), self._out / mask)
+        return {"path": str(path), **verdict.as_dict(), **files}
+
+    def _draw(self, path: Path, verdict: Verdict, place: Path) -> None:
+        if self._maps == "raw":
+            save_map(verdict.map, place)
+        else:
+            save_picture(draw_sheet(read_source(path, self._settings), verdict), place)
+
+    def _is_drawn(self, verdict: Verdict) -> bool:
+        return self._maps in ("all", "raw") or (self._maps == "anomalous" and verdict.anomalous)
+
+
+def _emptied(out: Path) -> tuple[dict[str, Any], ...]:
+    """Nothing of what an earlier run has left."""
+    empty(out)
+    for earlier in (PREDICTIONS, DRIFT):  # of a run that left no marker
+        (out / earlier).unlink(missing_ok=True)
+    return ()
 
 
 def _kept_lines(

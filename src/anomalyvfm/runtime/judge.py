@@ -206,7 +206,7 @@ class Runtime:
             p_value=float(outputs["p_value"]),
             anomalous=score > self._facts["threshold"],
             **self._facts,
-            grid=outputs["grid"],
+            anomaly_map=outputs["grid"],
             size=taken.size,
             frame=self.frame,
             seconds=seconds,

@@ -69,8 +69,8 @@ def cross_fit(
 
     Fold by fold, a fold's share is taken out of the map's sums, its images are judged, and the share is put
     back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without a single image each. Closed
-    forms for leaving one image out would be quicker, but leave its share in the prior that all cells have in
-    common: too little to see in most images, and too much in the tail that thresholds are made of. Equal
+    forms for leaving one image out would be quicker, but leave its share in the prior that all positions have
+    in common: too little to see in most images, and too much in the tail that thresholds are made of. Equal
     images, which their keys tell, share a fold and count once: none is judged by its double, and a copy backs
     no promise.
     """

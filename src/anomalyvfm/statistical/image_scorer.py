@@ -8,13 +8,13 @@ from torch import Tensor
 from anomalyvfm.statistical.gaussian import Gaussian
 from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics
 
-# There are no other cells to pool over: the prior is the covariance's own diagonal.
+# There are no other positions to pool over: the prior is the covariance's own diagonal.
 _PRIOR_IMAGES = 3.0
 _LEFT_OUT_PARTS = 100
 
 
 class ImageScorer:
-    """One Gaussian over the summary tokens of good images, learned as sums like a single cell."""
+    """One Gaussian over the summary tokens of good images, learned as sums like a single position."""
 
     def __init__(
         self, channels: int, device: torch.device, statistics: SufficientStatistics | None = None

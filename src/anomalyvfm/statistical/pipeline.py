@@ -37,7 +37,7 @@ class StatisticalPipeline(Pipeline):
         self.light_share = settings.gaussian.light_share
         extractor = Extractor(backbone, frame, settings.image, settings.batch)
         self.scorer = StatisticalScorer(
-            extractor.grid,
+            extractor.grid_shape,
             backbone.channels,
             backbone.summary_channels,
             settings.gaussian,

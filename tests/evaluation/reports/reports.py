@@ -107,7 +107,7 @@ def _verdict(rng: np.random.Generator, score: float) -> Verdict:
         p_value=0.25,
         anomalous=score > THRESHOLD,
         threshold=THRESHOLD,
-        grid=rng.normal(score, 1.0, (4, 6)).astype(np.float32),
+        anomaly_map=rng.normal(score, 1.0, (4, 6)).astype(np.float32),
         size=SIZE,
         frame=InputFrame(32, 32),
         low_threshold=3.0,

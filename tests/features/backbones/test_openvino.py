@@ -65,7 +65,7 @@ def test_a_model_judges_alike_on_either_backend(tmp_path_factory: pytest.TempPat
     (mine,) = fitted.predict([odd])
     (torchs,) = Detector.load(folder, device="cpu").predict([odd])
     assert mine.score == pytest.approx(torchs.score, rel=1e-3)
-    np.testing.assert_allclose(mine.grid, torchs.grid, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(mine.anomaly_map, torchs.anomaly_map, rtol=1e-3, atol=1e-3)
 
 
 def test_auto_takes_openvino_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

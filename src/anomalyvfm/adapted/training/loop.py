@@ -32,7 +32,7 @@ class TrainingData:
     """Rows of both kinds, as an adapter takes them: feature vectors, grids of them, or images.
 
     normal (N, ...) and synthetic (M, ...) of equal trailing shape; memory-mapped tensors will do. In dense
-    training `masks` (M, H, W) tells which cells of a synthetic row are defective (1) and which are not (0);
+    training `masks` (M, H, W) tells which patches of a synthetic row are defective (1) and which are not (0);
     without it a synthetic row counts as defective as a whole.
     """
 

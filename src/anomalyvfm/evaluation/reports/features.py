@@ -142,7 +142,7 @@ def _spread(axes: Axes, spread: NDArray[np.float64]) -> None:
     axes.spines[:].set_visible(False)
     axes.set_anchor("N")
     axes.set_xlabel(
-        "how much good images vary at each place\n(standard deviation; 1: the average cell)",
+        "how much good images vary at each place\n(standard deviation; 1: the average patch)",
         fontsize=10,
         color=style.INK,
     )

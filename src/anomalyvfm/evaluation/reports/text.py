@@ -104,7 +104,7 @@ def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
         ("backbone", f"{model['backbone']['name']}, layers {model['backbone']['layers']}"),
         ("weights", model["backbone"]["weight_hash"][:16]),
         ("frame", f"{frame['height']}×{frame['width']} px, {frame['aspect']}"),
-        ("grid", f"{grid['height']}×{grid['width']} cells, {grid['dimensions']} dimensions"),
+        ("grid", f"{grid['height']}×{grid['width']} patches, {grid['dimensions']} dimensions"),
         ("learned", f"{fitted['images']} good images of {one_line(str(fitted['category']))}"),
         *_oddest(fitted.get("oddest", [])),
         ("version", model["anomalyvfm_version"]),
@@ -175,11 +175,11 @@ def _group_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
     heads = "".join(f"{_GROUP_COLUMNS[name]:>{_column(name)}}" for name in columns)
     lines = [f"{'':<{width}}{'good':>5}{'bad':>5}  {'image AUROC (95%)':<20}{heads}"]
     for name, group in zip(names, groups.values(), strict=True):
-        cells = "".join(f"{number(group[metric]):>{_column(metric)}}" for metric in columns)
+        patches = "".join(f"{number(group[metric]):>{_column(metric)}}" for metric in columns)
         auroc = number(group["image_auroc"])
         if "image_auroc" in group["intervals"]:
             auroc += f" ({short_note(group, 'image_auroc')})"
-        lines.append(f"{name:<{width}}{group['n_good']:>5}{group['n_bad']:>5}  {auroc:<20}{cells}")
+        lines.append(f"{name:<{width}}{group['n_good']:>5}{group['n_bad']:>5}  {auroc:<20}{patches}")
     return lines
 
 

@@ -21,7 +21,7 @@ _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """What a backbone sees in B images: a grid of H×W feature vectors each, and one vector for the whole."""
+    """What a backbone sees in B images: a grid of H×W patch embeddings each, and one vector for the whole."""
 
     patches: Tensor  # (B, H, W, C) float32
     summary: Tensor  # (B, D) float32
@@ -37,7 +37,7 @@ class Backbone(ABC):
     name              as given to `load`
     source            where the weights were read from: a package, a hub repository or a folder
     layers            the layers joined on the channel axis, ascending
-    stride            pixels from one cell of the feature grid to the next
+    stride            pixels from one patch of the feature grid to the next
     multiple          what both sides of an image must be a multiple of, in pixels
     image_size        side in pixels of the square it is best given
     depth             how many layers the whole network has

@@ -40,7 +40,7 @@ from anomalyvfm.features.core_threads import core_threads
 DEFAULT_LAYERS = (4, 5)
 
 _STEPS = (1, 2, 2, 2, 1, 2, 1)  # how much each stage's first block shrinks the grid
-_STRIDES = (2, 4, 8, 16, 16, 32, 32)  # pixels between cells after each stage; the stem halves first
+_STRIDES = (2, 4, 8, 16, 16, 32, 32)  # pixels between patches after each stage; the stem halves first
 _BLOCKS = {
     "efficientnet-lite0": (1, 2, 2, 3, 3, 4, 1),
     "efficientnet-lite1": (1, 3, 3, 4, 4, 5, 1),
@@ -143,7 +143,7 @@ class EfficientNetLite(Backbone):
         grid = maps[0].shape[2:]
         flat = [m.flatten(2) for m in maps]
         summary = torch.cat([f.mean(2) for f in flat] + [f.std(2, correction=0) for f in flat], dim=1)
-        # Half-pixel centres: a coarse cell's feature lies in the middle of the fine cells it covers.
+        # Half-pixel centres: a coarse patch's feature lies in the middle of the fine patches it covers.
         fine = [m if m.shape[2:] == grid else functional.interpolate(m, grid, mode="bilinear") for m in maps]
         return torch.cat([m.permute(0, 2, 3, 1) for m in fine], dim=3), summary
 

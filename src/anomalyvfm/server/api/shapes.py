@@ -64,7 +64,7 @@ class Region(_Shape):
     bbox: tuple[int, int, int, int] = Field(description="x0, y0, x1, y1 in pixels; x1 and y1 one past it")
     area: int
     area_range: tuple[int, int] | None = Field(
-        None, description="the area if its outline lay one cell of the map further in, or further out"
+        None, description="the area if its outline lay one patch of the map further in, or further out"
     )
     peak: float = Field(description="in standard deviations of good pixels")
     nearest: dict[str, Any] | None = Field(

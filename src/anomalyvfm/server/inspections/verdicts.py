@@ -25,7 +25,7 @@ _BETWEEN = (15, 19, 22)  # white would glare on a dark page
 def map_content(verdict: Verdict) -> bytes:
     """The grid as an array file, without pickle."""
     stream = BytesIO()
-    np.save(stream, verdict.grid.astype(np.float32), allow_pickle=False)
+    np.save(stream, verdict.anomaly_map.astype(np.float32), allow_pickle=False)
     return stream.getvalue()
 
 
@@ -61,7 +61,7 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
         p_value=row.p_value,
         anomalous=row.anomalous,
         threshold=row.threshold,
-        grid=np.load(BytesIO(content), allow_pickle=False),
+        anomaly_map=np.load(BytesIO(content), allow_pickle=False),
         size=(row.height, row.width),
         frame=InputFrame(**row.input_frame),
         low_threshold=row.low_threshold,
@@ -103,7 +103,7 @@ def heat(verdict: Verdict) -> bytes:
     """PNG with alpha of the map alone, to lie over the image: clear where good pixels are."""
     from anomalyvfm.visual.overlay import colour, heat_range
 
-    map_ = verdict.frame.restore(verdict.grid, _shown(verdict)).astype(float)
+    map_ = verdict.frame.restore(verdict.anomaly_map, _shown(verdict)).astype(float)
     low, high = heat_range(verdict)
     share = np.clip((map_ - low) / (high - low), 0, 1)
     return _png(np.dstack([colour(share), 255 * np.sqrt(share)]).astype(np.uint8))

@@ -63,8 +63,12 @@ def _check_sums(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         group, _, leaf = name.rpartition(".")
         if leaf != "total":
             continue
-        cells, dimensions = shape
-        if (kind, *shapes[f"{group}.outer"]) != ("F64", "F64", (cells, dimensions * (dimensions + 1) // 2)):
+        positions, dimensions = shape
+        if (kind, *shapes[f"{group}.outer"]) != (
+            "F64",
+            "F64",
+            (positions, dimensions * (dimensions + 1) // 2),
+        ):
             raise Problem(422, f"the sums of its {group} do not belong together")
 
 
@@ -73,7 +77,7 @@ def _try(detector: Detector) -> None:
     grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
     ((_, verdict),) = detector.judge([grey])
     if isinstance(verdict, ImageError) or not math.isfinite(
-        verdict.score + float(np.abs(verdict.grid).sum())
+        verdict.score + float(np.abs(verdict.anomaly_map).sum())
     ):
         raise Problem(422, "it gives no finite score for an image; fit it anew")
     _ = verdict.regions

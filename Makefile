@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting bench-serving bench-review bench-kills fuzz show bench-performance bench-scaling bench-metrics bench-adaptation trials lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-performance bench-scaling bench-metrics bench-adaptation trials lock clean
 
 install: $(STAMP)
 
@@ -30,6 +30,8 @@ THREADED := tests/adapted tests/export tests/features tests/runtime tests/statis
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(THREADED)
+	@echo "left out: make test-slow (minutes each), make docs-check (what the docs show), make acceptance (a real"
+	@echo "station, half an hour), make bench-* (against peers), and tests skipped above for what is not installed"
 
 test-slow: install
 	$(BIN)/pytest -m slow
@@ -37,6 +39,10 @@ test-slow: install
 # Every transcript in the docs, run again; one page: make docs-check PAGE=inspect
 docs-check: install
 	$(BIN)/pytest -m docs tests/docs -k "$(PAGE)"
+
+# Long runs against a real station; one: make acceptance PART=kills OPTIONS="--kills 5"
+acceptance: install
+	$(BIN)/pytest -s -m acceptance tests/acceptance -k "$(PART)" $(OPTIONS)
 
 bench: install
 	$(BIN)/python benchmarks/accuracy.py
@@ -50,22 +56,6 @@ bench-false-alarms: install
 
 bench-lighting: install
 	$(BIN)/python benchmarks/lighting.py
-
-bench-serving: install
-	$(BIN)/python benchmarks/serving.py load
-
-bench-review: install
-	$(BIN)/python benchmarks/serving.py review
-
-bench-kills: install
-	$(BIN)/python benchmarks/kills.py
-
-# The inspection page in headless Chromium, with pictures of every step.
-show: install
-	$(BIN)/python benchmarks/browser.py
-
-fuzz: install
-	$(BIN)/python benchmarks/fuzzing.py --minutes 10
 
 # Beside anomalib and AnomaVision, each in an environment of its own; alone on the machine, an hour or two.
 bench-performance: install

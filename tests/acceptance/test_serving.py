@@ -1,15 +1,10 @@
-"""The station under load, and learning from review. Prints what docs/reliability.md reports.
+"""The station under load, and learning from review.
 
-    python benchmarks/serving.py load --seconds 300
-    python benchmarks/serving.py review --reviews 50 --pause 1
-
-Without --model and --images, a model of drawn tins at 256 px is fitted first. Images are posted as JPEGs of
-640×640 pixels. Exit status 1 where the station falls short of what it promises.
+Images are posted as JPEGs of 640×640 pixels.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import statistics
@@ -17,10 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from station_process import Clients, Server, ask, jpegs, missing, small_model
+import pytest
+
+from tests.acceptance.station_process import Clients, Server, ask, jpegs, missing
 
 CLIENTS = 16
 
@@ -119,28 +117,16 @@ def review(model: Path, images: list[bytes], count: int, pause: float) -> dict[s
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=("load", "review"))
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--reviews", type=int, default=50)
-    parser.add_argument("--pause", type=float, default=0, help="seconds between reviews, as people need them")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if given.model is None or given.images is None:
-            given.model, given.images = small_model(Path(folder), 256)
-        images = jpegs(given.images)
-        if given.what == "load":
-            result = load(given.model, images, given.seconds)
-        else:
-            result = review(given.model, images, given.reviews, given.pause)
-    print(json.dumps(result, indent=2))
-    sys.exit(not result["kept"])
+def test_under_load_every_accepted_part_is_kept_at_nearly_the_detectors_own_speed(
+    usual: tuple[Path, Path], pytestconfig: pytest.Config, keeps: Callable[[dict[str, Any]], None]
+) -> None:
+    model, images = usual
+    keeps(load(model, jpegs(images), pytestconfig.getoption("--seconds")))
 
 
-if __name__ == "__main__":
-    main()
+def test_a_review_is_in_the_model_that_judges_the_next_part(
+    usual: tuple[Path, Path], pytestconfig: pytest.Config, keeps: Callable[[dict[str, Any]], None]
+) -> None:
+    model, images = usual
+    count, pause = int(pytestconfig.getoption("--reviews")), pytestconfig.getoption("--pause")
+    keeps(review(model, jpegs(images), count, pause))

@@ -1,15 +1,7 @@
-"""SIGKILL at random moments under load, and a restart each time. Prints what docs/reliability.md reports.
-
-    python benchmarks/kills.py --kills 200
-
-The station is the real one with a real model, fitted first on drawn tins. Clients post images, one person
-reviews. Exit status 1 where anything that was accepted is not there afterwards, or a start takes longer than
-promised.
-"""
+"""SIGKILL at random moments under load, and a restart each time: nothing that was accepted is lost."""
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import random
@@ -19,19 +11,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_folder import read_description, read_tensors
-from station_process import Clients, Server, ask, jpegs, missing, small_model
+from tests.acceptance.station_process import Clients, Server, ask, missing
 
 CLIENTS = 4
 SECONDS_TO_START = 3.0
 _LOAD = (
     "import sys, time; started = time.perf_counter()\n"
     "from anomalyvfm.detector import Detector\n"
-    "Detector.load(sys.argv[1]).pipeline_.scorer.derive(); print(time.perf_counter() - started)"
+    "Detector.load(sys.argv[1]).prepare(); print(time.perf_counter() - started)"
 )
 
 
@@ -63,7 +58,7 @@ def broken_models(data: Path) -> int:
         try:
             read_tensors(folder, read_description(folder))
         except InputError as error:  # noqa: PERF203
-            print(error, file=sys.stderr)
+            sys.stderr.write(f"{error}\n")
             broken += 1
     return broken
 
@@ -125,19 +120,7 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=200)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        # Small, because each version is written: at 256 px some hundred would take tens of GB.
-        model, images = small_model(Path(folder), 96)
-        result = kills(model, jpegs(images), given.kills)
-    print(json.dumps(result, indent=2))
-    sys.exit(not result["kept"])
-
-
-if __name__ == "__main__":
-    main()
+def test_nothing_accepted_is_lost_and_a_start_is_quick(
+    tiny: tuple[Path, list[bytes]], pytestconfig: pytest.Config, keeps: Callable[[dict[str, Any]], None]
+) -> None:
+    keeps(kills(*tiny, int(pytestconfig.getoption("--kills"))))

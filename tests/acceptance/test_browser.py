@@ -1,30 +1,26 @@
-"""An operator's day in headless Chromium, over a station of its own: prints what was done, keeps pictures.
-
-    make demo && python benchmarks/browser.py --model demo-out/model --images FOLDER --out shots
+"""An operator's day in headless Chromium, over a station of its own, with pictures of every step.
 
 Signs in, uploads, watches a part come in, reviews by keys, takes a review back, moves the slider and saves,
 goes back to an earlier version, and signs out; then takes each page at 1280×800 and on a tablet, light and
-dark. Without --model and --images, a model of drawn tins is fitted first. Needs playwright and chromium. Exit
-status 1 where a step does not do what it says, a script fails, something is asked of another server, or a
-page is wider than its window.
+dark. Needs playwright and chromium. Fails where a step does not do what it says, a script fails, something is
+asked of another server, or a page is wider than its window.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
-from station_process import Server, small_model
+from tests.acceptance.station_process import Server
 
 DESK = {"width": 1280, "height": 800}
 TABLET = {"width": 820, "height": 1180}
@@ -233,23 +229,11 @@ def run(model: Path, images: list[Path], out: Path) -> dict[str, Any]:
     return {"done": show.done, "faults": show.faults, "pictures": str(out), "kept": not show.faults}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("shots"))
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        if given.model is None or given.images is None:
-            given.model, given.images = small_model(Path(folder), 256)
-        images = [path for path in sorted(given.images.rglob("*.png")) if "ground_truth" not in path.parts]
-        result = run(given.model, images[:: max(1, len(images) // _MOST_IMAGES)], given.out)
-    print(json.dumps(result, indent=2, ensure_ascii=False))
-    sys.exit(not result["kept"])
-
-
-if __name__ == "__main__":
-    main()
+def test_an_operator_works_a_day(
+    usual: tuple[Path, Path], pytestconfig: pytest.Config, keeps: Callable[[dict[str, Any]], None]
+) -> None:
+    out = pytestconfig.getoption("--shots")
+    out.mkdir(parents=True, exist_ok=True)
+    model, folder = usual
+    images = [path for path in sorted(folder.rglob("*.png")) if "ground_truth" not in path.parts]
+    keeps(run(model, images[:: max(1, len(images) // _MOST_IMAGES)], out))

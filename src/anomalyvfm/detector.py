@@ -17,7 +17,7 @@ from anomalyvfm.adapted.pipeline import AdaptedPipeline
 from anomalyvfm.data import Category, ImageError, InputFrame, choose_frame, open_dataset
 from anomalyvfm.decision.calibration import Array, Calibration, GoodScores
 from anomalyvfm.decision.drift import DriftTest
-from anomalyvfm.decision.verdict import Verdict
+from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.features import backbones
@@ -223,12 +223,7 @@ class Detector:
         """A verdict for every image: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
 
         Raises ImageError at the first that cannot be read."""
-        verdicts = []
-        for _, verdict in self.judge(several(images)):
-            if isinstance(verdict, ImageError):
-                raise verdict
-            verdicts.append(verdict)
-        return verdicts
+        return whole(self.judge(several(images)))
 
     def judge(
         self, images: Iterable[ImageSource], keep_pixels: bool = False

@@ -122,5 +122,5 @@ def test_wrong_settings_are_refused(height: int, tile: int, overlap: int) -> Non
 
 def test_features_on_a_grid_that_does_not_fit_are_refused() -> None:
     tiling = Tiling(16, 16, 8, 0, 4)
-    with pytest.raises(ValueError, match="grid of 3 cells"):
+    with pytest.raises(ValueError, match="grid of 3 patches"):
         tiling.stitch(torch.zeros(4, 3, 3, 1))

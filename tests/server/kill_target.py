@@ -32,7 +32,7 @@ def main() -> None:
                 said = station.learning.review(part["id"], "good", "ann")
                 say(f"version {said.learning['version']} {part['id']}")
             if seed % 5 == 0:
-                job = station.add_job(
+                job = station.jobs.accept(
                     [("a", picture(101, -seed % 1000)), ("b", picture(102, seed))], None, "me"
                 )
                 say(f"job {job['id']} 2")

@@ -312,7 +312,7 @@ def test_what_was_submitted_is_judged_before_the_station_ends(open_station: Open
     answers = [station.submit(picture(100, seed), None, "", "me") for seed in range(12)]
     station.close()
     assert all(answer.done() and answer.result()["id"] for answer in answers)
-    assert len(open_station(models=[]).inspections()) == 12
+    assert len(open_station(models=[]).inspections.newest()) == 12
 
 
 def test_drift_is_reported_once_and_reset(open_station: Open) -> None:

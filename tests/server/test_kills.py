@@ -28,17 +28,17 @@ def test_kills_lose_nothing_that_was_accepted(tmp_path: Path, model_folder: Path
     for kind, name, what in accepted:
         number = int(name)
         if kind == "part":
-            row = station.row(number)
+            row = station.inspections.row(number)
             assert row.image == what
         elif kind == "version":
-            assert station.inspection(int(what))["label"] == "good"
+            assert station.inspections.get(int(what))["label"] == "good"
         else:
             _finished(station, number, int(what))
     # A kill may come between accepting a job and saying so: such jobs are judged too, and have files.
-    for job in station.jobs(limit=100_000):
+    for job in station.jobs.newest(limit=100_000):
         _finished(station, job["id"], 2)
     taught = {int(name) for kind, name, _ in accepted if kind == "version"}
-    assert taught <= {version["number"] for version in station.versions("part")}
+    assert taught <= {version["number"] for version in station.models.versions("part")}
     # A job's part judged again after the kill may have left a file of its first time; a start sweeps it.
     needed = _check_whole(station)
     station.close()
@@ -68,7 +68,7 @@ def _run_and_kill(data: Path, given: Path, number: int) -> list[list[str]]:
 def _finished(station: Station, number: int, images: int) -> None:
     """Jobs accepted before the kill go on after it."""
     for _ in range(400):
-        job = station.job(number)
+        job = station.jobs.get(number)
         if job["state"] == "done":
             break
         time.sleep(0.05)
@@ -78,18 +78,18 @@ def _finished(station: Station, number: int, images: int) -> None:
 def _check_whole(station: Station) -> set[str]:
     """Every row's files are there, and every version is a whole model; returns the names of the files."""
     needed = set()
-    for part in station.inspections(limit=100_000):
-        row = station.row(part["id"])
-        assert len(station.original(part["id"])) > 0
-        assert station.verdict(part["id"]).anomaly_map.shape == (8, 8)
+    for part in station.inspections.newest(limit=100_000):
+        row = station.inspections.row(part["id"])
+        assert len(station.inspections.original(part["id"])) > 0
+        assert station.inspections.verdict(part["id"]).anomaly_map.shape == (8, 8)
         needed |= {row.image, row.map}
         for number in range(1, len(part["regions"]) + 1):
             with station.reading() as session:
                 needed.add(inspections.good_patch(session, part["id"], number).picture)
-            assert station.exhibit(part["id"], number)
+            assert station.inspections.exhibit(part["id"], number)
     assert needed <= _files(station)
     folders = list((station.settings.data / "models" / "part").iterdir())
-    assert len(folders) == len(station.versions("part"))
+    assert len(folders) == len(station.models.versions("part"))
     for folder in folders:
         read_description(folder)
     return needed

@@ -39,7 +39,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for number in range(3):
         part = station.submit(picture(100 + 40 * number, number), None, f"{number}.png", "me").result(20)
     station.learning.review(part["id"], "good", "ann")
-    station.add_job([("a.png", picture(100))], None, "me")
+    station.jobs.accept([("a.png", picture(100))], None, "me")
     app = create_app(station, create_gate(station.settings), hosts=["testserver", "localhost"])
     yield schemathesis.openapi.from_asgi("/api/openapi.json", app).exclude(path="/api/events")  # never ends
     station.close()

@@ -36,7 +36,7 @@ def test_good_on_a_false_alarm_teaches_and_undo_takes_it_back_exactly(station: S
     assert undone.learning["action"] == "forgotten"
     assert undone.inspection["label"] is None
     assert learned(model_of(station).detector) == before
-    newest, older, first = station.versions("part")
+    newest, older, first = station.models.versions("part")
     assert (newest["by"], newest["action"], newest["parent"]) == ("bob", "forget", 2)
     assert (older["by"], older["why"], older["inspection_id"]) == ("ann", "dust", part["id"])
     assert first["action"] == "import"
@@ -94,7 +94,7 @@ def test_many_people_at_once_lose_nothing(station: Station) -> None:
 
     assert sorted(one.learning["version"] for one in said) == list(range(2, 10))
     assert learned(model_of(station).detector).total() == 1 + len(parts)
-    assert all(one["parent"] == one["number"] - 1 for one in station.versions("part")[:-1])
+    assert all(one["parent"] == one["number"] - 1 for one in station.models.versions("part")[:-1])
 
 
 def test_a_review_of_what_another_reviewed_meanwhile_is_refused(station: Station) -> None:
@@ -122,7 +122,7 @@ def test_one_click_goes_back_and_learning_goes_on_from_there(station: Station) -
     assert learned(model_of(station).detector).total() == 1
     said = station.learning.review(two["id"], "good", "ann")
     assert said.learning["version"] == 3
-    assert station.versions("part")[0]["parent"] == 1
+    assert station.models.versions("part")[0]["parent"] == 1
     # Forgetting what this line of versions never learned would be wrong; nothing happens.
     again = station.learning.review(one["id"], "defect", "ann")
     assert again.learning["action"] == "none"
@@ -131,14 +131,14 @@ def test_one_click_goes_back_and_learning_goes_on_from_there(station: Station) -
 
 def test_a_new_promise_is_a_new_version_and_what_if_foretold_it(station: Station) -> None:
     parts = [judged(station, brightness) for brightness in range(90, 130, 4)]
-    foretold = station.what_if("part", [0.3])["curve"][0]
+    foretold = station.models.what_if("part", [0.3])["curve"][0]
     assert 0 < foretold["rejected"] < len(parts)
 
     station.learning.set_rate("part", 0.3, "eve", "", expected=1)
 
     rejected = sum(judged(station, brightness)["anomalous"] for brightness in range(90, 130, 4))
     assert rejected == foretold["rejected"]
-    assert station.model("part")["active"]["calibration"]["threshold"] == foretold["threshold"]
+    assert station.models.get("part")["active"]["calibration"]["threshold"] == foretold["threshold"]
 
 
 def test_calibration_follows_from_sampled_good_parts_that_the_scorer_has_not_learned(
@@ -154,7 +154,7 @@ def test_calibration_follows_from_sampled_good_parts_that_the_scorer_has_not_lea
     station.learning.review(alarm["id"], "good", "ann")
     station.learning.close()  # waits for the calibration
 
-    newest = station.versions("part")[0]
+    newest = station.models.versions("part")[0]
     assert (newest["action"], newest["by"], newest["active"]) == ("calibrate", "station", True)
     assert newest["calibration"]["images"] == 10
     assert learned(model_of(station).detector).total() == 2, "the scorer forgot it, the model did not"
@@ -166,7 +166,7 @@ def test_old_versions_give_way_and_say_so(open_station: Open) -> None:
         station.learning.review(judged(station, 180, number)["id"], "good", "ann")
     station.version_folders.settle()
     station.tidy()
-    assert [one["kept"] for one in station.versions("part")] == [True, True, False, False, True]
+    assert [one["kept"] for one in station.models.versions("part")] == [True, True, False, False, True]
     with pytest.raises(Problem, match="no longer kept"):
         station.registry.activate("part", 2, expected=5, by="bob", why="")
 
@@ -249,7 +249,7 @@ def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_say
     station = open_station(models=[])
 
     assert model_of(station).number == 1
-    assert [one["kept"] for one in station.versions("part")] == [False, False, True]
+    assert [one["kept"] for one in station.models.versions("part")] == [False, False, True]
     lost = [entry["object"] for entry in station.audit(None, 50) if entry["action"] == "lost"]
     assert lost == ["part 3", "part 2"]
 
@@ -267,7 +267,7 @@ def test_where_versions_cannot_be_written_reviews_are_refused_before_memory_fill
         with pytest.raises(Problem, match="still to be written") as caught:
             station.learning.review(parts[2]["id"], "good", "ann")
     assert caught.value.status == 503
-    assert station.inspection(parts[2]["id"])["label"] is None
+    assert station.inspections.get(parts[2]["id"])["label"] is None
     assert model_of(station).number == 3
 
     station.version_folders.settle()

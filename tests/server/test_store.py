@@ -40,27 +40,27 @@ def test_what_is_judged_and_reviewed_is_there_after_a_restart(open_station: Open
     station = open_station(database=database_url)
     kept = [station.submit(picture(b), None, f"{b}.png", "me").result(10) for b in (100, 101, 180)]
     station.learning.review(kept[2]["id"], "good", "ann", "a reflection")
-    before = station.inspections()
+    before = station.inspections.newest()
     statistics = station.statistics("part")
     station.close()
 
     station = open_station(models=[], database=database_url)
 
-    assert station.inspections() == before
+    assert station.inspections.newest() == before
     assert [one["label"] for one in before] == ["good", None, None]
     assert [one["anomalous"] for one in before] == [True, False, False]
     assert station.statistics("part") == statistics
     assert (statistics["inspections"], statistics["anomalous"], statistics["false_alarms"]) == (3, 1, 1)
     assert sum(bucket["inspections"] for bucket in statistics["buckets"]) == 3
     assert sum(statistics["histogram"]["counts"]) == 3
-    assert station.verdict(kept[2]["id"]).anomaly_map.max() == 50
-    assert station.model("part")["active"]["number"] == 2
+    assert station.inspections.verdict(kept[2]["id"]).anomaly_map.max() == 50
+    assert station.models.get("part")["active"]["number"] == 2
 
 
 def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url: str) -> None:
     station = open_station(database=database_url)
     kept = station.submit(picture(180), None, "bright.png", "me").result(10)
-    verdict = station.verdict(kept["id"])
+    verdict = station.inspections.verdict(kept["id"])
     with station.database.writing() as session:
         for old, new in (
             ("outline_level", "low_threshold"),
@@ -71,7 +71,7 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 
-    again = open_station(models=[], database=database_url).verdict(kept["id"])
+    again = open_station(models=[], database=database_url).inspections.verdict(kept["id"])
 
     assert (again.frame, again.low_threshold, again.high_threshold) == (
         verdict.frame,
@@ -87,7 +87,7 @@ def test_filters_and_pages_find_the_same_on_both(open_station: Open, database_ur
         station.submit(picture(brightness), None, f"cam_{brightness}.png", "me").result(10)
 
     def ids(wanted: InspectionFilter, **page: int) -> list[int]:
-        return [one["id"] for one in station.inspections(wanted, **page)]
+        return [one["id"] for one in station.inspections.newest(wanted, **page)]
 
     assert ids(InspectionFilter()) == [5, 4, 3, 2, 1]
     assert ids(InspectionFilter(), before=4, limit=2) == [3, 2]
@@ -111,7 +111,7 @@ def test_retention_by_age_spares_what_was_reviewed_and_removes_files(
     freed = station.tidy()
 
     assert freed.inspections == 1 and freed.bytes > 0
-    assert [one["id"] for one in station.inspections()] == [kept[0]["id"]]
+    assert [one["id"] for one in station.inspections.newest()] == [kept[0]["id"]]
     assert station.files.path(kept[0]["sha256"]).exists()
     assert not station.files.path(kept[1]["sha256"]).exists()
 
@@ -126,7 +126,7 @@ def test_retention_by_size_deletes_the_oldest(open_station: Open, database_url: 
 
     station.tidy()
 
-    left = [one["id"] for one in station.inspections()]
+    left = [one["id"] for one in station.inspections.newest()]
     assert left and left == list(range(6, 6 - len(left), -1))
     assert sum(path.stat().st_size for path in (station.settings.data / "files").glob("*/*")) <= size // 2
 
@@ -145,7 +145,7 @@ def test_a_good_patch_is_kept_as_long_as_a_part_shows_it(
     now = time.time()
     monkeypatch.setattr("anomalyvfm.server.store.retention.now", lambda: now + 40 * 86400)
     assert station.tidy().inspections == 1
-    assert path.exists() and station.exhibit(kept[0]["id"], 1)
+    assert path.exists() and station.inspections.exhibit(kept[0]["id"], 1)
 
     monkeypatch.setattr("anomalyvfm.server.store.retention.now", lambda: now + 80 * 86400)
     assert station.tidy().inspections == 1
@@ -166,7 +166,7 @@ def test_files_without_a_row_go_at_the_start_and_others_stay(open_station: Open)
     station = open_station(models=[])
 
     assert not files.path(lost).exists() and not partial.exists()
-    assert station.original(kept["id"]) == picture(100)
+    assert station.inspections.original(kept["id"]) == picture(100)
     assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
 
 
@@ -197,7 +197,7 @@ def test_tidying_removes_files_without_a_row_that_are_not_being_written(
 
     assert not station.files.path(orphans[0]).exists() and not partial.exists()
     assert station.files.path(orphans[1]).exists()
-    assert station.original(kept["id"]) == picture(100)
+    assert station.inspections.original(kept["id"]) == picture(100)
     assert freed.bytes == 40
 
 

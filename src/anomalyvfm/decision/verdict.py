@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyvfm.data.pixels import ImageError
 from anomalyvfm.data.placing import InputFrame
+from anomalyvfm.data.sources import ImageSource
 from anomalyvfm.decision.reason import Reason
 from anomalyvfm.decision.regions import Region, outlined
 
@@ -80,3 +82,13 @@ class Verdict:
             return np.zeros(self.size, np.bool_), ()
         patch = self.frame.patch_size(self.anomaly_map.shape, self.size)
         return outlined(self.map, self.low_threshold, self.high_threshold, patch)
+
+
+def whole(judged: Iterable[tuple[ImageSource, Verdict | ImageError]]) -> list[Verdict]:
+    """The verdicts of images that can all be read. Raises the first ImageError there is."""
+    verdicts = []
+    for _, verdict in judged:
+        if isinstance(verdict, ImageError):
+            raise verdict
+        verdicts.append(verdict)
+    return verdicts

@@ -20,7 +20,7 @@ from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.data.sources import ImageSource, read_source, several
 from anomalyvfm.decision.calibration import high_threshold, score_threshold
 from anomalyvfm.decision.drift import DriftTest
-from anomalyvfm.decision.verdict import Verdict
+from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
 from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
@@ -111,12 +111,7 @@ class Runtime:
         """A verdict for every image: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
 
         Raises ImageError at the first that cannot be read."""
-        verdicts = []
-        for _, verdict in self.judge(several(images)):
-            if isinstance(verdict, ImageError):
-                raise verdict
-            verdicts.append(verdict)
-        return verdicts
+        return whole(self.judge(several(images)))
 
     def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:
         """Verdicts as they come, in order, in constant memory; an unreadable image gives its error.

@@ -116,9 +116,7 @@ class Learning:
             check_expected(registered, expected)
             detector = registered.active.detector.with_false_alarm_rate(rate)
             change = Change("rate", by, why or f"false-alarm promise of {rate:g}")
-            number = self._registry.add_version(registered, detector, change, lambda _: None)
-        self.publish_version(name, number, "rate")
-        return number
+            return self._registry.add_version(registered, detector, change, lambda _: None)
 
     def recalibrate(self, name: str, by: str, why: str) -> int:
         """Calibrate on the sampled parts that review found good; the new version's number.
@@ -147,11 +145,8 @@ class Learning:
         scorer.calibrate(list(decoded.values()))
         with registered.changing:  # the model may have learned meanwhile; scores only fall by that
             detector = registered.active.detector.with_calibration(scorer.calibration_)
-            number = self._registry.add_version(
-                registered, detector, Change("calibrate", by, why), lambda _: None
-            )
-        self.publish_version(name, number, "calibrate")
-        return number
+            change = Change("calibrate", by, why)
+            return self._registry.add_version(registered, detector, change, lambda _: None)
 
     def close(self) -> None:
         for thread in list(self._following.values()):
@@ -187,7 +182,6 @@ class Learning:
                 registered, detector, change, lambda session: in_force.append(write(session))
             )
             self._metrics.learning.observe(time.perf_counter() - started)
-            self.publish_version(registered.name, number, action)
             self._follow(registered.name)
         with self._database.reading() as session:
             inspection = inspections.as_dict(inspections.find(session, row.id))
@@ -259,7 +253,3 @@ class Learning:
 
         self._following[name] = threading.Thread(target=follow, name="calibrate")
         self._following[name].start()
-
-    def publish_version(self, name: str, number: int, action: str) -> None:
-        self._metrics.versions.labels(name, action).inc()
-        self._events.publish(Event("model", {"model": name, "version": number}))

@@ -15,30 +15,27 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
-from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import unwritable
 from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.drift_monitor import DriftMonitor
-from anomalyvfm.server.events import Events
-from anomalyvfm.server.inspections.batching import Batcher, Part
+from anomalyvfm.server.events import Event, Events
+from anomalyvfm.server.inspections.archive import Archive
+from anomalyvfm.server.inspections.batching import Batcher, Part, plain_name
 from anomalyvfm.server.inspections.job_runner import JobRunner
 from anomalyvfm.server.inspections.recorder import Recorder
 from anomalyvfm.server.inspections.thumbnails import Thumbnails
-from anomalyvfm.server.inspections.verdicts import exhibit, restore
 from anomalyvfm.server.metrics import Metrics
-from anomalyvfm.server.models import importing
+from anomalyvfm.server.models.catalogue import Catalogue
 from anomalyvfm.server.models.registry import ModelRegistry
 from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.store import audit, inspections, jobs, retention, versions
+from anomalyvfm.server.store import audit, retention
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
-from anomalyvfm.server.store.inspections import InspectionFilter
-from anomalyvfm.server.store.tables import InspectionRow
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +64,8 @@ class Station:
             load,
             lambda content, level: self.decoders.pixels(content, level).pixels,
         )
-        self.registry = ModelRegistry(self.version_folders, self.database, load)
+        self.registry = ModelRegistry(self.version_folders, self.database, load, self._publish_version)
+        self.models = Catalogue(self.registry, self.database)
         self.registry.open(models)  # before any file goes: versions are made again from some
         self._sweep(older_than=0)
         with self.database.reading() as session:
@@ -81,9 +79,10 @@ class Station:
         self.learning = Learning(
             self.database, self.files, self.registry, self.decoders, self.events, self.metrics
         )
-        self._job_runner = JobRunner(
-            self.database, self.files, self.decoders, self.batcher, settings, self.white_level
+        self.inspections = Archive(
+            self.database, self.files, self.decoders, self.thumbnails, self.models.white_level
         )
+        self.jobs = JobRunner(self.database, self.files, self.decoders, self.batcher, settings, self.models)
         self._closing = threading.Event()
         self._tidier = threading.Thread(target=self._tidy_now_and_then, name="tidy")
         self._tidier.start()
@@ -93,7 +92,7 @@ class Station:
         if self._closing.is_set():
             return
         self._closing.set()
-        self._job_runner.close()
+        self.jobs.close()
         self.batcher.close()
         self.learning.close()
         self.version_folders.close()
@@ -107,139 +106,15 @@ class Station:
 
     def submit(self, content: bytes, model: str | None, name: str, by: str) -> Future[dict[str, Any]]:
         """Decode and queue an image, within the batcher's places; the future gives its inspection."""
-        model = self.model_name(model)
-        decoded = self.decoders.pixels(content, self.white_level(model))
+        model = self.models.name(model)
+        decoded = self.decoders.pixels(content, self.models.white_level(model))
         part = Part(model, plain_name(name), by, content, decoded.pixels, decoded.thumbnail)
         self.batcher.submit(part)
         return part.answer
 
-    def add_job(self, images: Sequence[tuple[str, bytes]], model: str | None, by: str) -> dict[str, Any]:
-        """Accept images to be judged when there is time; they are on the disk when this returns."""
-        model = self.model_name(model)
-        named = [(plain_name(name), content) for name, content in images]
-        return self.job(self._job_runner.accept(named, model, by))
-
-    def job(self, number: int) -> dict[str, Any]:
-        with self.database.reading() as session:
-            return jobs.find(session, number)
-
-    def jobs(self, limit: int = 50) -> list[dict[str, Any]]:
-        with self.database.reading() as session:
-            return jobs.newest(session, limit)
-
-    def job_items(self, number: int, offset: int, limit: int) -> list[dict[str, Any]]:
-        with self.database.reading() as session:
-            jobs.find(session, number)
-            return jobs.items(session, number, offset, limit)
-
     # ── inspections ─────────────────────────────────────────────────────────────────────────────────
 
-    def inspections(
-        self,
-        wanted: InspectionFilter | None = None,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int = 50,
-    ) -> list[dict[str, Any]]:
-        """Newest first; with ``after`` alone, the closest above it."""
-        with self.database.reading() as session:
-            rows = inspections.newest(session, wanted or InspectionFilter(), before, after, limit)
-            return [inspections.as_dict(row) for row in rows]
-
-    def inspection(self, number: int) -> dict[str, Any]:
-        """Raises Problem 404 for an unknown number, as all that take one do."""
-        return inspections.as_dict(self.row(number))
-
-    def row(self, number: int) -> InspectionRow:
-        with self.database.reading() as session:
-            return inspections.find(session, number)
-
-    def verdict(self, number: int) -> Verdict:
-        row = self.row(number)
-        return restore(row, self._read(row.map))
-
-    def original(self, number: int) -> bytes:
-        return self._read(self.row(number).image)
-
-    def preview(self, number: int) -> bytes:
-        row = self.row(number)
-        return self.decoders.picture(self._read(row.image), white_level=self.white_level(row.model))
-
-    def thumbnail(self, number: int) -> bytes:
-        row = self.row(number)
-        return self.thumbnails.get(row.image, self.white_level(row.model))
-
-    def exhibit(self, number: int, region: int) -> bytes:
-        """A region, from 1, beside its good patch. Raises Problem 404 where it has none."""
-        with self.database.reading() as session:
-            row = inspections.find(session, number)
-            patch = inspections.good_patch(session, number, region)
-        image = self.decoders.pixels(self._read(row.image), self.white_level(row.model)).pixels
-        return exhibit(image, row, self._read(row.map), patch, self._read(patch.picture))
-
-    def review_queue(self, model: str | None = None, limit: int = 20) -> dict[str, Any]:
-        with self.database.reading() as session:
-            rows, waiting = inspections.to_review(session, model, limit)
-            return {"items": [inspections.as_dict(row) for row in rows], "waiting": waiting}
-
     # ── models ──────────────────────────────────────────────────────────────────────────────────────
-
-    def model_name(self, name: str | None) -> str:
-        """The given model, or the default one. Raises Problem 404 for an unknown name."""
-        return self.registry.get(name or self.registry.default()).name
-
-    def white_level(self, model: str) -> int:
-        if model not in self.registry.names():  # its inspections outlive a model
-            return 65535
-        return self.registry.get(model).active.detector.settings.image.white_level
-
-    def models(self) -> list[dict[str, Any]]:
-        return [self.model(name) for name in self.registry.names()]
-
-    def model(self, name: str) -> dict[str, Any]:
-        current = self.registry.get(name).active
-        with self.database.reading() as session:
-            version = versions.find_version(session, name, current.number)
-            return {
-                "name": name,
-                "default": versions.find_model(session, name).is_default,
-                "loaded": True,
-                "active": versions.as_dict(version, current.number),
-                "versions": versions.next_number(session, name) - 1,
-                "description": _without_places(current.detector.describe()),
-            }
-
-    def receive_model(self, name: str, description: IO[bytes], tensors: IO[bytes], by: str) -> dict[str, Any]:
-        """Take in the two files of a model, and judge with it from now on under that name."""
-        contents = {importing.DESCRIPTION: description, importing.TENSORS: tensors}
-        number = self.registry.receive(name, contents, self.settings.limits.pixels, by)
-        self.learning.publish_version(name, number, "import")
-        return self.model(name)
-
-    def versions(self, name: str) -> list[dict[str, Any]]:
-        """Newest first."""
-        number = self.registry.get(name).active.number
-        with self.database.reading() as session:
-            return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
-
-    def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
-        """How many of the last parts each false-alarm promise would have rejected."""
-        calibration = self.registry.get(name).active.detector.calibration_
-        with self.database.reading() as session:
-            scores = inspections.last_scores(session, name, last)
-        curve = []
-        for rate in (calibration.false_alarm_rate, *rates):
-            promise = replace(calibration, false_alarm_rate=rate)
-            rejected = sum(score > promise.threshold for score in scores)
-            curve.append(
-                {
-                    "rate": rate,
-                    "threshold": promise.threshold,
-                    "promised": promise.promised,
-                    "rejected": rejected,
-                }
-            )
-        return {"parts": len(scores), "now": curve[0], "curve": curve[1:]}
 
     def reset_drift(self, name: str, false_alarm: bool, by: str) -> None:
         """Begin the drift test anew."""
@@ -298,18 +173,16 @@ class Station:
         swept = self._sweep(older_than=_TIDY_SECONDS)
         return replace(freed, bytes=freed.bytes + swept)
 
+    def _publish_version(self, name: str, number: int, action: str) -> None:
+        self.metrics.versions.labels(name, action).inc()
+        self.events.publish(Event("model", {"model": name, "version": number}))
+
     def _sweep(self, older_than: float) -> int:
         return self.files.sweep(
             lambda prefix: retention.named(self.database, prefix),
             lambda digest: retention.is_needed(self.database, digest),
             older_than,
         )
-
-    def _read(self, digest: str) -> bytes:
-        try:
-            return self.files.read(digest)
-        except FileNotFoundError:
-            raise Problem(404, "the file is no longer kept") from None
 
     def _tidy_now_and_then(self) -> None:
         while not self._closing.wait(_TIDY_SECONDS):
@@ -320,21 +193,6 @@ class Station:
             self.tidy()
         except Exception as error:  # the next round tries again
             _log.error("not tidied: %s", " ".join(str(error).split()))
-
-
-def plain_name(name: str) -> str:
-    """A client's name for an image, for people to read; it never becomes a path."""
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(letter for letter in base if letter.isprintable())[:200]
-
-
-def _without_places(description: dict[str, Any]) -> dict[str, Any]:
-    """Where a backbone lies on this machine is nobody's business; a name stays as it is."""
-    shown = {key: dict(value) if isinstance(value, dict) else value for key, value in description.items()}
-    for part, key in (("settings", "backbone"), ("backbone", "name")):
-        if part in shown:
-            shown[part][key] = Path(shown[part][key]).name
-    return shown
 
 
 def _take(folder: Path) -> IO[bytes]:

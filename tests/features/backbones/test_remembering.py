@@ -19,14 +19,13 @@ from tests.checkpoints import save_tiny_dinov2
 class Counted(Backbone):
     """Means of an image's quarters as patches; tells how many images it was given."""
 
-    image_size = 4
-
     def __init__(self, seconds: float = 0.0) -> None:
         super().__init__(
             name="counted",
             source="here",
             layers=(1,),
             stride=2,
+            image_size=4,
             multiple=2,
             depth=1,
             layer_channels=(3,),

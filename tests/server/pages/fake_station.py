@@ -67,23 +67,20 @@ def model(name: str = "can", default: bool = True, **changes: Any) -> dict[str, 
     } | changes
 
 
-class FakeStation:
-    """Parts in the order they came, models, and what the statistics say; change the lists at will."""
+class FakeArchive:
+    """The parts in the order they came."""
 
-    def __init__(self, parts: list[dict[str, Any]] | None = None, models: list[dict[str, Any]] | None = None):
-        self.parts = parts or []
-        self.all_models = [model()] if models is None else models
-        self.all_versions = [version(3, active=True), version(2), version(1)]
-        self.drift: dict[str, Any] | None = None
+    def __init__(self, parts: list[dict[str, Any]]) -> None:
+        self._parts = parts
         self.asked: list[InspectionFilter] = []
 
-    def inspections(
+    def newest(
         self, filter: InspectionFilter, before: int | None = None, after: int | None = None, limit: int = 50
     ) -> list[dict[str, Any]]:
         self.asked.append(filter)
         fits = [
             each
-            for each in reversed(self.parts)
+            for each in reversed(self._parts)
             if (filter.model is None or each["model"] == filter.model)
             and (filter.anomalous is None or each["anomalous"] == filter.anomalous)
             and (filter.label is None or (each["label"] or "none") == filter.label)
@@ -93,8 +90,8 @@ class FakeStation:
         ]
         return fits[-limit:] if after is not None else fits[:limit]
 
-    def inspection(self, number: int) -> dict[str, Any]:
-        for each in self.parts:
+    def get(self, number: int) -> dict[str, Any]:
+        for each in self._parts:
             if each["id"] == number:
                 return each
         raise Problem(404, f"inspection {number}: not here")
@@ -102,17 +99,26 @@ class FakeStation:
     def review_queue(self, model: str | None = None, limit: int = 20) -> dict[str, Any]:
         waiting = [
             each
-            for each in self.parts
+            for each in self._parts
             if each["label"] is None
             and (each["anomalous"] or each["sampled"])
             and model in (None, each["model"])
         ]
         return {"items": waiting[:limit], "waiting": len(waiting)}
 
-    def models(self) -> list[dict[str, Any]]:
+
+class FakeCatalogue:
+    """Models of the same versions, and what other promises would have rejected of the parts."""
+
+    def __init__(self, parts: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
+        self._parts = parts
+        self.all_models = models
+        self.all_versions = [version(3, active=True), version(2), version(1)]
+
+    def all(self) -> list[dict[str, Any]]:
         return self.all_models
 
-    def model(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> dict[str, Any]:
         for each in self.all_models:
             if each["name"] == name:
                 return each
@@ -122,7 +128,7 @@ class FakeStation:
         return self.all_versions
 
     def what_if(self, name: str, rates: list[float], last: int = 1000) -> dict[str, Any]:
-        judged = self.parts[-last:]
+        judged = self._parts[-last:]
         curve = [
             {"rate": rate, "threshold": LIMIT + 2 * (0.01 - rate), "promised": rate >= 1 / 125}
             for rate in rates
@@ -131,6 +137,16 @@ class FakeStation:
             step["rejected"] = sum(each["score"] > step["threshold"] for each in judged)
         now = {"rate": 0.01, "threshold": LIMIT, "rejected": sum(each["anomalous"] for each in judged)}
         return {"parts": len(judged), "now": now, "curve": curve}
+
+
+class FakeStation:
+    """Parts, models, and what the statistics say; change the lists at will."""
+
+    def __init__(self, parts: list[dict[str, Any]] | None = None, models: list[dict[str, Any]] | None = None):
+        self.parts = parts or []
+        self.inspections = FakeArchive(self.parts)
+        self.models = FakeCatalogue(self.parts, [model()] if models is None else models)
+        self.drift: dict[str, Any] | None = None
 
     def statistics(
         self,

@@ -67,12 +67,12 @@ class Served:
             return Response('{"detail": "wait"}', 429, {"Retry-After": "1"}, "application/problem+json")
         answer: Any = {}
         if rest.endswith("/reviews"):
-            found = self.station.inspection(int(rest.split("/")[1]))
+            found = self.station.inspections.get(int(rest.split("/")[1]))
             found["label"], found["review_id"] = said["label"], 50 + found["id"]
             found |= {"reviewed_by": "grace", "reviewed_at": found["at"]}
             answer = {"review": {"id": found["review_id"]}, "learning": {"message": "nothing to learn"}}
         elif rest.endswith("/undo"):
-            found = self.station.inspection(int(rest.split("/")[1]) - 50)
+            found = self.station.inspections.get(int(rest.split("/")[1]) - 50)
             found |= {"label": None, "review_id": None}
         elif rest == "judge":
             answer = part(20, 6.0)

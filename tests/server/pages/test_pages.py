@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from anomalyvfm.server.auth.guard import User
 from tests.server.pages.conftest import ENGINEER, OPERATOR, Open
-from tests.server.pages.fake_station import FakeStation, model, part, version
+from tests.server.pages.fake_station import FakeCatalogue, FakeStation, model, part, version
 from tests.server.pages.markup import read
 
 PAGES = ("/wall", "/review", "/inspections", "/trends", "/models", "/models/can", "/upload")
@@ -107,7 +107,7 @@ def test_hostile_names_stay_text(path: str, open_pages: Open) -> None:
     station = many()
     for each in station.parts:
         each |= {"name": HOSTILE, "by": HOSTILE}
-    station.all_versions = [version(3, active=True, why=HOSTILE, by=HOSTILE)]
+    station.models.all_versions = [version(3, active=True, why=HOSTILE, by=HOSTILE)]
     elements = read(open_pages(station, User(HOSTILE, "engineer", "x")).get(path).text)
     assert not [e for e in elements if any(name.startswith("on") for name in e.attributes)]
     assert all(e.attributes.get("src", "").startswith("/static/") for e in elements if e.tag == "script")
@@ -166,18 +166,20 @@ def test_what_cannot_be_shown_is_said_in_one_line_with_its_status(
 
 
 def test_a_database_that_does_not_answer_gives_a_page(open_pages: Open) -> None:
-    class Locked(FakeStation):
-        def models(self) -> list[dict[str, Any]]:
+    class Locked(FakeCatalogue):
+        def all(self) -> list[dict[str, Any]]:
             raise OperationalError("SELECT", {}, Exception("database is locked"))
 
-    page = open_pages(Locked()).get("/wall")
+    station = FakeStation()
+    station.models = Locked([], [])
+    page = open_pages(station).get("/wall")
     assert page.status_code == 503
     assert "try again" in page.text and "SELECT" not in page.text
 
 
 def test_operators_may_not_change_models_and_engineers_may(open_pages: Open) -> None:
     station = many()
-    station.all_models.sort(key=lambda each: each["default"])
+    station.models.all_models.sort(key=lambda each: each["default"])
     for user, changes in ((OPERATOR, False), (ENGINEER, True)):
         client = open_pages(station, user)
         page = client.get("/models/can").text

@@ -31,56 +31,40 @@ class PatchFeatures:
         return PatchFeatures(self.patches[list(images)], self.summary[list(images)])
 
 
+@dataclass(kw_only=True, eq=False)
 class Backbone(ABC):
-    """A frozen network. `load(name, layers=layers)` builds the same one again.
+    """A frozen network. `load(name, layers=layers)` builds the same one again."""
 
-    name              as given to `load`
-    source            where the weights were read from: a package, a hub repository or a folder
-    layers            the layers joined on the channel axis, ascending
-    stride            pixels from one patch of the feature grid to the next
-    multiple          what both sides of an image must be a multiple of, in pixels
-    image_size        side in pixels of the square it is best given
-    depth             how many layers the whole network has
-    layer_channels    how many channels each of `layers` has, in the order in which they are joined
-    channels          C of `PatchFeatures.patches`, their sum
-    summary_channels  D of `PatchFeatures.summary`
-    weight_hash       sha256 of the weights as published: equal weights give an equal hash, whatever the
-                      layers, the device or the place they came from
-    precision         what the network computes in: fp32, bf16 or fp16; its output is always float32
-    backend           what runs the network: torch or openvino
-    """
-
+    name: str
+    """As given to `load`."""
+    source: str
+    """Where the weights were read from: a package, a hub repository or a folder."""
+    layers: tuple[int, ...]
+    """The layers joined on the channel axis, ascending."""
+    stride: int
+    """Pixels from one patch of the feature grid to the next."""
+    multiple: int
+    """What both sides of an image must be a multiple of, in pixels."""
     image_size: int
+    """Side in pixels of the square it is best given."""
+    depth: int
+    """How many layers the whole network has."""
+    layer_channels: tuple[int, ...]
+    """How many channels each of `layers` has, in the order in which they are joined."""
+    summary_channels: int
+    """D of `PatchFeatures.summary`."""
+    weight_hash: str
+    """sha256 of the weights as published, whatever the layers, the device or the place they came from."""
+    device: torch.device
+    precision: str
+    """What the network computes in: fp32, bf16 or fp16; its output is always float32."""
+    backend: str = "torch"
+    """What runs the network: torch or openvino."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        source: str,
-        layers: tuple[int, ...],
-        stride: int,
-        multiple: int,
-        depth: int,
-        layer_channels: tuple[int, ...],
-        summary_channels: int,
-        weight_hash: str,
-        device: torch.device,
-        precision: str,
-        backend: str = "torch",
-    ) -> None:
-        self.name = name
-        self.source = source
-        self.layers = layers
-        self.stride = stride
-        self.multiple = multiple
-        self.depth = depth
-        self.layer_channels = layer_channels
-        self.channels = sum(layer_channels)
-        self.summary_channels = summary_channels
-        self.weight_hash = weight_hash
-        self.device = device
-        self.precision = precision
-        self.backend = backend
+    @property
+    def channels(self) -> int:
+        """C of `PatchFeatures.patches`."""
+        return sum(self.layer_channels)
 
     # no_grad and not inference_mode: adapters are trained on these features, and autograd refuses to save a
     # tensor that was made in inference mode.

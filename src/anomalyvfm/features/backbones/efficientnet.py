@@ -85,8 +85,6 @@ class EfficientNetLite(Backbone):
     little everywhere shows in these, while no single patch looks odd.
     """
 
-    image_size = 256
-
     def __init__(
         self,
         name: str,
@@ -105,6 +103,7 @@ class EfficientNetLite(Backbone):
             source=source,
             layers=layers,
             stride=_STRIDES[layers[0] - 1],
+            image_size=256,
             multiple=_STRIDES[layers[-1] - 1],
             depth=len(_STRIDES),
             layer_channels=layer_channels,

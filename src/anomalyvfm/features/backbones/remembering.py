@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -32,21 +32,7 @@ class RememberingBackbone(Backbone):
     """
 
     def __init__(self, backbone: Backbone, path: Path) -> None:
-        super().__init__(
-            name=backbone.name,
-            source=backbone.source,
-            layers=backbone.layers,
-            stride=backbone.stride,
-            multiple=backbone.multiple,
-            depth=backbone.depth,
-            layer_channels=backbone.layer_channels,
-            summary_channels=backbone.summary_channels,
-            weight_hash=backbone.weight_hash,
-            device=backbone.device,
-            precision=backbone.precision,
-            backend=backbone.backend,
-        )
-        self.image_size = backbone.image_size
+        super().__init__(**{field.name: getattr(backbone, field.name) for field in fields(Backbone)})
         self.seconds_saved = 0.0
         self._backbone = backbone
         self._path = path

@@ -64,8 +64,6 @@ def load(
 class DinoViT(Backbone):
     """Patch tokens of the layers asked for, joined; the summary is the CLS token of the deepest of them."""
 
-    image_size = 518  # DINOv2 was last trained at this; DINOv3 does well near it
-
     def __init__(
         self,
         name: str,
@@ -83,6 +81,7 @@ class DinoViT(Backbone):
             source=checkpoint.source,
             layers=layers,
             stride=patch,
+            image_size=518,  # DINOv2 was last trained at this; DINOv3 does well near it
             multiple=patch,
             depth=depth,
             layer_channels=(width,) * len(layers),

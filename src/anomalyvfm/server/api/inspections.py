@@ -22,18 +22,19 @@ _FOR_GOOD = {"Cache-Control": "private, max-age=604800, immutable"}
 
 def router(station: Station) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["inspections"])
+    archive = station.inspections
 
     @routes.get("/inspections", response_model=Inspections)
     def listed(
         wanted: Filter, user: Operator, before: Before = None, after: Before = None, limit: Limit = 50
     ) -> dict[str, Any]:
         """Newest first, page by page. With `after` alone: those next above that number."""
-        items = station.inspections(wanted, before, after, limit)
+        items = archive.newest(wanted, before, after, limit)
         return {"items": items, "next": items[-1]["id"] if len(items) == limit else None}
 
     @routes.get("/inspections/{number}", response_model=Inspection)
     def one(number: Number, user: Operator) -> dict[str, Any]:
-        return station.inspection(number)
+        return archive.get(number)
 
     def picture(name: str, media_type: str, draw: Callable[[int], bytes], about: str) -> None:
         def show(number: Number, user: Operator) -> Response:
@@ -47,10 +48,20 @@ def router(station: Station) -> APIRouter:
             responses={200: {"content": {media_type: {}}}},
         )(show)
 
-    picture("thumbnail.jpg", "image/jpeg", station.thumbnail, "At most 320 px")
-    picture("preview.jpg", "image/jpeg", station.preview, "At most 1280 px")
-    picture("heat.png", "image/png", lambda n: verdicts.heat(station.verdict(n)), "The map, to lie over it")
-    picture("outline.png", "image/png", lambda n: verdicts.outline(station.verdict(n)), "The regions' border")
+    picture("thumbnail.jpg", "image/jpeg", archive.thumbnail, "At most 320 px")
+    picture("preview.jpg", "image/jpeg", archive.preview, "At most 1280 px")
+    picture(
+        "heat.png",
+        "image/png",
+        lambda n: verdicts.heat(archive.verdict(n)),
+        "The map, to lie over it",
+    )
+    picture(
+        "outline.png",
+        "image/png",
+        lambda n: verdicts.outline(archive.verdict(n)),
+        "The regions' border",
+    )
 
     @routes.get(
         "/inspections/{number}/original",
@@ -64,7 +75,7 @@ def router(station: Station) -> APIRouter:
             "Content-Disposition": f'attachment; filename="part-{number}"',
             "Content-Security-Policy": "sandbox; default-src 'none'",
         }
-        return Response(station.original(number), media_type="application/octet-stream", headers=headers)
+        return Response(archive.original(number), media_type="application/octet-stream", headers=headers)
 
     @routes.get(
         "/inspections/{number}/regions/{region}.jpg",
@@ -73,7 +84,7 @@ def router(station: Station) -> APIRouter:
     )
     def exhibit(number: Number, region: Number, user: Operator) -> Response:
         """Left a region, right the good patch it was most like, each 240 px; regions count from 1."""
-        return Response(station.exhibit(number, region), media_type="image/jpeg", headers=_FOR_GOOD)
+        return Response(archive.exhibit(number, region), media_type="image/jpeg", headers=_FOR_GOOD)
 
     @routes.get("/export", response_class=StreamingResponse, responses=_exports())
     def export(format: Literal["csv", "parquet", "coco"], wanted: Filter, user: Engineer) -> Response:

@@ -72,17 +72,17 @@ def router(station: Station) -> APIRouter:
         if not _is_form(request):
             raise Problem(415, "send the images as multipart/form-data, each in a field named image")
         images = await _form_images(request, station)
-        return await run_in_threadpool(station.add_job, images, model, user.name)
+        return await run_in_threadpool(station.jobs.accept, images, model, user.name)
 
     @routes.get("/jobs", response_model=Jobs)
     def jobs(user: Operator, limit: Limit = 50) -> dict[str, Any]:
         """The newest jobs."""
-        return {"items": station.jobs(limit)}
+        return {"items": station.jobs.newest(limit)}
 
     @routes.get("/jobs/{number}", response_model=Job)
     def job(number: Number, user: Operator) -> dict[str, Any]:
         """How far a job is."""
-        return station.job(number)
+        return station.jobs.get(number)
 
     @routes.get("/jobs/{number}/items", response_model=JobItems)
     def job_items(
@@ -92,7 +92,7 @@ def router(station: Station) -> APIRouter:
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """A job's images, in the order sent, with their inspections."""
-        return {"items": station.job_items(number, offset, limit)}
+        return {"items": station.jobs.items(number, offset, limit)}
 
     return routes
 

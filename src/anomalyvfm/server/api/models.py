@@ -21,7 +21,7 @@ from anomalyvfm.server.api.shapes import (
     clean,
 )
 from anomalyvfm.server.auth.guard import Admin, Engineer, Operator
-from anomalyvfm.server.models.importing import DESCRIPTION_BYTES
+from anomalyvfm.server.models.importing import DESCRIPTION, DESCRIPTION_BYTES, TENSORS
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 
@@ -48,7 +48,7 @@ def router(station: Station) -> APIRouter:
 
     @routes.get("", response_model=Models)
     def listed(user: Operator) -> dict[str, Any]:
-        return {"items": station.models()}
+        return {"items": station.models.all()}
 
     @routes.post("", status_code=201, response_model=Model, openapi_extra=_MODEL_FILES)
     async def receive(request: Request, name: NewName, user: Admin) -> dict[str, Any]:
@@ -63,38 +63,38 @@ def router(station: Station) -> APIRouter:
                 raise Problem(422, "send model.json as description and model.safetensors as tensors")
             if (description.size or 0) > DESCRIPTION_BYTES:
                 raise Problem(413, f"a description may have {DESCRIPTION_BYTES} bytes")
-            return await run_in_threadpool(
-                station.receive_model, name, description.file, tensors.file, user.name
-            )
+            contents = {DESCRIPTION: description.file, TENSORS: tensors.file}
+            most_pixels = station.settings.limits.pixels
+            await run_in_threadpool(station.registry.receive, name, contents, most_pixels, user.name)
+            return await run_in_threadpool(station.models.get, name)
 
     @routes.put("/default", response_model=Model)
     def make_default(body: DefaultRequest, user: Engineer) -> dict[str, Any]:
         """Choose the model for requests that name none."""
         name = station.registry.get(body.name).name
         station.registry.make_default(name, user.name)
-        return station.model(name)
+        return station.models.get(name)
 
     @routes.get("/{name}", response_model=Model)
     def one(name: Name, user: Operator) -> dict[str, Any]:
-        return station.model(name)
+        return station.models.get(name)
 
     @routes.post("/{name}/load", response_model=Model)
     def load(name: Name, user: Engineer) -> dict[str, Any]:
         """Load the active version from its folder again."""
         station.registry.load_again(name)
-        return station.model(name)
+        return station.models.get(name)
 
     @routes.get("/{name}/versions", response_model=Versions)
     def versions(name: Name, user: Operator) -> dict[str, Any]:
         """Newest first: who changed what, when and why."""
-        return {"items": station.versions(name)}
+        return {"items": station.models.versions(name)}
 
     @routes.post("/{name}/activate", response_model=Model)
     def activate(name: Name, body: ActivateRequest, user: Engineer) -> dict[str, Any]:
         """Judge with another version, usually the one before."""
         station.registry.activate(name, body.version, body.expected, user.name, clean(body.why))
-        station.learning.publish_version(name, body.version, "activate")
-        return station.model(name)
+        return station.models.get(name)
 
     @routes.get("/{name}/what-if")
     def what_if(
@@ -104,19 +104,19 @@ def router(station: Station) -> APIRouter:
         last: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     ) -> dict[str, Any]:
         """How many of the last parts each false-alarm promise would have rejected."""
-        return station.what_if(name, _rates(rates), last)
+        return station.models.what_if(name, _rates(rates), last)
 
     @routes.put("/{name}/false-alarm-rate", response_model=Model)
     def set_rate(name: Name, body: RateRequest, user: Engineer) -> dict[str, Any]:
         """Promise another rate: a new version."""
         station.learning.set_rate(name, body.rate, user.name, clean(body.why), body.expected)
-        return station.model(name)
+        return station.models.get(name)
 
     @routes.post("/{name}/calibrate", response_model=Model)
     def calibrate(name: Name, body: WhyRequest, user: Engineer) -> dict[str, Any]:
         """Calibrate on the sampled parts that review found good: a new version."""
         station.learning.recalibrate(name, user.name, clean(body.why) or "asked for")
-        return station.model(name)
+        return station.models.get(name)
 
     @routes.post("/{name}/drift/reset", status_code=204)
     def reset_drift(name: Name, body: DriftResetRequest, user: Engineer) -> None:

@@ -29,6 +29,6 @@ def router(station: Station) -> APIRouter:
     @routes.get("/review-queue", response_model=Queue)
     def queue(user: Operator, model: ModelQuery = None, limit: Limit = 20) -> dict[str, Any]:
         """The oldest parts that a person should see: anomalous ones, and a sample of all."""
-        return station.review_queue(model, limit)
+        return station.inspections.review_queue(model, limit)
 
     return routes

@@ -73,7 +73,7 @@ def router(station: Station) -> APIRouter:
             # Newest first, so that of too many the newest are stream; then turned round.
             missed = (
                 await run_in_threadpool(
-                    station.inspections, InspectionFilter(model=model), 1 << 30, after, _MOST_REPLAYED
+                    station.inspections.newest, InspectionFilter(model=model), 1 << 30, after, _MOST_REPLAYED
                 )
             )[::-1]
 

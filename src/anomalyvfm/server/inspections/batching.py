@@ -183,3 +183,9 @@ def _fail(parts: Sequence[Part], error: Exception) -> None:
     _log.error("%d images not judged: %s", len(parts), " ".join(str(error).split()) or type(error).__name__)
     for part in parts:
         part.answer.set_exception(error)
+
+
+def plain_name(name: str) -> str:
+    """A client's name for an image, for people to read; it never becomes a path."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(letter for letter in base if letter.isprintable())[:200]

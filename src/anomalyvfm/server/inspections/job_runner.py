@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from anomalyvfm.server.decoding.pool import Decoders
-from anomalyvfm.server.inspections.batching import Batcher, Part
+from anomalyvfm.server.inspections.batching import Batcher, Part, plain_name
+from anomalyvfm.server.models.catalogue import Catalogue
 from anomalyvfm.server.problems import Problem, as_problem
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import jobs
@@ -40,14 +41,14 @@ class JobRunner:
         decoders: Decoders,
         batcher: Batcher,
         settings: Settings,
-        white_level: Callable[[str], int],
+        models: Catalogue,
     ) -> None:
         self._database = database
         self._files = files
         self._decoders = decoders
         self._batcher = batcher
         self._settings = settings
-        self._white_level = white_level
+        self._models = models
         self._accepting = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -55,21 +56,35 @@ class JobRunner:
         self._thread = threading.Thread(target=self._run, name="jobs")
         self._thread.start()
 
-    def accept(self, images: Sequence[tuple[str, bytes]], model: str, by: str) -> int:
-        """A job's number; its images are on the disk when this returns.
+    def accept(self, images: Sequence[tuple[str, bytes]], model: str | None, by: str) -> dict[str, Any]:
+        """A job of images to be judged when there is time; they are on the disk when this returns.
 
         Raises Problem 429 where too many wait already, 507 where the disk has too little room.
         """
+        model = self._models.name(model)
         for _, content in images:
             self._decoders.check(content)
         with self._accepting:  # one after another, so that together they stay within the bounds
             self._check_room(len(images), sum(len(content) for _, content in images))
             with self._files.keeping() as keep:
-                kept = [(name, keep(content)) for name, content in images]
+                kept = [(plain_name(name), keep(content)) for name, content in images]
                 with self._database.writing() as session:
                     number = jobs.add(session, model, by, kept)
         self._wake.set()
-        return number
+        return self.get(number)
+
+    def get(self, number: int) -> dict[str, Any]:
+        with self._database.reading() as session:
+            return jobs.find(session, number)
+
+    def newest(self, limit: int = 50) -> list[dict[str, Any]]:
+        with self._database.reading() as session:
+            return jobs.newest(session, limit)
+
+    def items(self, number: int, offset: int, limit: int) -> list[dict[str, Any]]:
+        with self._database.reading() as session:
+            jobs.find(session, number)
+            return jobs.items(session, number, offset, limit)
 
     def _check_room(self, count: int, size: int) -> None:
         limits = self._settings.limits
@@ -115,7 +130,7 @@ class JobRunner:
     def _submitted(self, item: JobItemRow, job: JobRow) -> Future[dict[str, Any]]:
         try:
             content = self._files.read(item.image)
-            decoded = self._decoders.pixels(content, self._white_level(job.model))
+            decoded = self._decoders.pixels(content, self._models.white_level(job.model))
             part = Part(job.model, item.name, job.by, content, decoded.pixels, decoded.thumbnail, item.id)
             self._batcher.submit(part)
         except (Problem, OSError) as error:

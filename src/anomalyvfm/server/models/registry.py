@@ -62,10 +62,17 @@ class Change:
 class ModelRegistry:
     """All models, loaded; what is done to them is done through here."""
 
-    def __init__(self, folders: VersionFolders, database: Database, load: Loader) -> None:
+    def __init__(
+        self,
+        folders: VersionFolders,
+        database: Database,
+        load: Loader,
+        publish: Callable[[str, int, str], None],
+    ) -> None:
         self._folders = folders
         self._database = database
         self._load = load
+        self._publish = publish  # a model's name, its new active version, and what was done
         self._models: dict[str, RegisteredModel] = {}
         self._receiving = threading.Lock()
 
@@ -137,6 +144,7 @@ class ModelRegistry:
                 self._folders.remove(registered.name, folder)
                 raise
         registered.active = ActiveVersion(number, detector)
+        self._publish(registered.name, number, change.action)
         return number
 
     def activate(self, name: str, number: int, expected: int, by: str, why: str) -> RegisteredModel:
@@ -153,6 +161,7 @@ class ModelRegistry:
                 versions.find_model(session, name).active = number
                 audit.note(session, by, "activate", f"{name} {number}", f"instead of {expected}: {why}")
             registered.active = loaded
+        self._publish(name, number, "activate")
         return registered
 
     def make_default(self, name: str, by: str) -> None:
@@ -199,6 +208,7 @@ class ModelRegistry:
                         registered.active = loaded
                     else:
                         self._models[name] = RegisteredModel(name, loaded)
+        self._publish(name, version.number, "import")
         return version.number
 
     def _take_in(self, place: Path) -> None:

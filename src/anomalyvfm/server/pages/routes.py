@@ -94,7 +94,7 @@ def _page_route(
             data = view(station, user, request.query_params, **request.path_params)
             waiting = data.get("waiting")
             shell["tabs"] = _tabs(
-                tab, station.review_queue(limit=1)["waiting"] if waiting is None else waiting
+                tab, station.inspections.review_queue(limit=1)["waiting"] if waiting is None else waiting
             )
         except _EXPECTED as error:
             problem = as_problem(error)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
+from anomalyvfm.decision.calibration import images_needed
 from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.query import chosen, day, identity
@@ -67,9 +67,9 @@ def wall(station: Station, user: User, query: Query) -> Data:
         "model": model,
         "show": show,
         "most": TILES - 1,
-        "items": station.inspections(fitting, limit=TILES),
+        "items": station.inspections.newest(fitting, limit=TILES),
         "blank": _BLANK,
-        "waiting": station.review_queue(model=model or None, limit=1)["waiting"],
+        "waiting": station.inspections.review_queue(model=model or None, limit=1)["waiting"],
         "drifted": _drifted(station, [model] if model else models),
         "day": {name: statistics[name] for name in ("inspections", "anomalous", "defect_rate")},
     }
@@ -79,20 +79,20 @@ def review(station: Station, user: User, query: Query) -> Data:
     """The next part to review; ``show`` names one, as after an undo."""
     models = _names(station)
     model = chosen(query, "model", models)
-    queue = station.review_queue(model=model or None, limit=2)
+    queue = station.inspections.review_queue(model=model or None, limit=2)
     waiting = list(queue["items"])
     shown = identity(query, "show")
     if shown is not None:
-        waiting = [station.inspection(shown), *(part for part in waiting if part["id"] != shown)]
+        waiting = [station.inspections.get(shown), *(part for part in waiting if part["id"] != shown)]
     data: Data = {"models": models, "model": model, "waiting": queue["waiting"]}
     data["following"] = waiting[1] if len(waiting) > 1 else None
     return data | (_seen_large(station, waiting[0]) if waiting else {"part": None})
 
 
 def inspection(station: Station, user: User, query: Query, number: int) -> Data:
-    part = station.inspection(number)
-    older = station.inspections(InspectionFilter(), before=number, limit=1)
-    newer = station.inspections(InspectionFilter(), after=number, limit=1)
+    part = station.inspections.get(number)
+    older = station.inspections.newest(InspectionFilter(), before=number, limit=1)
+    newer = station.inspections.newest(InspectionFilter(), after=number, limit=1)
     return _seen_large(station, part) | {
         "older": older[0]["id"] if older else None,
         "newer": newer[-1]["id"] if newer else None,
@@ -120,7 +120,7 @@ def inspections(station: Station, user: User, query: Query) -> Data:
         until=until.timestamp() if until else None,
         name=asked["name"] or None,
     )
-    found = station.inspections(fitting, before=before, limit=PAGE + 1)
+    found = station.inspections.newest(fitting, before=before, limit=PAGE + 1)
     given = {name: value for name, value in asked.items() if value}
     more = {**given, "before": found[PAGE - 1]["id"]} if len(found) > PAGE else None
     exported: dict[str, str] = {name: asked[name] for name in ("name", "label", "model") if asked[name]}
@@ -162,23 +162,22 @@ def trends(station: Station, user: User, query: Query) -> Data:
 
 
 def models(station: Station, user: User, query: Query) -> Data:
-    return {"items": station.models()}
+    return {"items": station.models.all()}
 
 
 def model(station: Station, user: User, query: Query, name: str) -> Data:
-    found = station.model(name)
+    found = station.models.get(name)
     now = found["active"]["calibration"]["false_alarm_rate"]
     rates = sorted({*RATES, now})
-    what_if = station.what_if(name, rates, last=LAST_PARTS)
+    what_if = station.models.what_if(name, rates, last=LAST_PARTS)
     description = found.get("description") or {}
     return {
         "model": {key: value for key, value in found.items() if key != "description"},
-        "versions": station.versions(name),
+        "versions": station.models.versions(name),
         "actions": ACTIONS,
         "what_if": what_if,
         "now_index": rates.index(now),
-        # As Calibration.images_needed: below it a conformal threshold does not exist.
-        "images_needed": math.ceil(1 / now - 1e-9) - 1,
+        "images_needed": images_needed(now),
         "backbone": (description.get("backbone") or {}).get("name", "–"),
         "preset": (description.get("settings") or {}).get("name", "–"),
     }
@@ -197,7 +196,7 @@ def login(query: Query) -> Data:
 
 
 def _seen_large(station: Station, part: Data) -> Data:
-    active = station.model(part["model"])["active"]
+    active = station.models.get(part["model"])["active"]
     known = active["calibration"]["images"] if active["number"] == part["version"] else None
     verdict = "rejected" if part["anomalous"] else "passed"
     places = f", {count(len(part['regions']), 'odd place')}" if part["regions"] else ""
@@ -256,11 +255,11 @@ def _now() -> datetime:
 
 
 def _names(station: Station) -> list[str]:
-    return [each["name"] for each in station.models()]
+    return [each["name"] for each in station.models.all()]
 
 
 def _default(station: Station) -> str:
-    models = station.models()
+    models = station.models.all()
     return next((each["name"] for each in models if each["default"]), models[0]["name"] if models else "")
 
 

@@ -1,0 +1,79 @@
+"""What people see of the models: descriptions, versions, and what another promise would reject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from anomalyvfm.server.models.registry import ModelRegistry
+from anomalyvfm.server.store import inspections, versions
+from anomalyvfm.server.store.database import Database
+
+
+class Catalogue:
+    """Looked up by name; Problem 404 for one that is not here."""
+
+    def __init__(self, registry: ModelRegistry, database: Database) -> None:
+        self._registry = registry
+        self._database = database
+
+    def name(self, name: str | None) -> str:
+        """The given model, or the default one. Raises Problem 404 for an unknown name."""
+        return self._registry.get(name or self._registry.default()).name
+
+    def white_level(self, model: str) -> int:
+        if model not in self._registry.names():  # its inspections outlive a model
+            return 65535
+        return self._registry.get(model).active.detector.settings.image.white_level
+
+    def all(self) -> list[dict[str, Any]]:
+        return [self.get(name) for name in self._registry.names()]
+
+    def get(self, name: str) -> dict[str, Any]:
+        current = self._registry.get(name).active
+        with self._database.reading() as session:
+            version = versions.find_version(session, name, current.number)
+            return {
+                "name": name,
+                "default": versions.find_model(session, name).is_default,
+                "loaded": True,
+                "active": versions.as_dict(version, current.number),
+                "versions": versions.next_number(session, name) - 1,
+                "description": _without_places(current.detector.describe()),
+            }
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        number = self._registry.get(name).active.number
+        with self._database.reading() as session:
+            return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
+
+    def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
+        """How many of the last parts each false-alarm promise would have rejected."""
+        calibration = self._registry.get(name).active.detector.calibration_
+        with self._database.reading() as session:
+            scores = inspections.last_scores(session, name, last)
+        curve = []
+        for rate in (calibration.false_alarm_rate, *rates):
+            promise = replace(calibration, false_alarm_rate=rate)
+            rejected = sum(score > promise.threshold for score in scores)
+            curve.append(
+                {
+                    "rate": rate,
+                    "threshold": promise.threshold,
+                    "promised": promise.promised,
+                    "rejected": rejected,
+                }
+            )
+        return {"parts": len(scores), "now": curve[0], "curve": curve[1:]}
+
+
+def _without_places(description: dict[str, Any]) -> dict[str, Any]:
+    """Where a backbone lies on this machine is nobody's business; a name stays as it is."""
+    shown = {key: dict(value) if isinstance(value, dict) else value for key, value in description.items()}
+    for part, key in (("settings", "backbone"), ("backbone", "name")):
+        if part in shown:
+            shown[part][key] = Path(shown[part][key]).name
+    return shown

@@ -17,7 +17,7 @@ def save_tiny_vit(
     family: str, folder: Path, seed: int = 0, hidden: int = 32, layers: int = 3, patch: int = 14
 ) -> Path:
     """As `save_tiny_dinov2`, for the family Dinov2, Dinov2WithRegisters or DINOv3ViT of transformers."""
-    from anomalyvfm.features.backbones.quiet import quiet
+    from anomalyvfm.features.backbones.checkpoint import quiet
 
     with quiet(), torch.random.fork_rng():
         import transformers

@@ -25,8 +25,8 @@ from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones, core_threads
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
+from anomalyvfm.features.backbones.checkpoint import hash_weights
 from anomalyvfm.features.backbones.remembering import RememberingBackbone
-from anomalyvfm.features.backbones.weight_hash import hash_weights
 from anomalyvfm.presets import AdaptedPreset, preset
 from anomalyvfm.synthesis import mixes, orders, synthesize
 from tests.checkpoints import save_tiny_dinov2

@@ -16,8 +16,7 @@ from anomalyvfm.data import InputFrame
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.export import exporting, quantising
-from anomalyvfm.export.comparing import compare
-from anomalyvfm.export.exporting import _Attempts, _stored_in_half, export
+from anomalyvfm.export.exporting import _Attempts, _stored_in_half, compare, export
 from anomalyvfm.export.graph import resized, standard_exposure
 from anomalyvfm.export.halving import PARTS
 from anomalyvfm.export.writing import write_graph

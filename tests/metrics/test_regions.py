@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
-from anomalyvfm.metrics.regions import region_weights
+from anomalyvfm.metrics.pixel import region_weights
 
 
 def test_regions_touching_at_a_corner_are_one() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.assembling import OPSET, assemble
-from anomalyvfm.export.comparing import compare
 from anomalyvfm.export.graph import JudgingGraph
 from anomalyvfm.export.halving import PARTS, halved
 from anomalyvfm.export.quantising import quantised
@@ -34,6 +33,34 @@ MOST_DIFFERENT = 0.02
 
 _STORED = 1e-3  # as much again for storage in half precision
 _COMPARED = 32  # images
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The largest differences over some images."""
+
+    images: int
+    score: float
+    """In standard deviations of good images' scores."""
+    p_value: float
+    map: float
+    """In standard deviations of good pixels."""
+
+    def describe(self) -> str:
+        return (
+            f"over {self.images} images score differs by at most {self.score:.2g}, p-value by"
+            f" {self.p_value:.2g}, map by {self.map:.2g}"
+        )
+
+
+def compare(expected: Sequence[Verdict], runtime: Runtime, images: Sequence[ImageSource]) -> Parity:
+    """How far a runtime's verdicts on ``images`` are from those expected."""
+    score = p_value = map_ = 0.0
+    for mine, theirs in zip(expected, runtime.predict(images), strict=True):
+        score = max(score, abs(mine.score - theirs.score))
+        p_value = max(p_value, abs(mine.p_value - theirs.p_value))
+        map_ = max(map_, float(np.abs(mine.anomaly_map - theirs.anomaly_map).max()))
+    return Parity(len(images), score, p_value, map_)
 
 
 def export(

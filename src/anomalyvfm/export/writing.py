@@ -17,7 +17,7 @@ from anomalyvfm.runtime.manifest import GRAPHS
 
 def check_installed(kind: str) -> None:
     """Raise InputError, before any work is done, where what writes a kind of export is not installed."""
-    needed = ("onnx", "onnxscript", "onnxruntime", *(["openvino"] if kind == "openvino" else []))
+    needed = ("onnx", "onnxscript", "onnxruntime", "spox", *(["openvino"] if kind == "openvino" else []))
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise InputError(

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.metrics.histogram import ScoreHistogram, all_finite, keys_of, scores_of
 from anomalyvfm.metrics.metric import Metric, undefined
-from anomalyvfm.metrics.regions import region_weights
 from anomalyvfm.metrics.sweep import FloatArray, Sweep, area_up_to, f1_score, from_origin
 
 Curve = tuple[FloatArray, FloatArray]
@@ -288,3 +288,26 @@ def _thinned(x: FloatArray, y: FloatArray, points: int) -> Curve:
     kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], points)))
     kept = np.unique(np.concatenate([[0], np.minimum(kept, len(x) - 1), [len(x) - 1]]))
     return x[kept], y[kept]
+
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), int)
+
+
+def region_weights(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], int]:
+    """Weight of each defect pixel, and the number of 8-connected regions.
+
+    Args:
+        mask: (H, W), True on defects.
+
+    Returns:
+        weights (P,), one for each True pixel in row order: 1 / area of its region, so that a region's
+        weights sum to 1; and the number of regions.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return np.empty(0), 0
+    # Labelling costs far more than the rest and defects are small: label only the box around them.
+    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    labels, count = ndimage.label(box, structure=_EIGHT_NEIGHBOURS)
+    region = labels[box]
+    return 1.0 / np.bincount(region)[region], int(count)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalyvfm.adapted.training.batches import epoch_batches, steps_per_epoch
+from anomalyvfm.adapted.training.loop import epoch_batches, steps_per_epoch
 
 COUNTS = st.integers(1, 70)
 

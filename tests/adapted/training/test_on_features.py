@@ -15,7 +15,7 @@ from anomalyvfm.adapted.training.losses import Head
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.backbones.weight_hash import hash_weights
+from anomalyvfm.features.backbones.checkpoint import hash_weights
 from anomalyvfm.presets import TrainingSettings
 from anomalyvfm.statistical.image_scorer import ImageScorer
 from anomalyvfm.synthesis import Mix, mixes, orders, synthesize

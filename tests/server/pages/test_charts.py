@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalyvfm.server.pages.axis import Axis, round_step, round_up
-from anomalyvfm.server.pages.charts import gauge, mean_chart, rate_chart, score_chart, what_if_chart
-from anomalyvfm.server.pages.svg import element
+from anomalyvfm.server.pages.charts import (
+    Axis,
+    element,
+    gauge,
+    mean_chart,
+    rate_chart,
+    round_step,
+    round_up,
+    score_chart,
+    what_if_chart,
+)
 from anomalyvfm.server.pages.views import without_gaps
 
 START = datetime(2026, 11, 23, tzinfo=timezone.utc)

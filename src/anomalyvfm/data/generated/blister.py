@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, box, circle, length
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, box, circle, length
 from anomalyvfm.data.generated.noise import directional_noise, fractal_noise, value_noise
-from anomalyvfm.data.generated.scene import Defects, Scene
 
 COLUMNS, ROWS = 4, 3
 POCKET, TABLET = 0.088, 0.068  # radii

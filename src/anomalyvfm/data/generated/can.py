@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, box, clamp, ellipse
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, box, clamp, ellipse
 from anomalyvfm.data.generated.noise import fractal_noise, value_noise
-from anomalyvfm.data.generated.scene import Defects, Scene
 
 RADIUS, TOP, BOTTOM = 0.31, 0.09, 0.92
 LABEL_TOP, LABEL_BOTTOM = 0.17, 0.86

@@ -8,9 +8,9 @@ defect's mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -136,3 +136,20 @@ def segment(x: Array, y: Array, start: Sequence[float], end: Sequence[float]) ->
     from_x, from_y = x - np.float32(start[0]), y - np.float32(start[1])
     along = clamp((from_x * dx + from_y * dy) / max(dx * dx + dy * dy, np.float32(1e-12)))
     return length(from_x - along * dx, from_y - along * dy)
+
+
+Defects = Mapping[str, Callable[[Any, np.random.Generator], None]]
+"""Kinds of defect and the methods that paint them."""
+
+
+class Scene:
+    """One product. The constructor paints a good one; each entry of `defects` then paints damage on it.
+
+    Subclasses set `canvas` in `__init__(size, rng)`. What they draw from `rng` must not depend on `size`.
+    """
+
+    defects: ClassVar[Defects]
+    canvas: Canvas
+
+    def __init__(self, size: int, rng: np.random.Generator) -> None:
+        raise NotImplementedError

@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, box, circle, length
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, box, circle, length
 from anomalyvfm.data.generated.noise import value_noise
-from anomalyvfm.data.generated.scene import Defects, Scene
 
 SIDE = 0.68  # of the image, in the units of the lengths below
 SOLDER = np.array([0.74, 0.75, 0.76], np.float32)

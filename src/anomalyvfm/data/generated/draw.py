@@ -10,12 +10,12 @@ import numpy.typing as npt
 from anomalyvfm.data.generated.blister import Blister
 from anomalyvfm.data.generated.camera import ALL_CONDITIONS, Camera, through_lens
 from anomalyvfm.data.generated.can import Can
+from anomalyvfm.data.generated.canvas import Scene
 from anomalyvfm.data.generated.circuit_board import CircuitBoard
 from anomalyvfm.data.generated.fabric import Fabric
 from anomalyvfm.data.generated.foam import Foam
 from anomalyvfm.data.generated.gear import Gear
 from anomalyvfm.data.generated.grains import Grains
-from anomalyvfm.data.generated.scene import Scene
 from anomalyvfm.data.generated.sheet_metal import SheetMetal
 from anomalyvfm.errors import InputError
 

@@ -7,10 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, box, circle, length
-from anomalyvfm.data.generated.noise import value_noise
-from anomalyvfm.data.generated.scatter import scattered
-from anomalyvfm.data.generated.scene import Defects, Scene
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, box, circle, length
+from anomalyvfm.data.generated.noise import scattered, value_noise
 
 YARNS = 32  # across the image
 INKS = np.array([[0.30, 0.42, 0.66], [0.74, 0.34, 0.30], [0.36, 0.55, 0.42]], np.float32)

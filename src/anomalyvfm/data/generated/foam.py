@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, length
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, length
 from anomalyvfm.data.generated.noise import cellular_noise, fractal_noise, value_noise
-from anomalyvfm.data.generated.scene import Defects, Scene
 
 PORES = 34.0  # across the image
 COLOUR = np.array([0.84, 0.79, 0.66], np.float32)

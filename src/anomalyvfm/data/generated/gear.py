@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, box, circle, clamp, length
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, box, circle, clamp, length
 from anomalyvfm.data.generated.noise import fractal_noise, value_noise
-from anomalyvfm.data.generated.scene import Defects, Scene
 
 TEETH, HOLES = 24, 6
 ROOT, TIP = 0.365, 0.425

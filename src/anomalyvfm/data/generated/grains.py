@@ -7,10 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, clamp, ellipse
-from anomalyvfm.data.generated.noise import fractal_noise, value_noise
-from anomalyvfm.data.generated.scatter import scattered
-from anomalyvfm.data.generated.scene import Defects, Scene
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, clamp, ellipse
+from anomalyvfm.data.generated.noise import fractal_noise, scattered, value_noise
 
 RICE = np.array([0.82, 0.79, 0.70], np.float32)
 LENGTH, WIDTH = 0.046, 0.0135  # half axes

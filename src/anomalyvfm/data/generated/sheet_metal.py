@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from anomalyvfm.data.generated import marks
-from anomalyvfm.data.generated.canvas import Array, Canvas, length
+from anomalyvfm.data.generated.canvas import Array, Canvas, Defects, Scene, length
 from anomalyvfm.data.generated.noise import directional_noise, fractal_noise, value_noise
-from anomalyvfm.data.generated.scene import Defects, Scene
 
 
 def brushed(rng: np.random.Generator, size: int, angle: float, coarseness: float = 1.0) -> Array:

@@ -5,17 +5,21 @@ Nothing but JSON and safetensors is read; a checkpoint cannot bring code along.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.features.backbones.quiet import quiet
-from anomalyvfm.features.backbones.weight_hash import hash_weights
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"  # lists the files of weights that are too large for one
@@ -144,3 +148,36 @@ def _hash(files: list[Path]) -> str:
     except (OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{file} is missing, truncated or corrupt ({reason}): fetch it again.") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the log lines and progress bars of transformers and of the hub's client, in this scope."""
+    from transformers.utils import logging
+
+    verbosity, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows_progress:
+            logging.enable_progress_bar()
+
+
+def hash_weights(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
+    """sha256 (hex) over name, type, shape and bytes of each tensor, in sorted order of the names.
+
+    `tensor` fetches one by name, so weights larger than memory can be read as they are hashed. Each tensor
+    gets a digest of its own and the digests are hashed together: that way all cores take part.
+    """
+
+    def line(name: str) -> str:
+        value = tensor(name)
+        data = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return f"{name} {value.dtype} {tuple(value.shape)} {hashlib.sha256(data.data).hexdigest()}\n"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        lines = pool.map(line, sorted(names))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -32,9 +32,9 @@ from anomalyvfm.features.backbones.backbone import (
     resolve_layers,
     resolve_precision,
 )
+from anomalyvfm.features.backbones.checkpoint import hash_weights
 from anomalyvfm.features.backbones.names import LITE_PACKAGES
 from anomalyvfm.features.backbones.openvino import OpenVinoFeatures
-from anomalyvfm.features.backbones.weight_hash import hash_weights
 from anomalyvfm.features.core_threads import core_threads
 
 DEFAULT_LAYERS = (4, 5)

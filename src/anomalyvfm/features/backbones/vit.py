@@ -18,8 +18,7 @@ from torch import Tensor
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import Backbone, resolve_device, resolve_layers, resolve_precision
-from anomalyvfm.features.backbones.checkpoint import Checkpoint
-from anomalyvfm.features.backbones.quiet import quiet
+from anomalyvfm.features.backbones.checkpoint import Checkpoint, quiet
 
 # The config's model_type → the names of the two classes in transformers.
 _CLASSES = {

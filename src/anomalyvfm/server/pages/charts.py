@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
 
-from anomalyvfm.server.pages.axis import Axis, round_up
-from anomalyvfm.server.pages.svg import element
 from anomalyvfm.server.pages.wording import count, moment, percent, score
 
 _WIDTH, _HEIGHT = 640, 260
@@ -157,21 +156,6 @@ def gauge(value: float, threshold: float) -> dict[str, Any]:
     }
 
 
-_HATCH = element(
-    "defs",
-    element(
-        "pattern",
-        element("rect", class_="hatch-ground", width=6, height=6),
-        element("path", class_="hatch-line", d="M0 0V6"),
-        id="hatch",
-        width=6,
-        height=6,
-        patternUnits="userSpaceOnUse",
-        patternTransform="rotate(45)",
-    ),
-)
-
-
 def _svg(marks: Sequence[Markup], label: str, height: int = _HEIGHT) -> Markup:
     size = f"0 0 {_WIDTH} {height}"
     return element("svg", *marks, class_="chart", viewBox=size, role="img", aria_label=label)
@@ -241,3 +225,67 @@ def _limit(threshold: float) -> str:
 
 def _plain(value: float) -> str:
     return f"{value:,.6g}".replace("-", "−") if abs(value) >= 1e-9 else "0"
+
+
+def element(tag: str, *content: str, **attributes: object) -> Markup:
+    """``<tag attributes>content</tag>``; text is escaped, Markup is taken as it is.
+
+    Attributes are named as in Python: ``class_`` for class, ``text_anchor`` for text-anchor. Numbers are
+    written to a tenth of a pixel, which no eye can tell from more.
+    """
+    head = Markup("").join(
+        Markup(' {}="{}"').format(
+            name.rstrip("_").replace("_", "-"), f"{value:.1f}" if isinstance(value, float) else value
+        )
+        for name, value in attributes.items()
+    )
+    return Markup("<{}{}>{}</{}>").format(tag, head, Markup("").join(content), tag)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Maps values from ``low`` to ``high`` onto pixels from ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The pixel of a value, kept on the axis."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + min(max(share, 0.0), 1.0) * (self.end - self.start), 1)
+
+    def ticks(self, most: int) -> list[float]:
+        """At most ``most`` round values from end to end."""
+        step = round_step((self.high - self.low) / most)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [i * step for i in range(first, last + 1)]
+
+
+def round_step(least: float) -> float:
+    """The smallest of 1, 2, 5, 10 … (times a power of ten) that is not under ``least``, which is > 0."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
+
+
+def round_up(value: float, most_ticks: int) -> float:
+    """The end of an axis from 0 that holds ``value`` and lies on a tick."""
+    step = round_step(value / most_ticks)
+    return step * math.ceil(value / step - 1e-9)
+
+
+_HATCH = element(
+    "defs",
+    element(
+        "pattern",
+        element("rect", class_="hatch-ground", width=6, height=6),
+        element("path", class_="hatch-line", d="M0 0V6"),
+        id="hatch",
+        width=6,
+        height=6,
+        patternUnits="userSpaceOnUse",
+        patternTransform="rotate(45)",
+    ),
+)

@@ -132,28 +132,6 @@ def test_auroc_ap_and_f1_equal_scikit_learn(images: list[Image]) -> None:
     assert f1_score(truth, scores >= threshold) == pytest.approx(best.value)
 
 
-@settings(max_examples=50, deadline=None)
-@given(image_sets(), st.floats(-5, 5) | tied)
-def test_f1_at_a_threshold_counts_scores_at_or_above_it(images: list[Image], threshold: float) -> None:
-    scores, truth = flat(images)
-    expected = f1_score(truth, scores.astype(np.float64) >= threshold, zero_division=0)
-    metric = collected(images).f1_at(threshold)
-    assert metric.value == pytest.approx(expected)
-    assert metric.bound == 0
-
-
-@pytest.mark.parametrize(
-    ("threshold", "expected"), [(1e300, 0.0), (np.inf, 0.0), (-1e300, 1.0), (-np.inf, 1.0)]
-)
-def test_f1_at_a_threshold_beyond_float32_takes_none_or_all(threshold: float, expected: float) -> None:
-    images: list[Image] = [
-        (np.ones((3, 3)), np.ones((3, 3), bool)),
-        (np.zeros((1, 1)), np.zeros((1, 1), bool)),
-    ]
-    value = collected(images).f1_at(threshold).value
-    assert value == pytest.approx(expected * 18 / 19)
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([16, 64, 500]))
 def test_where_bins_run_out_the_exact_metric_lies_within_the_bound(seed: int, max_bins: int) -> None:
@@ -164,7 +142,6 @@ def test_where_bins_run_out_the_exact_metric_lies_within_the_bound(seed: int, ma
         (coarse.average_precision(), exact.average_precision()),
         (coarse.aupro(0.3), exact.aupro(0.3)),
         (coarse.aupro(0.05), exact.aupro(0.05)),
-        (coarse.f1_at(1.2345), exact.f1_at(1.2345)),
         (coarse.best_f1()[0], exact.best_f1()[0]),
     ]
     for approximate, truth in pairs:
@@ -261,18 +238,12 @@ def test_what_is_undefined_is_none_with_a_reason(images: list[tuple[Any, Any, bo
     pixels = PixelMetrics()
     for map_, mask, anomalous in images:
         pixels.add(map_, mask, anomalous=anomalous)
-    metrics = [pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3), pixels.f1_at(0.5)]
+    metrics = [pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)]
     metrics.append(pixels.best_f1()[0])
     for metric in metrics:
         assert metric.value is None
         assert reason in (metric.reason or "")
-    assert pixels.roc_curve() is pixels.pro_curve() is pixels.precision_recall_curve() is None
-
-
-def test_an_undefined_threshold_is_none_with_a_reason() -> None:
-    metric = collected(random_images(0)).f1_at(np.nan)
-    assert metric.value is None
-    assert "NaN" in (metric.reason or "")
+    assert pixels.pro_curve() is pixels.precision_recall_curve() is None
 
 
 def test_only_defective_images_still_have_anomaly_free_pixels() -> None:
@@ -294,7 +265,7 @@ def test_a_limit_that_is_no_rate_is_refused(limit: float) -> None:
 
 @pytest.mark.parametrize(
     "curve",
-    [PixelMetrics.roc_curve, PixelMetrics.pro_curve, PixelMetrics.precision_recall_curve],
+    [PixelMetrics.pro_curve, PixelMetrics.precision_recall_curve],
 )
 def test_a_thinned_curve_keeps_points_of_the_full_one(curve: Callable[..., Any]) -> None:
     pixels = collected(random_images(5))

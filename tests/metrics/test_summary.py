@@ -10,7 +10,7 @@ from anomalyvfm.metrics.image import auroc
 from anomalyvfm.metrics.pixel import PixelMetrics
 from anomalyvfm.metrics.summary import summarise
 
-PIXEL = {"pixel_auroc", "pixel_ap", "aupro_0.30", "aupro_0.05", "seg_f1", "seg_f1_best"}
+PIXEL = {"pixel_auroc", "pixel_ap", "aupro_0.30", "aupro_0.05", "seg_f1_best"}
 IMAGE = {"image_auroc", "image_ap", "image_f1", "class_f1", "false_alarm_rate", "detection_rate"}
 
 SCORES = np.array([0.1, 0.4, 0.2, 0.9, 0.35, 0.8])
@@ -36,7 +36,6 @@ def summary(**changes: Any) -> dict[str, Any]:
         "conditions": CONDITIONS,
         "kinds": KINDS,
         "pixels": pixels(),
-        "pixel_threshold": 1.0,
         "resamples": 50,
     }
     return summarise(SCORES, LABELS, SCORES > 0.3, **(settings | changes))
@@ -49,7 +48,7 @@ def test_a_summary_is_plain_json_with_every_metric() -> None:
     assert all(isinstance(result[name], float) for name in PIXEL | IMAGE)
     assert set(result["intervals"]) == IMAGE
     assert set(result["bounds"]) == PIXEL
-    assert result["reasons"] == {}
+    assert result["reasons"] == {"seg_f1": "outlines are measured apart"}
     assert (result["n_good"], result["n_bad"]) == (3, 3)
     assert result["false_alarm_rate"] == pytest.approx(1 / 3)
     assert result["image_f1_threshold"] == 0.35
@@ -88,12 +87,6 @@ def test_without_maps_pixel_metrics_are_null_with_a_reason() -> None:
     assert result["seg_f1_best_threshold"] is None
 
 
-def test_without_a_pixel_threshold_only_its_f1_is_null() -> None:
-    result = summary(pixel_threshold=None)
-    assert {name for name in PIXEL if result[name] is None} == {"seg_f1"}
-    assert result["reasons"] == {"seg_f1": "no pixel threshold"}
-
-
 def test_without_conditions_and_kinds_there_are_no_groups() -> None:
     result = summary(conditions=None, kinds=None)
     assert result["by_condition"] == result["by_kind"] == {}
@@ -102,7 +95,7 @@ def test_without_conditions_and_kinds_there_are_no_groups() -> None:
 def test_no_images_at_all_is_all_null() -> None:
     result = summarise([], [], [], pixels=PixelMetrics())
     assert {result[name] for name in IMAGE} == {None}
-    assert set(result["reasons"].values()) == {"no images", "no pixel threshold"}
+    assert set(result["reasons"].values()) == {"no images", "outlines are measured apart"}
 
 
 def test_lists_of_another_length_are_refused() -> None:

@@ -81,7 +81,7 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from anomalyvfm.evaluation.reports.reported import SOURCE, compare_with_reported
+    from anomalyvfm.evaluation.reports.text import SOURCE, compare_with_reported
 
     table = Table(
         title=f"{metrics['category']}: {metrics['n_good']} good, {metrics['n_bad']} defective",

@@ -7,14 +7,37 @@ images and finite scores; without them it is None with the reason.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anomalyvfm.metrics.metric import Metric, undefined
 from anomalyvfm.metrics.sweep import FloatArray, Sweep, f1_score
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a report.
+
+    Attributes:
+        value: the metric, or None where the data does not define it.
+        reason: why `value` is None.
+        bound: the largest possible distance between `value` and the exact metric of the same scores;
+            0 where it was computed exactly.
+        interval: bootstrap confidence interval (low, high), or None where there is none.
+    """
+
+    value: float | None
+    reason: str | None = None
+    bound: float = 0.0
+    interval: tuple[float, float] | None = None
+
+
+def undefined(reason: str) -> Metric:
+    """The metric that the data does not define."""
+    return Metric(None, reason)
+
 
 _CHUNK = 2_000_000  # draws held at once while resampling: 16 MB
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.metrics.histogram import ScoreHistogram, all_finite, keys_of, scores_of
-from anomalyvfm.metrics.metric import Metric, undefined
+from anomalyvfm.metrics.image import Metric, undefined
 from anomalyvfm.metrics.sweep import FloatArray, Sweep, area_up_to, f1_score, from_origin
 
 Curve = tuple[FloatArray, FloatArray]
@@ -159,24 +159,6 @@ class PixelMetrics:
         bound = _area_bound(pixels, from_origin(fpr), from_origin(pixels.pro), limit) / limit
         return Metric(value, bound=bound)
 
-    def f1_at(self, threshold: float) -> Metric:
-        """F1 of the pixels of all maps where those with `score >= threshold` are called defects."""
-        if reason := self.undefined_because:
-            return undefined(reason)
-        if np.isnan(threshold):
-            return undefined("the pixel threshold is NaN")
-        bits = self._pixels().dropped_bits
-        key = _key_at_least(threshold)
-        bin_ = key >> bits
-        positives = self._defect.total
-        tp_more, tp_less = (_count_from(self._defect, k) for k in (bin_, bin_ + 1))
-        fp_more, fp_less = (_count_from(self._normal, k) for k in (bin_, bin_ + 1))
-        value = f1_score(tp_more, fp_more, positives)
-        if key == bin_ << bits:  # the threshold is the bin's own edge
-            return Metric(float(value))
-        best, worst = f1_score(tp_more, fp_less, positives), f1_score(tp_less, fp_more, positives)
-        return Metric(float(value), bound=float(max(best - value, value - worst)))
-
     def best_f1(self) -> tuple[Metric, float | None]:
         """The best F1 any one threshold reaches, and the highest such threshold."""
         if reason := self.undefined_because:
@@ -189,12 +171,6 @@ class PixelMetrics:
             within, fp_above = sweep.tp[1:-1:2], sweep.fp[0:-1:2]
             bound = float(f1_score(within, fp_above, sweep.tp[-1]).max()) - value
         return Metric(value, bound=bound), float(sweep.thresholds[at])
-
-    def roc_curve(self, points: int = 400) -> Curve | None:
-        """(false-positive rate, true-positive rate), thinned; None where undefined."""
-        if self.undefined_because:
-            return None
-        return _thinned(*self._pixels().sweep.roc(), points)
 
     def precision_recall_curve(self, points: int = 400) -> Curve | None:
         """(recall, precision), thinned; None where undefined."""
@@ -249,22 +225,6 @@ def _from_above(upto: NDArray[Any]) -> NDArray[Any]:
 def _before_and_after(sums: NDArray[Any]) -> NDArray[Any]:
     """Sums (n,) with each of n bins → (2n + 1,): before and with each bin, and at the end."""
     return np.concatenate([[0], np.repeat(sums, 2)])
-
-
-def _key_at_least(threshold: float) -> int:
-    """Key of the lowest float32 that is not below the threshold."""
-    with np.errstate(over="ignore"):
-        score = np.array([threshold], np.float32)
-    if float(score[0]) < threshold:
-        score = np.nextafter(score, np.float32(np.inf))
-    return int(keys_of(score)[0])
-
-
-def _count_from(histogram: ScoreHistogram, key: int) -> int:
-    """How many scores lie in the bins from `key` up."""
-    bins = histogram.bins()
-    below = int(np.searchsorted(bins.keys, key))
-    return histogram.total - (int(bins.counts[below - 1]) if below else 0)
 
 
 def _area_bound(pixels: _Pixels, x: FloatArray, y: FloatArray, limit: float) -> float:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anomalyvfm.metrics.image import best_f1, image_metrics
-from anomalyvfm.metrics.metric import Metric, undefined
+from anomalyvfm.metrics.image import Metric, best_f1, image_metrics, undefined
 from anomalyvfm.metrics.pixel import PixelMetrics
 
 AUPRO_LIMITS = (0.30, 0.05)  # what papers report, and what MVTec AD 2 ranks by
@@ -24,7 +23,6 @@ def summarise(
     kinds: Sequence[str | None] | None = None,
     pixels: PixelMetrics | None = None,
     condition_pixels: Mapping[str, PixelMetrics] | None = None,
-    pixel_threshold: float | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -39,7 +37,6 @@ def summarise(
         pixels: what collected all score maps; None where there are none.
         condition_pixels: what collected the maps of each condition, where pixel metrics of them are wanted
             too; `pixels` is then these merged, with the maps of images without a condition.
-        pixel_threshold: calibrated; a pixel is called a defect where `score >= pixel_threshold`.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -68,11 +65,11 @@ def summarise(
 
     maps = condition_pixels or {}
     by_condition = {
-        name: of(members, _pixel_metrics(maps[name], pixel_threshold) if name in maps else {})
+        name: of(members, _pixel_metrics(maps[name]) if name in maps else {})
         for name, members in _groups(conditions)
     }
     return {
-        **of(np.ones(len(truth), bool), _pixel_metrics(pixels, pixel_threshold)),
+        **of(np.ones(len(truth), bool), _pixel_metrics(pixels)),
         "image_f1_threshold": best_f1(values, truth)[1],
         "seg_f1_best_threshold": pixels.best_f1()[1] if pixels else None,
         "by_condition": by_condition,
@@ -80,7 +77,7 @@ def summarise(
     }
 
 
-def _pixel_metrics(pixels: PixelMetrics | None, threshold: float | None) -> dict[str, Metric]:
+def _pixel_metrics(pixels: PixelMetrics | None) -> dict[str, Metric]:
     aupro = [f"aupro_{limit:.2f}" for limit in AUPRO_LIMITS]
     if pixels is None:
         names = ["pixel_auroc", "pixel_ap", *aupro, "seg_f1", "seg_f1_best"]
@@ -89,7 +86,7 @@ def _pixel_metrics(pixels: PixelMetrics | None, threshold: float | None) -> dict
         "pixel_auroc": pixels.auroc(),
         "pixel_ap": pixels.average_precision(),
         **{name: pixels.aupro(limit) for name, limit in zip(aupro, AUPRO_LIMITS, strict=True)},
-        "seg_f1": undefined("no pixel threshold") if threshold is None else pixels.f1_at(threshold),
+        "seg_f1": undefined("outlines are measured apart"),
         "seg_f1_best": pixels.best_f1()[0],
     }
 

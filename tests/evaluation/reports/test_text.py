@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from anomalyvfm.evaluation.reports.page import render_page
-from anomalyvfm.evaluation.reports.promise import chance_of_so_many, promise_lines
-from anomalyvfm.evaluation.reports.reported import AVERAGE_AUROC, CATEGORY_AUROC, compare_with_reported
-from anomalyvfm.evaluation.reports.text import METRIC_NAMES, summary_text
+from anomalyvfm.evaluation.reports.text import (
+    AVERAGE_AUROC,
+    CATEGORY_AUROC,
+    METRIC_NAMES,
+    chance_of_so_many,
+    compare_with_reported,
+    promise_lines,
+    summary_text,
+)
 from tests.evaluation.reports.reports import make_report, typical
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -102,13 +101,6 @@ class Curve:
         parts = range(0, len(self.losses), self.steps_per_epoch)
         means = (self.losses[start : start + self.steps_per_epoch] for start in parts)
         return [math.fsum(part) / len(part) for part in means]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "epochs": self.epochs}
-
-    def save(self, path: Path) -> None:
-        """Write the curve as JSON."""
-        path.write_text(json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 class _Trained(nn.Module):

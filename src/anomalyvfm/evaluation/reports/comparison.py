@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from anomalyvfm.evaluation.compare import Run, table
 from anomalyvfm.evaluation.reports import style
-from anomalyvfm.evaluation.reports.reported import AVERAGE_AUROC, CATEGORY_AUROC, CAVEAT, SOURCE
+from anomalyvfm.evaluation.reports.text import AVERAGE_AUROC, CATEGORY_AUROC, CAVEAT, SOURCE
 
 _REFERENCE = "v1.1"
 _SHOWN = {

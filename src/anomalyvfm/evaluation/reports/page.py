@@ -13,15 +13,18 @@ from typing import Any
 from PIL import Image
 
 from anomalyvfm.evaluation.report import Judged, Report
-from anomalyvfm.evaluation.reports.promise import promise_lines
-from anomalyvfm.evaluation.reports.reported import AVERAGE_AUROC, CAVEAT, SOURCE, compare_with_reported
 from anomalyvfm.evaluation.reports.text import (
+    AVERAGE_AUROC,
+    CAVEAT,
     METRIC_NAMES,
+    SOURCE,
+    compare_with_reported,
     cost_facts,
     model_facts,
     note,
     number,
     one_line,
+    promise_lines,
     short_note,
     shown_groups,
     shown_metrics,

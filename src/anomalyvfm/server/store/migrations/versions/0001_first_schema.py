@@ -146,23 +146,3 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_reviews_inspection_id"), "reviews", ["inspection_id"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index(op.f("ix_reviews_inspection_id"), table_name="reviews")
-    op.drop_table("reviews")
-    op.drop_index(op.f("ix_job_items_state_id"), table_name="job_items")
-    op.drop_index(op.f("ix_job_items_job_id_position"), table_name="job_items")
-    op.drop_index(op.f("ix_job_items_image"), table_name="job_items")
-    op.drop_table("job_items")
-    op.drop_table("versions")
-    op.drop_table("jobs")
-    op.drop_index(op.f("ix_inspections_model_id"), table_name="inspections")
-    op.drop_index(op.f("ix_inspections_map"), table_name="inspections")
-    op.drop_index(op.f("ix_inspections_label_anomalous_sampled"), table_name="inspections")
-    op.drop_index(op.f("ix_inspections_image"), table_name="inspections")
-    op.drop_index(op.f("ix_inspections_at"), table_name="inspections")
-    op.drop_table("inspections")
-    op.drop_table("drift")
-    op.drop_table("models")
-    op.drop_table("audit")

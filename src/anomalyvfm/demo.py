@@ -25,7 +25,7 @@ def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker)
     detector = Detector("v2", {"backbone": "efficientnet-lite0"}, device=device, seed=seed)
     detector.fit(cells, track=track)
     report = evaluate(detector, cells, track)
-    worst = sorted(report.images, key=lambda image: -image.score)[:_SHOWN]
+    worst = sorted(report.images, key=lambda image: -image.verdict.score)[:_SHOWN]
     with new_folder(out, overwrite) as folder:
         detector.save(folder / "model")
         (folder / "metrics.json").write_text(json.dumps(report.metrics, indent=2) + "\n", encoding="utf-8")
@@ -41,7 +41,7 @@ def run_demo(out: Path, overwrite: bool, device: str, seed: int, track: Tracker)
                 folder / "worst" / f"{rank:02d}_{image.sample.path.stem}.png",
             )
             truth = "defective" if image.sample.label else "good"
-            pictures.append((picture, f"{rank}. score {image.score:.1f}  ({truth})"))
+            pictures.append((picture, f"{rank}. score {image.verdict.score:.1f}  ({truth})"))
         save_picture(contact_sheet(pictures), folder / "contact_sheet.png")
     return {"out": str(out), "table": _table(report), "metrics": report.metrics}
 
@@ -51,5 +51,5 @@ def _table(report: Report) -> dict[str, dict[str, int]]:
     table = {truth: {"judged good": 0, "judged anomalous": 0} for truth in ("good", "defective")}
     for image in report.images:
         truth = "defective" if image.sample.label else "good"
-        table[truth]["judged anomalous" if image.anomalous else "judged good"] += 1
+        table[truth]["judged anomalous" if image.verdict.anomalous else "judged good"] += 1
     return table

@@ -111,8 +111,6 @@ class Detector:
         self._backbone = backbone
         self._pipeline: Pipeline | None = None
 
-    # ── learning ────────────────────────────────────────────────────────────────────────────────────
-
     def fit(
         self,
         images: str | Path | Category | Sequence[ImageSource],
@@ -120,13 +118,29 @@ class Detector:
         track: Tracker = untracked,
         checkpoint: Path | None = None,
     ) -> Detector:
-        """Learn from good images: a folder, a data set's category, or a sequence of files or arrays.
+        """Learn from good images; those that cannot be read are left out and named in ``pipeline_.skipped``.
 
-        Good images in ``validation`` (or in the category's own split of that name) calibrate. Where they are
-        too few for the promise, v2 also judges each learned image by what the others have taught, and v1.1 to
-        v1.4 hold out ``calibration.holdout`` if there are none. Unreadable images are left out and named in
-        ``pipeline_.skipped``. Training, where the preset has any, keeps its state in the file ``checkpoint``
-        and goes on from it. Raises InputError for fewer than two usable images.
+        Parameters
+        ----------
+        images : path, Category or sequence of images
+            A folder, a data set's category, or files, bytes, arrays (H, W, 3) uint8, tensors or PIL images.
+        validation : sequence of images
+            Good ones that calibrate, by default the category's own. Where they are too few for the promise,
+            v2 also judges each learned image by what the others have taught, and v1.1 to v1.4 hold out
+            ``calibration.holdout`` if there are none.
+        track : Tracker
+            Wraps batches to show progress.
+        checkpoint : Path, optional
+            Where training, if the preset has any, keeps its state and goes on from.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            For fewer than two usable images, or settings that this machine or backbone cannot do.
         """
         if isinstance(images, str | Path):
             images = open_dataset(Path(images), seed=self.seed)
@@ -217,12 +231,19 @@ class Detector:
         spread = max(_MAD_OF_NORMAL * float(np.median(np.abs(scores - middle))), 0.1)
         return [(name, score) for name, score in self.oddest_ if score > middle + _OUTLYING * spread]
 
-    # ── judging ─────────────────────────────────────────────────────────────────────────────────────
-
     def predict(self, images: ImageSource | Sequence[ImageSource]) -> list[Verdict]:
-        """A verdict for every image: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
+        """Judge images: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
 
-        Raises ImageError at the first that cannot be read."""
+        Returns
+        -------
+        list of Verdict
+            In the order of the images.
+
+        Raises
+        ------
+        ImageError
+            At the first that cannot be read.
+        """
         return whole(self.judge(several(images)))
 
     def judge(
@@ -254,8 +275,6 @@ class Detector:
             calibration.cross_fitted,
         )
 
-    # ── other models from this one ──────────────────────────────────────────────────────────────────
-
     def clone(self) -> Detector:
         """A copy that may learn, forget and calibrate while this one judges; they share the backbone."""
         other = copy.copy(self)
@@ -275,8 +294,6 @@ class Detector:
         rate = self.calibration_.false_alarm_rate
         other.calibration_ = replace(calibration, false_alarm_rate=rate)
         return other
-
-    # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
 
     def describe(self) -> dict[str, Any]:
         """What ``model.json`` says of the model."""
@@ -326,9 +343,19 @@ class Detector:
     ) -> Detector:
         """The detector kept in a folder; its next verdicts equal those it gave before.
 
-        ``backbone`` says where the weights are when they have moved since, ``reading`` which of
-        ``image.max_pixels`` and ``image.white_level`` are others now. Raises InputError where the
-        folder is no whole model, or the weights are not those it was fitted with.
+        Parameters
+        ----------
+        folder : path
+        backbone : str, optional
+            Where the weights are, if they have moved since.
+        device : {"auto", "cpu", "cuda", "mps", "openvino"}
+        reading : mapping, optional
+            Which of ``image.max_pixels`` and ``image.white_level`` are others now.
+
+        Raises
+        ------
+        InputError
+            Where the folder is no whole model, or the weights are not those it was fitted with.
         """
         folder = Path(folder)
         description = read_description(folder)
@@ -355,8 +382,6 @@ class Detector:
         self.fit_seconds_ = fitted_on["seconds"]
         self.category_ = fitted_on["category"]
         return self
-
-    # ── parts ───────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def pipeline_(self) -> Pipeline:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 3
-_JSON, _TENSORS = "model.json", "model.safetensors"
+DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 _REMEDY = "fit it anew"
 
 # What schema 2 called otherwise.
@@ -36,12 +36,12 @@ def write_model(
 
     with new_folder(folder, overwrite) as partial:
         try:
-            save_file(dict(tensors), partial / _TENSORS)
-            share(partial / _TENSORS)
+            save_file(dict(tensors), partial / TENSORS)
+            share(partial / TENSORS)
         except SafetensorError as error:  # its own type for what the disk refused
             raise OSError(errno.EIO, " ".join(str(error).split())) from None
-        body = {"schema_version": SCHEMA_VERSION, **description, "tensors_sha256": digest(partial / _TENSORS)}
-        write_sealed(partial / _JSON, body)
+        body = {"schema_version": SCHEMA_VERSION, **description, "tensors_sha256": digest(partial / TENSORS)}
+        write_sealed(partial / DESCRIPTION, body)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -50,14 +50,14 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises InputError where it is missing, broken, changed or not ours.
     """
     try:
-        body = read_sealed(folder / _JSON, range(2, SCHEMA_VERSION + 1), "a model", _REMEDY)
+        body = read_sealed(folder / DESCRIPTION, range(2, SCHEMA_VERSION + 1), "a model", _REMEDY)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / "export.json").exists():
             raise InputError(
                 f"{folder}: an exported model, which only predict and info take; name the fitted one"
             ) from None
         raise InputError(
-            f"{folder}: no model here ({_JSON} is missing); `anomalyvfm fit` makes one"
+            f"{folder}: no model here ({DESCRIPTION} is missing); `anomalyvfm fit` makes one"
         ) from None
     return body if body["schema_version"] == SCHEMA_VERSION else _of_today(body)
 
@@ -66,8 +66,8 @@ def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     """The tensors of a model. Raises InputError where the file is missing, truncated or changed."""
     from safetensors.torch import load_file
 
-    check_digest(folder / _TENSORS, description["tensors_sha256"], _REMEDY)
-    return {_RENAMED_TENSORS.get(name, name): tensor for name, tensor in load_file(folder / _TENSORS).items()}
+    check_digest(folder / TENSORS, description["tensors_sha256"], _REMEDY)
+    return {_RENAMED_TENSORS.get(name, name): tensor for name, tensor in load_file(folder / TENSORS).items()}
 
 
 def _of_today(body: dict[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,11 @@ def test_verdicts_are_those_of_predict_in_the_order_of_the_test_set(
 ) -> None:
     assert [image.sample for image in report.images] == list(category.test)
     verdicts = detector.predict([sample.path for sample in category.test])
-    assert [image.score for image in report.images] == pytest.approx([v.score for v in verdicts], abs=1e-5)
-    assert [image.anomalous for image in report.images] == [v.anomalous for v in verdicts]
-    assert [image.p_value for image in report.images] == [v.p_value for v in verdicts]
+    assert [image.verdict.score for image in report.images] == pytest.approx(
+        [v.score for v in verdicts], abs=1e-5
+    )
+    assert [image.verdict.anomalous for image in report.images] == [v.anomalous for v in verdicts]
+    assert [image.verdict.p_value for image in report.images] == [v.p_value for v in verdicts]
 
 
 def test_seg_f1_is_that_of_the_outlines_as_given_out(

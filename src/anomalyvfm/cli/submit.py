@@ -7,16 +7,7 @@ from pathlib import Path
 
 import click
 
-from anomalyvfm.cli.options import (
-    PATH,
-    common,
-    names,
-    out,
-    reading,
-    reading_overrides,
-    report,
-    weights_moved,
-)
+from anomalyvfm.cli.options import PATH, common, names, out, reading, reading_overrides, report, weights_moved
 
 
 @click.command()

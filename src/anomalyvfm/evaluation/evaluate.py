@@ -80,9 +80,9 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
 
 def _measured(images: list[Judged], everything: _Maps, by_condition: dict[str, _Maps]) -> dict[str, Any]:
     metrics = summarise(
-        [image.score for image in images],
+        [image.verdict.score for image in images],
         [bool(image.sample.label) for image in images],
-        [image.anomalous for image in images],
+        [image.verdict.anomalous for image in images],
         conditions=[image.sample.condition for image in images],
         kinds=[image.sample.kind if image.sample.label else None for image in images],
         pixels=everything.pixels,

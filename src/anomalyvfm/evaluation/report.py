@@ -24,18 +24,6 @@ class Judged:
     reason: str = ""
     """That region's reason in words."""
 
-    @property
-    def score(self) -> float:
-        return self.verdict.score
-
-    @property
-    def p_value(self) -> float:
-        return self.verdict.p_value
-
-    @property
-    def anomalous(self) -> bool:
-        return self.verdict.anomalous
-
 
 @dataclass(frozen=True)
 class Report:

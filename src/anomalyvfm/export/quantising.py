@@ -90,12 +90,7 @@ def _auroc(runtime: Runtime, good: Sequence[NDArray[np.uint8]], bad: Sequence[ND
 
 
 def _quantised(model: ModelProto, plan: Plan, good: Sequence[NDArray[np.uint8]], folder: Path) -> ModelProto:
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
         def __init__(self) -> None:

@@ -102,8 +102,6 @@ class Station:
         self.database.close()
         self._lock.close()
 
-    # ── judging ─────────────────────────────────────────────────────────────────────────────────────
-
     def submit(self, content: bytes, model: str | None, name: str, by: str) -> Future[dict[str, Any]]:
         """Decode and queue an image, within the batcher's places; the future gives its inspection."""
         model = self.models.name(model)
@@ -111,10 +109,6 @@ class Station:
         part = Part(model, plain_name(name), by, content, decoded.pixels, decoded.thumbnail)
         self.batcher.submit(part)
         return part.answer
-
-    # ── inspections ─────────────────────────────────────────────────────────────────────────────────
-
-    # ── models ──────────────────────────────────────────────────────────────────────────────────────
 
     def reset_drift(self, name: str, false_alarm: bool, by: str) -> None:
         """Begin the drift test anew."""
@@ -124,8 +118,6 @@ class Station:
             drift.reset(session, name, false_alarm)
             audit.note(session, by, "reset drift", name, "false alarm" if false_alarm else "cause removed")
         self.metrics.drift.labels(name).set(0)
-
-    # ── the whole ───────────────────────────────────────────────────────────────────────────────────
 
     def statistics(
         self,

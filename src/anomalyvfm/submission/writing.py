@@ -20,14 +20,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.files import check_apart, mark
 from anomalyvfm.submission.checking import check_submission
 from anomalyvfm.submission.packing import pack
-from anomalyvfm.submission.preparing import (
-    RECORD,
-    FittedModel,
-    check_out,
-    check_space,
-    claim,
-    is_finished,
-)
+from anomalyvfm.submission.preparing import RECORD, FittedModel, check_out, check_space, claim, is_finished
 from anomalyvfm.submission.targets import MAPS, MASKS, Target
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.pictures import save_picture

@@ -49,9 +49,9 @@ def make_report(
         images.append(Judged(sample, verdict, _jpeg()))
         pixels.add(verdict.map, None if sample.mask is None else _MASK, anomalous=bool(label))
     metrics: dict[str, Any] = summarise(
-        [image.score for image in images],
+        [image.verdict.score for image in images],
         labels,
-        [image.anomalous for image in images],
+        [image.verdict.anomalous for image in images],
         conditions=[image.sample.condition for image in images],
         kinds=[image.sample.kind if image.sample.label else None for image in images],
         pixels=pixels,

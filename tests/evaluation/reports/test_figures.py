@@ -116,7 +116,7 @@ def test_panels_without_a_curve_say_why(
 
 def test_detections_show_best_median_worst_and_false_alarms(tmp_path: Path) -> None:
     report = typical(tmp_path)
-    rows = [(row.title, row.image.score) for row in choose_rows(report.images)]
+    rows = [(row.title, row.image.verdict.score) for row in choose_rows(report.images)]
     assert rows == [
         ("best defect", 9.0),
         ("median defect", 4.0),

@@ -109,7 +109,7 @@ def test_beyond_a_number_of_images_the_dullest_have_no_picture(
     assert "12 of 16 rows are without a picture" in text
     kept = most_interesting(report.images, 4, THRESHOLD)
     # The false alarm and the two missed defects, then the good image closest to the threshold.
-    assert [(outcome(report.images[i]), report.images[i].score) for i in sorted(kept)] == [
+    assert [(outcome(report.images[i]), report.images[i].verdict.score) for i in sorted(kept)] == [
         ("passed", 2.1),
         ("false alarm", 3.0),
         ("missed", 1.0),

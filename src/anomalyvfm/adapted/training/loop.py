@@ -20,11 +20,10 @@ from anomalyvfm.adapted.training.checkpoint import fingerprint, load_checkpoint,
 from anomalyvfm.adapted.training.losses import confidence, confidence_map_loss, weighted_loss
 from anomalyvfm.adapted.training.processes import Processes, cores_for
 from anomalyvfm.errors import InputError
-from anomalyvfm.features.backbones.backbone import resolve_device, resolve_precision
+from anomalyvfm.features.backbones.backbone import AUTOCAST_TYPES, resolve_device, resolve_precision
 from anomalyvfm.presets import TrainingSettings
 
 _EPOCHS = 10  # of v1.1
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ class _Step:
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self._shared = processes.shared(self.model)
-        self._autocast = _AUTOCAST.get(resolve_precision(settings.precision, processes.device))
+        self._autocast = AUTOCAST_TYPES.get(resolve_precision(settings.precision, processes.device))
         # bf16 has the range of fp32 and needs no scaling.
         fp16 = self._autocast == torch.float16
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=fp16)

@@ -20,7 +20,7 @@ def draw_curves(report: Report) -> Figure:
     roc, pro, precision_recall = figure.subplots(1, 3)
     swept = None
     if report.metrics["image_auroc"] is not None:
-        scores = np.array([image.score for image in report.images])
+        scores = np.array([image.verdict.score for image in report.images])
         labels = np.array([bool(image.sample.label) for image in report.images])
         swept = sweep(scores, labels)
     _roc(roc, report, swept)

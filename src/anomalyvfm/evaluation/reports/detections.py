@@ -29,15 +29,15 @@ class Row(NamedTuple):
 
 def choose_rows(images: list[Judged]) -> list[Row]:
     """Defects by falling score: first, middle and last; then the two good images with the highest scores."""
-    bad = sorted((i for i in images if i.sample.label), key=lambda i: -i.score)
-    good = sorted((i for i in images if not i.sample.label), key=lambda i: -i.score)
+    bad = sorted((i for i in images if i.sample.label), key=lambda i: -i.verdict.score)
+    good = sorted((i for i in images if not i.sample.label), key=lambda i: -i.verdict.score)
     titles = {0: "best defect", len(bad) // 2: "median defect", len(bad) - 1: "worst defect"}
     if len(bad) == 1:
         titles = {0: "the only defect"}
     rows = [Row(title, bad[index]) for index, title in titles.items() if bad]
     for rank, image in enumerate(good[:2]):
         ordinal = ("", "2nd ")[rank]
-        title = f"{ordinal}worst false alarm" if image.anomalous else f"good, {ordinal}highest score"
+        title = f"{ordinal}worst false alarm" if image.verdict.anomalous else f"good, {ordinal}highest score"
         rows.append(Row(title, image))
     return rows
 

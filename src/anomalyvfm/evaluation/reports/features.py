@@ -57,7 +57,7 @@ def _projection(axes: Axes, report: Report) -> None:
         f"1st principal component ({shares[0]:.0%} of the variance)",
         f"2nd principal component ({shares[1]:.0%})",
     )
-    scores = np.array([image.score for image in report.images])
+    scores = np.array([image.verdict.score for image in report.images])
     bad = np.array([bool(image.sample.label) for image in report.images])
     low, high = np.percentile(scores, [1, 99])
     shown, names = None, []

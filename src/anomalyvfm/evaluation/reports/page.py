@@ -89,15 +89,15 @@ def most_interesting(images: list[Judged], count: int, threshold: float) -> set[
     """Indices of ``count`` images: wrong decisions first, then those closest to the threshold."""
     order = sorted(
         range(len(images)),
-        key=lambda i: (outcome(images[i]) in ("found", "passed"), abs(images[i].score - threshold)),
+        key=lambda i: (outcome(images[i]) in ("found", "passed"), abs(images[i].verdict.score - threshold)),
     )
     return set(order[:count])
 
 
 def outcome(image: Judged) -> str:
     if image.sample.label:
-        return "found" if image.anomalous else "missed"
-    return "false alarm" if image.anomalous else "passed"
+        return "found" if image.verdict.anomalous else "missed"
+    return "false alarm" if image.verdict.anomalous else "passed"
 
 
 def _text(text: str, keep_breaks: bool = False) -> str:
@@ -228,9 +228,9 @@ def _row(index: int, image: Judged, with_picture: bool, groups: list[str]) -> st
     of = {"condition": sample.condition or "", "kind": sample.kind if sample.label else ""}
     return (
         f'<tr data-outcome="{result}" data-i="{index}">{picture}<th scope="row">{name}</th>'
-        f'<td class="n" data-v="{image.score!r}">{image.score:.3f}</td>'
-        f'<td class="n" data-v="{image.p_value!r}">{image.p_value:.4f}</td>'
-        f"<td>{'anomalous' if image.anomalous else 'good'}</td>"
+        f'<td class="n" data-v="{image.verdict.score!r}">{image.verdict.score:.3f}</td>'
+        f'<td class="n" data-v="{image.verdict.p_value!r}">{image.verdict.p_value:.4f}</td>'
+        f"<td>{'anomalous' if image.verdict.anomalous else 'good'}</td>"
         f"<td>{'defective' if sample.label else 'good'}</td>"
         f'<td><span class="tag {result.replace(" ", "-")}">{result}</span></td>'
         f"{''.join(f'<td>{_text(of[name])}</td>' for name in groups)}{_why(image, name, with_picture)}</tr>"

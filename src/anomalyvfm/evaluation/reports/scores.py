@@ -25,8 +25,8 @@ def draw_scores(report: Report) -> Figure:
 
 
 def _histogram(axes: Axes, report: Report) -> None:
-    good = np.array([image.score for image in report.images if not image.sample.label])
-    bad = np.array([image.score for image in report.images if image.sample.label])
+    good = np.array([image.verdict.score for image in report.images if not image.sample.label])
+    bad = np.array([image.verdict.score for image in report.images if image.sample.label])
     threshold = report.metrics["threshold"]
     edges = _edges(np.concatenate([good, bad]), threshold)
     bins = edges.tolist()
@@ -131,13 +131,13 @@ def _groups(images: list[Judged]) -> list[tuple[str, bool, NDArray[np.float64]]]
         parts = [image.sample.kind if bad and len(kinds) > 1 else "defective" if bad else "good"]
         if by_condition and (len(kinds) <= 1 or not bad):
             parts.append(image.sample.condition or "other")
-        found.setdefault((bad, ", ".join(parts)), []).append(image.score)
+        found.setdefault((bad, ", ".join(parts)), []).append(image.verdict.score)
     groups = [(name, bad, np.array(found[bad, name])) for bad, name in sorted(found, key=order)]
     if len(groups) <= _MOST_GROUPS:
         return groups
     # Too many to tell apart: good and defective only.
     return [
-        (name, bad, np.array([image.score for image in images if bool(image.sample.label) == bad]))
+        (name, bad, np.array([image.verdict.score for image in images if bool(image.sample.label) == bad]))
         for name, bad in (("good", False), ("defective", True))
         if any(bool(image.sample.label) == bad for image in images)
     ]

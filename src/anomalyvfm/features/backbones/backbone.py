@@ -16,7 +16,7 @@ from anomalyvfm.features.backbones.openvino import INSTALLED
 # What networks respond to from the first layers to the last (Zeiler & Fergus 2014, "Visualizing and
 # Understanding Convolutional Networks"; Raghu et al. 2021 find the same order in vision transformers).
 _SEEN_BY_DEPTH = ("edges", "fine texture", "texture", "patterns", "parts", "shapes", "the whole object")
-_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Backbone(ABC):
     def _precision_scope(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=_AUTOCAST_TYPES[self.precision])
+        return torch.autocast(self.device.type, dtype=AUTOCAST_TYPES[self.precision])
 
 
 def resolve_device(device: str) -> torch.device:
@@ -150,7 +150,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         if device.type != "cuda":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if precision != "fp32" and precision not in _AUTOCAST_TYPES:
+    if precision != "fp32" and precision not in AUTOCAST_TYPES:
         raise InputError(f"unknown precision {precision!r}: use auto, fp32, bf16 or fp16.")
     return precision
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from anomalyvfm.model_folder import DESCRIPTION, TENSORS
 from anomalyvfm.server.api.shapes import (
     ActivateRequest,
     DefaultRequest,
@@ -21,7 +22,7 @@ from anomalyvfm.server.api.shapes import (
     clean,
 )
 from anomalyvfm.server.auth.guard import Admin, Engineer, Operator
-from anomalyvfm.server.models.importing import DESCRIPTION, DESCRIPTION_BYTES, TENSORS
+from anomalyvfm.server.models.importing import DESCRIPTION_BYTES
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 

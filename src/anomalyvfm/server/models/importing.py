@@ -11,14 +11,13 @@ import numpy as np
 
 from anomalyvfm.data import ImageError
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_folder import read_description
+from anomalyvfm.model_folder import TENSORS, read_description
 from anomalyvfm.server.models.version_folders import Loader
 from anomalyvfm.server.problems import Problem
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
 
-DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 DESCRIPTION_BYTES = 1 << 20
 
 

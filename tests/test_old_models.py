@@ -16,6 +16,7 @@ import pytest
 from anomalyvfm import runtime
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
+from anomalyvfm.model_folder import read_description
 from tests.quick_detectors import good
 
 OLD = Path(__file__).parent / "schema_2"
@@ -53,6 +54,16 @@ def test_a_model_of_the_older_schema_judges_as_it_did(name: str) -> None:
     assert len(detector.pipeline_.gallery) == EXPECTED[name]["shown"]
     assert [[one, score] for one, score in detector.outlying()] == EXPECTED[name]["outlying"]
     assert detector.drift_test(1000).describe() == EXPECTED[name]["drift"]
+
+
+def test_a_description_of_the_older_schema_is_in_the_words_of_today() -> None:
+    before = json.loads((OLD / "v2" / "model.json").read_text(encoding="utf-8"))
+    now = read_description(OLD / "v2")
+    assert now["input_frame"] == before["canvas"] and now["calibration"]["cross_fitted"]
+    settings = before["settings"]["gaussian"]
+    assert now["settings"]["gaussian"]["context_dimensions"] == settings["given"]
+    assert now["settings"]["gaussian"]["light_share"] == settings["relit_share"]
+    assert not {"canvas", "given", "relit_weight"} & now.keys()
 
 
 def test_an_exported_model_of_the_older_schema_judges_as_it_did() -> None:

@@ -108,3 +108,9 @@ def test_a_setting_of_another_preset_is_unknown() -> None:
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'v2'"):
         preset("v22")
+
+
+def test_earlier_names_of_settings_are_still_taken() -> None:
+    now = preset("v2").override({"gaussian.given": "8", "gaussian.relit_share": "0"})
+    assert isinstance(now, GaussianPreset)
+    assert (now.gaussian.context_dimensions, now.gaussian.light_share) == (8, 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import new_folder, share
+from anomalyvfm.presets import stored_preset
 from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -75,4 +76,8 @@ def _of_today(body: dict[str, Any]) -> dict[str, Any]:
     # Not kept then: v2's scores were cross-fitted unless many validation images calibrated.
     cross_fitted = "gaussian" in body["settings"]
     described = {_RENAMED_KEYS.get(key, key): value for key, value in body.items()}
-    return {**described, "calibration": {**body["calibration"], "cross_fitted": cross_fitted}}
+    return {
+        **described,
+        "settings": stored_preset(body["settings"]).model_dump(mode="json"),
+        "calibration": {**body["calibration"], "cross_fitted": cross_fitted},
+    }

@@ -65,7 +65,7 @@ class JudgingGraph(nn.Module):
 
 
 def standard_exposure(pixels: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 as `extraction.standard_exposure` gives them, but for roundings of a grey level."""
+    """(B, H, W, 3) uint8 as `features.extractor.standard_exposure` but for roundings of a grey level."""
     values = pixels.float()
     centred = values - _mean(values)
     gain = CONTRAST / (_mean(centred.square()).sqrt() + LEAST_CONTRAST)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from anomalyvfm.adapted.layers import LowRank, check_rank, seeded
 from anomalyvfm.errors import InputError
+from anomalyvfm.pipeline import under
 
 # Vectors adapted at once when scoring: bounds the temporary arrays of the fusing forms, whatever the grid.
 _CHUNK = 8192
@@ -63,7 +64,7 @@ def attention_heads(width: int) -> int:
 
 
 class ChainAdapter(Adapter):
-    """x ← x + (alpha / rank) · dropout(x·A·B), three times. Untrained, its output is its input."""
+    """Of v1.1 and v1.2: x ← x + (alpha / rank) · dropout(x·A·B), three times; untrained, nothing changes."""
 
     def __init__(self, width: int, rank: int, alpha: float, dropout: float) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class ChainAdapter(Adapter):
 
 
 class GatedAdapter(Adapter):
-    """Three gated layers one after another, their outputs mixed by attention between layers.
+    """Of v1.4: three gated layers one after another, their outputs mixed by attention between layers.
 
     The attention has 8 heads, or as many as divide D. What comes out of it for each layer is averaged over
     the layers, weighted by the layers' gates.
@@ -132,7 +133,7 @@ class GatedLayer(nn.Module):
 
 
 class MultiScaleAdapter(Adapter):
-    """One chain and one projection a scale, softmax weights, attention between scales, an MLP to D.
+    """Of v1.3: a chain and a projection a scale, softmax weights, attention between scales, an MLP to D.
 
     The attention has 8 heads, or as many as divide D; the MLP is S·D → 2·D → D with a ReLU between, and a
     LayerNorm after it.
@@ -217,8 +218,7 @@ def digest(module: nn.Module) -> str:
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """Fill a module with what `to_tensors` gave. Raises InputError where names or shapes differ."""
-    start = f"{prefix}."
-    mine = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+    mine = under(dict(tensors), prefix)
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if expected != {name: tensor.shape for name, tensor in mine.items()}:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -139,9 +140,8 @@ class Learning:
         level = current.detector.settings.image.white_level
         decoded = {image: self._decoders.pixels(self._files.read(image), level).pixels for image in images}
         learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
-        scorer = current.detector.clone()
-        if learned:
-            scorer.forget(learned)
+        # The sums are copied, and what is derived from them made anew, only where they change.
+        scorer = current.detector.clone().forget(learned) if learned else copy.copy(current.detector)
         scorer.calibrate(list(decoded.values()))
         with registered.changing:  # the model may have learned meanwhile; scores only fall by that
             detector = registered.active.detector.with_calibration(scorer.calibration_)

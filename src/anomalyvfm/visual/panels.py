@@ -26,7 +26,7 @@ _CONTEXT, _LEAST, _LARGEST = 1.6, 0.2, 0.5
 
 
 def draw_sheet(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
-    """The overlay of an image (H, W, 3) with all that was caption of it.
+    """The overlay of an image (H, W, 3) with all that is known of it.
 
     Below it the verdict and the scale of the heat; right of it the oddest regions with their reasons.
     """

@@ -70,7 +70,7 @@ def router(station: Station) -> APIRouter:
         missed: list[dict[str, Any]] = []
         if last_event_id is not None and last_event_id.isdigit() and int(last_event_id) < 1 << 31:
             after = int(last_event_id)
-            # Newest first, so that of too many the newest are stream; then turned round.
+            # Newest first, so that of too many the newest are sent; then turned round.
             missed = (
                 await run_in_threadpool(
                     station.inspections.newest, InspectionFilter(model=model), 1 << 30, after, _MOST_REPLAYED

@@ -42,6 +42,9 @@ class Part:
     """The inspection, once it is in the store."""
 
 
+_Judged = tuple[str, ActiveVersion, list[tuple[Part, Verdict]]]
+"""A batch of one model's parts, by the version that judged them."""
+
 Keep = Callable[[str, ActiveVersion, Sequence[tuple[Part, Verdict]]], Sequence[dict[str, Any]]]
 """Puts verdicts into the store, in one transaction; the inspections in the same order."""
 
@@ -62,9 +65,7 @@ class Batcher:
         self._seconds_an_image = 0.05
         self._changed = threading.Condition()
         self._closing = False
-        self._judged: queue.Queue[tuple[str, ActiveVersion, list[tuple[Part, Verdict]]] | None] = queue.Queue(
-            2
-        )
+        self._judged: queue.Queue[_Judged | None] = queue.Queue(2)
         self._threads = [
             threading.Thread(target=self._judge, name="judge"),
             threading.Thread(target=self._write, name="keep"),

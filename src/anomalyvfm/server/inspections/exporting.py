@@ -53,7 +53,7 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
     with parquet.ParquetWriter(file, schema) as writer:
         while part := list(islice(rows, _A_TIME)):
-            record = [
+            records = [
                 as_dict(row)
                 | {
                     "at": round(row.at * 1000),
@@ -61,7 +61,9 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
                 }
                 for row in part
             ]
-            writer.write_table(pa.Table.from_pylist([{c: one[c] for c in COLUMNS} for one in record], schema))
+            writer.write_table(
+                pa.Table.from_pylist([{c: one[c] for c in COLUMNS} for one in records], schema)
+            )
     file.seek(0)
     return file
 

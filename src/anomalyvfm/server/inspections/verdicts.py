@@ -78,20 +78,19 @@ def exhibit(
     from anomalyvfm.visual.panels import pair
 
     verdict = restore(row, map_)
-    columns_ = row.regions[patch.region - 1]
-    x0, y0, x1, y1 = columns_["bbox"]
+    kept = row.regions[patch.region - 1]
+    x0, y0, x1, y1 = kept["bbox"]
     inside = verdict.map[y0:y1, x0:x1]
     y, x = np.unravel_index(inside.argmax(), inside.shape)
     nearest = GoodPatch(
-        image=columns_["nearest"]["image"],
+        image=kept["nearest"]["image"],
         bbox=(patch.bbox[0], patch.bbox[1], patch.bbox[2], patch.bbox[3]),
-        distance=columns_["nearest"]["distance"],
+        distance=kept["nearest"]["distance"],
         size=(patch.height, patch.width),
         picture=np.load(BytesIO(picture), allow_pickle=False),
     )
-    region = Region(
-        (x0, y0, x1, y1), columns_["area"], columns_["peak"], (x0 + int(x), y0 + int(y)), Reason(nearest, ())
-    )
+    peak_at = (x0 + int(x), y0 + int(y))
+    region = Region((x0, y0, x1, y1), kept["area"], kept["peak"], peak_at, Reason(nearest, ()))
     shown = pair(image, verdict, region, _EXHIBIT_SIDE)
     shown[:, _EXHIBIT_SIDE:-_EXHIBIT_SIDE] = _BETWEEN
     stream = BytesIO()

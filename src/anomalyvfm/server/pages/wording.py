@@ -11,7 +11,7 @@ def odds(p_value: float, good_images: int | None = None) -> str:
     """What a conformal p-value says, with the count of good images it was compared with where known.
 
     p = (1 + k) / (1 + n) for k of n good images at least as odd (``Calibration.p_value``), so k comes back
-    from p and n; p alone, as for a model whose count is not at hand, is parts as a share.
+    from p and n; p alone, as for a model whose count is not at hand, is given as a share.
     """
     if good_images:
         odder = round(p_value * (1 + good_images)) - 1

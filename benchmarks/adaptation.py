@@ -46,7 +46,8 @@ def main() -> None:
     first = Detector(settings, backbone=backbone).fit(paths[:8])  # warm, and it knows the frame
     good = GoodImages(first.frame_, settings.image, paths)
     synthetic = [one.image for one in synthesize(good, orders_for(settings, "medium", 0))]
-    extractor = Extractor(backbone, first.frame_, settings.image, settings.batch, scales_of(settings.name))
+    scales = scales_of(settings.name)
+    extractor = Extractor(backbone, first.frame_, settings.image, settings.batch, scales, stacked=True)
 
     rounds = []
     for number in range(options.rounds):

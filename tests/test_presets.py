@@ -12,10 +12,10 @@ def test_overrides_are_parsed_and_the_preset_stays() -> None:
     v2 = PRESETS["v2"]
     assert isinstance(v2, GaussianPreset)
     changed = v2.override(
-        {"image.size": "384", "features.layers": "3,5", "gaussian.top": 0.1, "image.aspect": "keep"}
+        {"image.size": "384", "features.layers": "3,5", "gaussian.scales": "1,0.25", "image.aspect": "keep"}
     )
     assert (changed.image.size, changed.features.layers) == (384, (3, 5))
-    assert (changed.gaussian.top, changed.image.aspect) == (0.1, "keep")
+    assert (changed.gaussian.scales, changed.image.aspect) == ((1.0, 0.25), "keep")
     assert PRESETS["v2"].image.size is None
 
 
@@ -36,6 +36,8 @@ def test_layers_may_be_one_several_or_the_backbones_own(text: str, value: tuple[
         ("image.aspect", "squash", "'stretch', 'keep' or 'auto'"),
         ("calibration.false_alarm_rate", "0", "greater than 0"),
         ("features.layers", "two", "features.layers"),
+        ("gaussian.scales", "0.5,1", "give shares that fall"),
+        ("gaussian.window", "3", "gaussian.window"),
     ],
 )
 def test_wrong_settings_are_one_line(key: str, value: str, message: str) -> None:

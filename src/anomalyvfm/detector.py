@@ -416,12 +416,12 @@ class Detector:
     def _calibration(
         self, image_scores: Array, map_maxima: Array, map_histogram: Array, cross_fitted: bool
     ) -> Calibration:
-        rates, weights = self.settings.calibration, self.pipeline_.scorer.weights
+        rates, alternatives = self.settings.calibration, self.pipeline_.scorer.alternatives
         return Calibration(
             image_scores,
             map_maxima,
             map_histogram,
-            weights,
+            alternatives,
             rates.false_alarm_rate,
             rates.pixel_rate,
             cross_fitted,

@@ -15,7 +15,7 @@ from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 _REMEDY = "fit it anew"
 
@@ -60,7 +60,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder}: no model here ({DESCRIPTION} is missing); `anomalyvfm fit` makes one"
         ) from None
-    return body if body["schema_version"] == SCHEMA_VERSION else _of_today(body)
+    if body["schema_version"] == 2:
+        body = _of_schema_3(body)
+    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_4(body)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -71,13 +73,28 @@ def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     return {_RENAMED_TENSORS.get(name, name): tensor for name, tensor in load_file(folder / TENSORS).items()}
 
 
-def _of_today(body: dict[str, Any]) -> dict[str, Any]:
+def _of_schema_3(body: dict[str, Any]) -> dict[str, Any]:
     """A description of schema 2 in the words of schema 3."""
     # Not kept then: v2's scores were cross-fitted unless many validation images calibrated.
     cross_fitted = "gaussian" in body["settings"]
     described = {_RENAMED_KEYS.get(key, key): value for key, value in body.items()}
     return {
         **described,
-        "settings": stored_preset(body["settings"]).model_dump(mode="json"),
+        "schema_version": 3,
         "calibration": {**body["calibration"], "cross_fitted": cross_fitted},
+    }
+
+
+def _of_schema_4(body: dict[str, Any]) -> dict[str, Any]:
+    """A description of schema 3 in the words of schema 4, in which v2 may see an image at several scales."""
+    settings = dict(body["settings"])
+    if "gaussian" not in settings:
+        return body
+    settings["gaussian"] = {**settings["gaussian"], "scales": [1.0], "window": 1, "experts": "all"}
+    together = {"weights": [1.0, settings["gaussian"]["summary_weight"]], "log_prior": 0.0}
+    return {
+        **body,
+        "settings": stored_preset(settings).model_dump(mode="json"),
+        "coarser_grids": [],
+        "choice": {"window": 1, "alternatives": [together], "densities": {}, "told": []},
     }

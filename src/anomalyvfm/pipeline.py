@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
-from anomalyvfm.decision.calibration import GoodScores
+from anomalyvfm.decision.calibration import Alternative, GoodScores
 from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.explain.gallery import Gallery
@@ -58,11 +58,11 @@ class Spread:
 class Scorer(ABC):
     """Knows good images by sums over their features, on a ``device``.
 
-    ``weights`` (K,) are those of its K image scores in the score that calibration joins them into.
+    ``alternatives`` tell calibration how to join its K image scores into one.
     """
 
     device: torch.device
-    weights: tuple[float, ...]
+    alternatives: tuple[Alternative, ...]
 
     @abstractmethod
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -52,6 +53,11 @@ class ImageSettings(_Settings):
         return value
 
 
+def one_as_list(value: Any) -> Any:
+    """A single value, as a command line gives it, as the list that it stands for."""
+    return [value] if isinstance(value, str | int | float) else value
+
+
 class FeatureSettings(_Settings):
     """What is taken from the backbone."""
 
@@ -62,12 +68,25 @@ class FeatureSettings(_Settings):
     @field_validator("layers", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | int) else value
+        return one_as_list(value)
 
 
 class GaussianSettings(_Settings):
-    """The per-position Gaussian."""
+    """The Gaussians of positions at each scale, and that of the image as a whole."""
 
+    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="sizes at which an image is seen, as shares of the frame's sides, the largest first",
+    )
+    window: Literal[1, 2, 4, 8, 16] | None = Field(
+        1,
+        description="so many positions a side are learned as one; none: chosen by the density of good images",
+    )
+    experts: Literal["auto", "all", "fine", "coarse"] = Field(
+        "all",
+        description="which scales judge an image; auto: chosen by how well they tell drawn defects",
+    )
     dimensions: int | None = Field(
         None, ge=1, description="feature dimensions kept by a random projection; none: as many as fit max_mb"
     )
@@ -86,11 +105,28 @@ class GaussianSettings(_Settings):
         0.02,
         gt=0,
         le=1,
-        description="share of the patch distances, the largest, whose mean is the image's map score",
+        description="share of the patch distances, the largest, whose mean is a scale's score of the image",
     )
     summary_weight: float = Field(
-        0.25, ge=0, description="weight of the summary's distance beside the map score"
+        0.25, ge=0, description="weight of the summary's distance beside the score of the coarsest scale"
     )
+
+    @field_validator("scales", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return one_as_list(value)
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("scales", mode="after")
+    @classmethod
+    def _the_largest_first(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value[0] != 1 or any(a <= b for a, b in pairwise(value)):
+            raise ValueError("give shares that fall, the first of them 1, as in 1,0.5")
+        return value
 
 
 class GallerySettings(_Settings):
@@ -272,7 +308,7 @@ def _parsed(value: Any) -> Any:
     if value.lower() in ("none", "null"):
         return None
     if "," in value:
-        return [part for part in value.split(",") if part]
+        return [part for part in value.strip("()[]").split(",") if part]
     return value
 
 

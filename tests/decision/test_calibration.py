@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomalyvfm.decision.calibration import Calibration, distance_histogram
+from anomalyvfm.decision.calibration import Alternative, Calibration, distance_histogram
 
 
 def calibration(scores: Any, rate: float = 0.01, summary_weight: float = 0.0, seed: int = 0) -> Calibration:
@@ -16,7 +16,7 @@ def calibration(scores: Any, rate: float = 0.01, summary_weight: float = 0.0, se
     cells = distance_histogram(rng.gamma(9.0, 1 / 9.0, 20_000))
     summaries = rng.gamma(9.0, 1 / 9.0, len(values))
     image_scores = np.stack([values, summaries], 1)
-    return Calibration(image_scores, values, cells, (1.0, summary_weight), rate, 0.01)
+    return Calibration(image_scores, values, cells, (Alternative((1.0, summary_weight)),), rate, 0.01)
 
 
 def judge(c: Calibration, raw: float) -> float:
@@ -97,7 +97,14 @@ def test_merging_equals_calibrating_on_all_images() -> None:
 
 def test_map_levels_follow_the_distances_of_good_cells() -> None:
     cells = np.random.default_rng(0).gamma(9.0, 1 / 9.0, 200_000)
-    c = Calibration(np.ones((3, 1)), np.array([2.0, 2.2, 2.4]), distance_histogram(cells), (1.0,), 0.01, 0.01)
+    c = Calibration(
+        np.ones((3, 1)),
+        np.array([2.0, 2.2, 2.4]),
+        distance_histogram(cells),
+        (Alternative((1.0,)),),
+        0.01,
+        0.01,
+    )
     mean, spread = c.map_location
     assert mean == pytest.approx(cells.mean(), rel=0.01)
     assert spread == pytest.approx(cells.std(), rel=0.01)
@@ -111,3 +118,22 @@ def test_the_summary_counts_by_its_weight() -> None:
     odd_summary, usual = np.array([[1.0, 50.0]]), np.ones((1, 2))
     assert without.score(odd_summary) == pytest.approx(without.score(usual))
     assert with_summary.score(odd_summary) > with_summary.score(usual) + 1
+
+
+def test_alternatives_are_joined_as_a_mixture_of_likelihood_ratios() -> None:
+    rng = np.random.default_rng(0)
+    good = np.exp(rng.normal(size=(400, 2)))
+    maxima, histogram = np.ones(400), distance_histogram(np.ones(9))
+    alternatives = (Alternative((1.0, 0.0)), Alternative((0.5, 1.0), -2.0))
+    c = Calibration(good, maxima, histogram, alternatives, 0.01, 0.01)
+    new = np.exp(rng.normal(size=(20, 2), scale=3))
+    locations = [(np.log(g).mean(), np.sqrt((399 * np.log(g).var(ddof=1) + 3 / 16) / 402)) for g in good.T]
+    a, b = ((np.log(x) - center) / spread for x, (center, spread) in zip(new.T, locations, strict=True))
+    expected = np.log(np.exp(a) + np.exp(-2) * np.exp(0.5 * a + b))
+    found = c.score(new)
+    slope, offset = np.polyfit(expected, found, 1)
+    assert slope > 0
+    assert found == pytest.approx(slope * expected + offset, abs=1e-9)
+    # The zero and the unit are those of good images.
+    assert c.scores.mean() == pytest.approx(0, abs=1e-9)
+    assert c.scores.std() == pytest.approx(1, rel=0.01)

@@ -116,7 +116,7 @@ def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> No
     scorer = detector.pipeline_.scorer
     assert isinstance(scorer, StatisticalScorer)
     cells = np.concatenate(
-        [scorer._patches._positions(features).double().numpy() for features in batches], axis=1
+        [scorer.patches[0]._positions(features, scorer.grid).double().numpy() for features in batches], axis=1
     )[:, :, scorer.context_dimensions :]
     within = cells - cells.mean(1, keepdims=True)
     pooled = np.einsum("pnd,pne->de", within, within) / (len(cells) * (cells.shape[1] - 1))

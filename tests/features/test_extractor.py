@@ -90,7 +90,7 @@ def test_scales_of_different_grids_meet_on_the_finest() -> None:
 def test_an_image_seen_at_several_scales_has_a_feature_for_each() -> None:
     backbone = backbones.load("efficientnet-lite0")
     settings = ImageSettings()
-    several = Extractor(backbone, InputFrame(128, 64), settings, batch=2, scales=(0.5, 1.0))
+    several = Extractor(backbone, InputFrame(128, 64), settings, batch=2, scales=(0.5, 1.0), stacked=True)
     (batch,) = several.extract([part(0, 128), part(1, 128)])
     assert batch.features is not None
     height, width = several.grid_shape

@@ -50,7 +50,7 @@ def test_half_precision_halves_the_file_and_keeps_summaries_whole(tmp_path: Path
     features = batch(4)
     store = FeatureStore(tmp_path / "rows", torch.float16)
     store.append(features)
-    assert (tmp_path / "rows").stat().st_size == 2 * features.patches.numel()
+    assert (tmp_path / "rows.0").stat().st_size == 2 * features.patches.numel()
     taken = store.take([2, 0], CPU)
     assert taken.patches.dtype == torch.float32
     assert torch.equal(taken.patches, features.patches[[2, 0]].half().float())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import InputFrame
-from anomalyvfm.decision.calibration import Calibration, distance_histogram
+from anomalyvfm.decision.calibration import Alternative, Calibration, distance_histogram
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.reason import GoodPatch, LayerContribution, Reason
 from anomalyvfm.decision.regions import Region
@@ -63,7 +63,9 @@ class FakeDetector:
         self.gallery_ = FakeGallery({key: f"{key}.png" for key in self.learned_})
         self.skipped_: list[str] = []
         good = np.exp(np.linspace(-1, 1, 40) * 0.1)
-        self.calibration_ = Calibration(good[:, None], good, distance_histogram(good), (1.0,), rate, 0.01)
+        self.calibration_ = Calibration(
+            good[:, None], good, distance_histogram(good), (Alternative((1.0,)),), rate, 0.01
+        )
 
     def judge(self, images: Iterable[Any]) -> Iterator[tuple[Any, Verdict]]:
         for image in images:

@@ -10,9 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomalyvfm.decision.calibration import Alternative
 from anomalyvfm.features.backbones.backbone import PatchFeatures
-from anomalyvfm.features.grid import orthonormal
+from anomalyvfm.features.grid import PatchGrid, orthonormal
 from anomalyvfm.presets import GaussianSettings
+from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.gaussian import Gaussian
 from anomalyvfm.statistical.layer_contributions import channel_contributions, shares
 from anomalyvfm.statistical.scorer import StatisticalScorer
@@ -35,7 +37,9 @@ def good(images: int, seed: int, channels: int = sum(WIDTHS)) -> PatchFeatures:
 
 def scorer(**settings: object) -> StatisticalScorer:
     chosen = GaussianSettings(context_dimensions=3, **settings)
-    learned = StatisticalScorer((4, 5), sum(WIDTHS), 6, chosen, torch.device("cpu"))
+    grid = PatchGrid.within(4, 5, sum(WIDTHS), chosen.max_mb, chosen.dimensions, chosen.context_dimensions)
+    choice = Choice(1, (Alternative((1.0, 0.0)),))
+    learned = StatisticalScorer([grid], 6, chosen, choice, torch.device("cpu"))
     learned.learn(good(300, 0))
     return learned
 
@@ -111,7 +115,7 @@ def test_cells_of_several_places_are_explained_by_their_own_statistics() -> None
     odd.patches[0, 3, 4, : WIDTHS[0]] += 40 * torch.randn(12, generator=torch.Generator().manual_seed(1))
     places = torch.tensor([[3, 4], [0, 4], [3, 0]])
     squared = learned.distances(odd).patch_distances[0].square()
-    parts = learned._patches.contributions(odd, places, learned._channels)
+    parts = learned.patches[0].contributions(odd, places, learned._channels)
     torch.testing.assert_close(parts.sum(1), squared[places[:, 0], places[:, 1]], rtol=1e-3, atol=1e-3)
     assert learned.layer_shares(odd, places, WIDTHS)[0, 0] > 0.75
 

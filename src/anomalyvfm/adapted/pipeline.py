@@ -40,7 +40,8 @@ class AdaptedPipeline(Pipeline):
         seed: int,
         stored: Stored | None,
     ) -> None:
-        extractor = Extractor(backbone, frame, settings.image, settings.batch, scales_of(settings.name))
+        scales = scales_of(settings.name)
+        extractor = Extractor(backbone, frame, settings.image, settings.batch, scales, stacked=True)
         grid = PatchGrid(*extractor.grid_shape, backbone.channels, step=1, dimensions=backbone.channels)
         super().__init__(extractor, Gallery(0, grid), stored)
         self._settings = settings

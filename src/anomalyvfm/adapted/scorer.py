@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from anomalyvfm.adapted.adapters import Adapter, digest, to_tensors
 from anomalyvfm.adapted.empirical_gaussian import EmpiricalGaussian
+from anomalyvfm.decision.calibration import Alternative
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.pipeline import Distances, Scorer, Spread, under
 from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics
@@ -23,7 +24,7 @@ class AdaptedScorer(Scorer):
     Without an ``adapter`` the frozen features are scaled to unit length, and with several scales averaged.
     """
 
-    weights = (1.0,)
+    alternatives = (Alternative((1.0,)),)
 
     def __init__(
         self,

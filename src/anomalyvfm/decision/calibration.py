@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +27,29 @@ _PRIOR_FREEDOM = 3
 _LEAST_MAP_SPREAD = 0.01
 
 
+class Alternative(NamedTuple):
+    """One way in which a defect may show: in these image scores together, so likely beforehand."""
+
+    weights: tuple[float, ...]
+    """(K,) of the image scores' standard scores, which are added up."""
+    log_prior: float = 0.0
+    """Logarithm of how likely it is, beside the other alternatives."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What good images scored, each by a scorer that had not learned it, and what follows from it.
 
     ``image_scores`` (n, K) and ``map_maxima`` (n,) hold the K scores a scorer gives an image and its largest
-    patch distance, all > 0; ``map_histogram`` counts patch distances in logarithmic bins; ``weights`` (K,)
-    are those of the image scores in the one they are joined into. Everything adds up: :meth:`merge` of two
-    machines' calibrations is the calibration of all their images.
+    patch distance, all > 0; ``map_histogram`` counts patch distances in logarithmic bins; ``alternatives``
+    tell how the image scores are joined into one. Everything adds up: :meth:`merge` of two machines'
+    calibrations is the calibration of all their images.
     """
 
     image_scores: Array
     map_maxima: Array
     map_histogram: Array
-    weights: tuple[float, ...]
+    alternatives: tuple[Alternative, ...]
     false_alarm_rate: float
     pixel_rate: float
     cross_fitted: bool = False
@@ -51,7 +60,7 @@ class Calibration:
             np.concatenate([self.image_scores, other.image_scores]),
             np.concatenate([self.map_maxima, other.map_maxima]),
             self.map_histogram + other.map_histogram,
-            self.weights,
+            self.alternatives,
             self.false_alarm_rate,
             self.pixel_rate,
             self.cross_fitted or other.cross_fitted,
@@ -75,16 +84,17 @@ class Calibration:
 
         0 is the average good image, 1 a standard deviation of good images above it.
         """
-        scores: Array = self.joined(_log(image_scores))
+        scores: Array = self.joined(_log(image_scores), np.logaddexp)
         return scores
 
-    def joined(self, logarithms: Values) -> Values:
+    def joined(self, logarithms: Values, logaddexp: Callable[[Values, Values], Values]) -> Values:
         """As :meth:`score`, of the logarithms of image scores; an array, or a tensor while a graph is traced.
 
-        Distances are positive and skewed, their logarithms close to normal.
+        Distances are positive and skewed, their logarithms close to normal. ``logaddexp`` is that of arrays
+        or of tensors.
         """
         center, spread = self._joined_location
-        return (self._weighted_sum(logarithms) - center) / spread
+        return (self._joined_evidence(logarithms, logaddexp) - center) / spread
 
     def anomaly_map(self, patch_distances: Values) -> Values:
         """Patch distances, any shape, in standard deviations of good ones; as an array or a tensor."""
@@ -142,19 +152,29 @@ class Calibration:
 
     @cached_property
     def _joined_location(self) -> tuple[float, float]:
-        """Mean and spread of good images' weighted sums: the zero and the unit of scores."""
-        return _location(self._weighted_sum(_log(self.image_scores)), 1.0)
+        """Mean and spread of good images' evidence: the zero and the unit of scores."""
+        return _location(self._joined_evidence(_log(self.image_scores), np.logaddexp), 1.0)
 
     @cached_property
     def _sorted(self) -> Array:
         return np.sort(self.score(self.image_scores))
 
-    def _weighted_sum(self, logarithms: Values) -> Values:
+    def _joined_evidence(self, logarithms: Values, logaddexp: Callable[[Values, Values], Values]) -> Values:
+        """(m,) log Σ_a prior_a · exp(evidence_a): a standard score taken as the logarithm of a likelihood
+        ratio, that of a mixture of alternatives is their sum, weighted by how likely each is beforehand.
+        """
+        evidence = (
+            self._weighted_sum(logarithms, weights) + log_prior for weights, log_prior in self.alternatives
+        )
+        return reduce(logaddexp, evidence)
+
+    def _weighted_sum(self, logarithms: Values, weights: tuple[float, ...]) -> Values:
         return sum(
             weight * (logarithms[:, number] - center) / spread
             for number, ((center, spread), weight) in enumerate(
-                zip(self._image_score_locations, self.weights, strict=True)
+                zip(self._image_score_locations, weights, strict=True)
             )
+            if weight
         )
 
 

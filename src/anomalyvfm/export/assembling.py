@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, compose, helper
 from anomalyvfm.data import InputFrame
 from anomalyvfm.errors import InputError
 from anomalyvfm.export.framing import placing, restoring
-from anomalyvfm.export.graph import OUTPUTS, JudgingGraph
+from anomalyvfm.export.graph import JudgingGraph
 from anomalyvfm.features.core_threads import one_core
 from anomalyvfm.runtime.manifest import SCORES
 
@@ -71,7 +71,7 @@ def _on_frame(graph: JudgingGraph, frame: InputFrame) -> ModelProto:
             verbose=False,
             opset_version=OPSET,
             input_names=["pixels"],
-            output_names=list(OUTPUTS),
+            output_names=list(graph.outputs),
             dynamic_shapes=({0: torch.export.Dim("B", min=1)},),
         )
     assert program is not None

@@ -13,10 +13,7 @@ from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from anomalyvfm.features.backbones.vit import DinoViT
 from anomalyvfm.features.extractor import BRIGHTNESS, CONTRAST, LEAST_CONTRAST, features_of
-from anomalyvfm.runtime.manifest import SCORES
-
-OUTPUTS = (*SCORES, "summary", "patches")
-"""Of `JudgingGraph`: (B,), (B,), (B, h, w) in standard deviations of good pixels, (B, D), (B, h, w, …, C)."""
+from anomalyvfm.runtime.manifest import SCORES, patches_name
 
 
 class JudgingGraph(nn.Module):
@@ -34,7 +31,10 @@ class JudgingGraph(nn.Module):
         self.backbone = _network(backbone)
         self._frame = extractor.frame
         self._views = extractor.views
+        scales = 1 if extractor.stacked else len(extractor.views)
+        self.outputs = (*SCORES, "summary", *(patches_name(scale) for scale in range(scales)))
         self._tilings = extractor.tilings
+        self._stacked = extractor.stacked
         self._standard = extractor.settings.exposure == "standard"
         self._seen_by = backbone
         self._scorer = detector.pipeline_.scorer
@@ -43,19 +43,19 @@ class JudgingGraph(nn.Module):
         self.good_scores = nn.Buffer(torch.from_numpy(calibration.scores).float())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The `OUTPUTS` for B images; the first three follow from the others alone."""
+        """The ``outputs`` for B images; the first three follow from the others alone."""
         exposed = standard_exposure(pixels) if self._standard else pixels
         size = (self._frame.height, self._frame.width)
         views = [resized(exposed, size, (view.height, view.width)) for view in self._views]
-        features = features_of(views, self._tilings, self._features)
+        features = features_of(views, self._tilings, self._features, self._stacked)
         summary = features.summary.flatten(1)
         whole = summary.reshape(-1, *features.summary.shape[1:])
-        distances = self._scorer.distances(PatchFeatures(features.patches, whole))
-        score = self._calibration.joined(distances.image_scores.clamp_min(1e-12).log())
+        distances = self._scorer.distances(PatchFeatures(features.patches, whole, features.coarser))
+        score = self._calibration.joined(distances.image_scores.clamp_min(1e-12).log(), _logaddexp)
         above = (self.good_scores >= score[:, None]).float().sum(1)
         p_value = self._calibration.p_value_of(above)
         anomaly_map = self._calibration.anomaly_map(distances.patch_distances)
-        return score, p_value, anomaly_map, summary, features.patches
+        return score, p_value, anomaly_map, summary, *(scale.patches for scale in features.scales)
 
     def _features(self, tiles: Tensor) -> PatchFeatures:
         # Past the threads that a CPU is kept busy with: an exported graph has its own.
@@ -70,6 +70,10 @@ def standard_exposure(pixels: Tensor) -> Tensor:
     centred = values - _mean(values)
     gain = CONTRAST / (_mean(centred.square()).sqrt() + LEAST_CONTRAST)
     return (centred * gain + BRIGHTNESS).clamp(0, 255).to(torch.uint8)
+
+
+def _logaddexp(one: Tensor, other: Tensor) -> Tensor:
+    return torch.logsumexp(torch.stack((one, other)), 0)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -79,8 +79,8 @@ class Extractor:
     """The path from files to features, the same for learning and judging.
 
     With several ``scales``, shares of the frame's sides with 1 the largest, an image is seen at each of
-    them, and the features have one more axis before the last: patches (B, H, W, S, C) on the finest grid,
-    summaries (B, S, D).
+    them, on a grid of its own; ``stacked``, the features have one more axis before the last instead: patches
+    (B, H, W, S, C) on the finest grid, summaries (B, S, D).
     """
 
     def __init__(
@@ -90,7 +90,9 @@ class Extractor:
         settings: ImageSettings,
         batch: int,
         scales: Sequence[float] = (1.0,),
+        stacked: bool = False,
     ) -> None:
+        self.stacked = stacked
         self.backbone = backbone
         self.frame = frame
         self.settings = settings
@@ -107,8 +109,16 @@ class Extractor:
 
     @property
     def grid_shape(self) -> tuple[int, int]:
-        """Height and width of the feature grid."""
-        return self.frame.height // self.backbone.stride, self.frame.width // self.backbone.stride
+        """Height and width of the feature grid, the finest."""
+        return self._grid_shape(self.frame)
+
+    @property
+    def grid_shapes(self) -> list[tuple[int, int]]:
+        """Those of the scales, in their order."""
+        return [self._grid_shape(view) for view in self.views]
+
+    def _grid_shape(self, view: InputFrame) -> tuple[int, int]:
+        return view.height // self.backbone.stride, view.width // self.backbone.stride
 
     def extract(self, sources: Iterable[ImageSource], light_share: float = 0) -> Iterator[Extracted]:
         """Features of all sources in order, batch by batch; reading runs ahead of the backbone.
@@ -159,7 +169,7 @@ class Extractor:
             torch.from_numpy(np.stack([image.views[number] for image in images]))
             for number in range(len(self.views))
         ]
-        return features_of(views, self.tilings, self._in_parts)
+        return features_of(views, self.tilings, self._in_parts, self.stacked)
 
     def _in_parts(self, tiles: Tensor) -> PatchFeatures:
         # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
@@ -170,15 +180,18 @@ class Extractor:
 
 
 def features_of(
-    views: Sequence[Tensor], tilings: Sequence[Tiling], backbone: Callable[[Tensor], PatchFeatures]
+    views: Sequence[Tensor],
+    tilings: Sequence[Tiling],
+    backbone: Callable[[Tensor], PatchFeatures],
+    stacked: bool,
 ) -> PatchFeatures:
     """What ``backbone`` sees in B images, given as a (B, h, w, 3) view of each scale with its tiling."""
     seen = []
     for view, tiling in zip(views, tilings, strict=True):
         tiles = backbone(tiling.cut(view))
         seen.append(PatchFeatures(tiling.stitch(tiles.patches), tiling.pool(tiles.summary)))
-    if len(seen) == 1:
-        return seen[0]
+    if len(seen) == 1 or not stacked:
+        return PatchFeatures(seen[0].patches, seen[0].summary, tuple(seen[1:]))
     return PatchFeatures(
         stack_scales([one.patches for one in seen]), torch.stack([one.summary for one in seen], 1)
     )

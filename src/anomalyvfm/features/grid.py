@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,10 @@ class PatchGrid:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of positions."""
         return math.ceil(self.height / self.step), math.ceil(self.width / self.step)
+
+    def coarsened(self, factor: int) -> PatchGrid:
+        """The grid whose positions are ``factor`` × ``factor`` of these."""
+        return replace(self, step=self.step * factor)
 
     def position_of(self, y: Tensor, x: Tensor) -> Tensor:
         """Which position the feature at row y and column x belongs to."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle, islice
+from itertools import count, cycle, islice, takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.errors import InputError
-from anomalyvfm.runtime.manifest import FEATURES, PLACED, SCORES
+from anomalyvfm.runtime.manifest import PLACED, SCORES, SUMMARY, patches_name
 
 Outputs = dict[str, NDArray[np.float32]]
-_WANTED = (*SCORES, "summary")  # maps are made from grids, where they are looked at
+_WANTED = (*SCORES, SUMMARY)  # maps are made from grids, where they are looked at
 
 # Images that a core takes through onnxruntime at once: the scorer's statistics, larger than any cache, then
 # go through memory once for them. More bring little, and the backbone's maps of all are held.
@@ -100,29 +100,31 @@ class OpenVinoEngine:
         self._threads = threads
         self._seeing: dict[bool, Any] = {}
         try:
-            scoring = _scoring(self._read(), self.together, self._frame)
+            graph = self._read()
+            self._features = _features_in(graph)
+            scoring = _scoring(graph, self._features, self.together, self._frame)
             self._scorer = self._compiled(scoring, 1).create_infer_request()
-            self._seeing[True] = self._requests(_for_frame(self._read(), self._frame))
+            self._seeing[True] = self._requests(_for_frame(self._read(), self._features, self._frame))
         except RuntimeError as error:
             raise _unloadable(path, "OpenVINO", openvino.__version__, error) from None
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
         placed = images.shape[1:3] == self._frame
         if placed not in self._seeing:
-            self._seeing[placed] = self._requests(_features_of(self._read()))
+            self._seeing[placed] = self._requests(_features_of(self._read(), self._features))
         requests = list(islice(self._seeing[placed], len(images)))
         for request, image in zip(requests, images, strict=True):
             request.start_async({0: image[None]}, share_inputs=True)
 
         def wait() -> Outputs:
-            features = [self._scorer.get_tensor(f"{name}_input").data for name in FEATURES]
+            features = [self._scorer.get_tensor(f"{name}_input").data for name in self._features]
             for row, request in enumerate(requests):
                 request.wait()
-                for name, batch in zip(FEATURES, features, strict=True):
+                for name, batch in zip(self._features, features, strict=True):
                     batch[row] = request.get_tensor(name).data[0]
             self._scorer.infer()  # also of the rows beyond these images, which nobody reads
             found = {name: self._scorer.get_tensor(name).data for name in SCORES}
-            found["summary"] = features[FEATURES.index("summary")]
+            found[SUMMARY] = features[self._features.index(SUMMARY)]
             return {name: values[: len(requests)].copy() for name, values in found.items()}
 
         return wait
@@ -144,14 +146,14 @@ class OpenVinoEngine:
         return self._core.compile_model(graph, "CPU", settings)
 
 
-def _scoring(graph: Any, images: int, size: tuple[int, int]) -> Any:
+def _scoring(graph: Any, names: Sequence[str], images: int, size: tuple[int, int]) -> Any:
     """The graph from the features of so many images, seen on a frame of that size, to their scores."""
     import openvino
     from openvino import opset13 as ops
 
     graph.reshape([images, *size, 3])
     features = []
-    for name in FEATURES:
+    for name in names:
         found = _named(graph, name)
         feature = ops.parameter(found.get_shape(), np.float32)
         for reader in found.get_target_inputs():
@@ -163,11 +165,18 @@ def _scoring(graph: Any, images: int, size: tuple[int, int]) -> Any:
     return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring")
 
 
-def _features_of(graph: Any) -> Any:
+def _features_of(graph: Any, names: Sequence[str]) -> Any:
     """The graph from images to their features."""
     import openvino
 
-    return openvino.Model([_named(graph, name) for name in FEATURES], graph.get_parameters(), "seeing")
+    return openvino.Model([_named(graph, name) for name in names], graph.get_parameters(), "seeing")
+
+
+def _features_in(graph: Any) -> tuple[str, ...]:
+    """The names of the features in a graph."""
+    inside = {name for node in graph.get_ops() for output in node.outputs() for name in output.get_names()}
+    scales = takewhile(inside.__contains__, map(patches_name, count()))
+    return (*scales, SUMMARY)
 
 
 def _named(graph: Any, name: str) -> Any:
@@ -176,7 +185,7 @@ def _named(graph: Any, name: str) -> Any:
     return next(output for node in inside for output in node.outputs() if name in output.get_names())
 
 
-def _for_frame(graph: Any, size: tuple[int, int]) -> Any:
+def _for_frame(graph: Any, names: Sequence[str], size: tuple[int, int]) -> Any:
     """The graph for the features of one image (1, height, width, 3) of the frame's size."""
     from openvino import opset13 as ops
 
@@ -185,7 +194,7 @@ def _for_frame(graph: Any, size: tuple[int, int]) -> Any:
     planes = ops.transpose(ops.convert(images, "f32"), [0, 3, 1, 2])
     for reader in _named(graph, PLACED).get_target_inputs():
         reader.replace_source_output(planes.output(0))
-    return _features_of(graph)
+    return _features_of(graph, names)
 
 
 def _unloadable(path: Path, engine: str, version: str, error: Exception) -> InputError:

@@ -12,8 +12,8 @@ SCHEMA_VERSION = 3
 MANIFEST = "export.json"
 GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 """The file to load, by kind."""
-FEATURES = ("patches", "summary")
-"""What the graph names the features of images, from which all else follows."""
+SUMMARY = "summary"
+"""What the graph names the vector of an image as a whole, (B, D)."""
 SCORES = ("score", "p_value", "grid")
 """What the graph names what follows from features: score and p-value (B,), anomaly map (B, h, w)."""
 PLACED = "on_canvas"
@@ -27,6 +27,14 @@ _RENAMED = {
     "region_level": "high_threshold",
     "peaks": "map_maxima",
 }
+
+
+def patches_name(scale: int) -> str:
+    """What the graph names the patch embeddings of images at a scale, 0 the largest.
+
+    They and the summary are the features from which all else follows.
+    """
+    return "patches" if scale == 0 else f"patches_{scale}"
 
 
 def is_exported(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.features.backbones.backbone import PatchFeatures
@@ -20,15 +21,20 @@ _FOLDS = 8
 
 
 class KeptImages:
-    """Those learned images that are judged again: at most ``most`` of ``count``, chosen by the seed."""
+    """Those images that are judged again: at most ``most`` of ``count``, chosen by the seed.
 
-    def __init__(self, path: Path, count: int, most: int, seed: int) -> None:
+    Of at most ``shown`` of them ``pixels`` are kept too, by row.
+    """
+
+    def __init__(self, path: Path, count: int, most: int, seed: int, shown: int = 0) -> None:
         self.store = FeatureStore(path)
         self.keys: list[int] = []
         self.names: list[str] = []
         self._augmented = FeatureStore(path.with_name(f"{path.name}-augmented"))
         self._augmented_row: dict[int, int] = {}
-        self._chosen = set(np.random.default_rng(seed).permutation(count)[:most].tolist())
+        self.pixels: dict[int, NDArray[np.uint8]] = {}
+        chosen = np.random.default_rng(seed).permutation(count)[:most].tolist()
+        self._chosen, self._shown = set(chosen), set(chosen[:shown])
 
     def add(self, batch: Extracted, names: Sequence[str]) -> None:
         """Keep the features of those in the batch, and their names out of those of all images.
@@ -39,6 +45,9 @@ class KeptImages:
         if batch.features is not None and rows:
             place = {row: len(self.keys) + i for i, row in enumerate(rows)}
             self.store.append(batch.features.rows(rows))
+            for row in rows:
+                if batch.positions[row] in self._shown:
+                    self.pixels[place[row]] = batch.images[row].pixels
             self.keys += [batch.images[row].key for row in rows]
             self.names += [names[batch.positions[row]] for row in rows]
             augmented = [i for i, row in enumerate(batch.augmented_rows) if row in place]
@@ -92,7 +101,7 @@ def cross_fit(
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
         for rows in batches:
-            _learn(scorer, kept, rows, -1)
+            learn_kept(scorer, kept, rows, -1)
         for batch_rows in batches:
             rows = [row for row in batch_rows if row in judged]
             if not rows:
@@ -106,10 +115,11 @@ def cross_fit(
             distances = scorer.distances_without(features, copies, changes).numpy()
             scores.add(*distances, [kept.names[row] for row in rows])
         for rows in batches:
-            _learn(scorer, kept, rows, 1)
+            learn_kept(scorer, kept, rows, 1)
 
 
-def _learn(scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
+def learn_kept(scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
+    """Add the patches of some of the kept images to the sums, or with ``sign=-1`` take them back."""
     features = kept.store.take(rows, scorer.device)
     scorer.learn_map(features, sign)
     places, augmented = kept.augmented(rows, scorer.device)

@@ -57,6 +57,15 @@ class Gaussian:
         self.mean = mean.float()
         self.whitener = whitener
 
+    def log_density(self, squared: Tensor) -> Tensor:
+        """(P, N) logarithms of densities, by their squared distances (P, N).
+
+        Divided by D − G, without the constant; those of features conditioned on the context.
+        """
+        context = self.whitener.shape[2] - self.whitener.shape[1]
+        scales = self.whitener.diagonal(offset=context, dim1=1, dim2=2)
+        return scales.log().mean(1, keepdim=True) - squared / 2
+
     def distance(self, features: Tensor) -> Tensor:
         """Squared Mahalanobis distances (P, N) of (P, N, D) features, divided by D − G.
 

@@ -10,7 +10,7 @@ from anomalyvfm.features.grid import PatchGrid, orthonormal
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.gaussian import Gaussian
 from anomalyvfm.statistical.layer_contributions import channel_contributions
-from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics
+from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics, pooled_sums
 
 
 class PatchScorer:
@@ -22,7 +22,8 @@ class PatchScorer:
     each position's features: p(patch | summary) then needs no other kind of sum, and the summary's own
     distance completes it to p(summary, patch).
 
-    What it has learned is ``fitted``.
+    What it has learned is ``fitted``, at every position of ``grid``. ``window`` × ``window`` of them are
+    judged by one Gaussian: unless parts are aligned, what lies at a place lies beside it in the next image.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class PatchScorer:
         self.grid = grid
         self.settings = settings
         self.context_dimensions = context_dimensions
+        self.window = 1
         self.fitted = Fitted(
             statistics or SufficientStatistics(grid.positions, context_dimensions + grid.dimensions, device),
             self._gaussian_of,
@@ -49,16 +51,30 @@ class PatchScorer:
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
         """Add features of good images to the sums, or with ``sign=-1`` take them back."""
-        self.fitted.learn(self._positions(features), sign)
+        self.fitted.learn(self._positions(features, self.grid), sign)
 
     def learn_augmented(self, features: PatchFeatures, augmented: PatchFeatures, weight: float) -> None:
         """Add ``weight`` times the scatter of how features of images change with the light."""
-        self.fitted.learn_scatter(self._positions(augmented) - self._positions(features), weight)
+        deviations = self._positions(augmented, self.grid) - self._positions(features, self.grid)
+        self.fitted.learn_scatter(deviations, weight)
 
     def distances(self, features: PatchFeatures) -> Tensor:
         """Mahalanobis distances (B, H, W); about 1 on good images."""
-        squared = self.fitted.gaussian.distance(self._positions(features))
-        return self.grid.to_map(squared, features.patches.shape[0]).sqrt()
+        grid = self._windows()
+        squared = self.fitted.gaussian.distance(self._positions(features, grid))
+        return grid.to_map(squared, features.patches.shape[0]).sqrt()
+
+    def log_densities(self, features: PatchFeatures, window: int) -> Tensor:
+        """(B,) mean logarithms of the patches' densities, for each dimension, with windows of that size."""
+        grid = self.grid.coarsened(window)
+        gaussian = self._gaussian_of(self.fitted.statistics, window)
+        densities = gaussian.log_density(gaussian.distance(self._positions(features, grid)))
+        return grid.to_map(densities, features.patches.shape[0]).mean((1, 2))
+
+    def use_window(self, window: int) -> None:
+        """Judge so many positions a side by one Gaussian."""
+        self.window = window
+        self.fitted.outdated()
 
     def image_scores(self, distances: Tensor) -> Tensor:
         """(B,) mean of the largest squared distances of (B, H, W): a defect is small, noise is everywhere."""
@@ -71,22 +87,32 @@ class PatchScorer:
         ``sums`` (P, C) are those of all channels where the statistics hold a projection.
         """
         y, x = places.unbind(1)
-        positions = self.grid.position_of(y, x)
+        positions = self._windows().position_of(y, x)
         own = features.patches[0, y, x]
         vectors = own if self._projection is None else own @ self._projection
         if self._of_summary is not None:
             vectors = torch.cat([(features.summary @ self._of_summary).expand(len(own), -1), vectors], 1)
-        deviations = None if sums is None else own - (sums[positions] / self.fitted.statistics.count).float()
+        deviations = None if sums is None else own - self._means(sums)[positions]
         return channel_contributions(self.fitted.gaussian, positions, vectors, self._projection, deviations)
 
-    def _gaussian_of(self, statistics: SufficientStatistics) -> Gaussian:
-        return Gaussian(statistics, self.settings.prior_images * self.grid.step**2, self.context_dimensions)
+    def _windows(self) -> PatchGrid:
+        return self.grid.coarsened(self.window)
 
-    def _positions(self, features: PatchFeatures) -> Tensor:
+    def _means(self, sums: Tensor) -> Tensor:
+        """(P', C) means of the windows, from the sums (P, C) of the positions."""
+        together = pooled_sums(sums, *self.grid.shape, self.window)
+        return (together / (self.fitted.statistics.count * self.window**2)).float()
+
+    def _gaussian_of(self, statistics: SufficientStatistics, window: int | None = None) -> Gaussian:
+        grid = self._windows() if window is None else self.grid.coarsened(window)
+        together = statistics.pooled(*self.grid.shape, grid.step // self.grid.step)
+        return Gaussian(together, self.settings.prior_images * grid.step**2, self.context_dimensions)
+
+    def _positions(self, features: PatchFeatures, grid: PatchGrid) -> Tensor:
         """(P, B·step², G + D): the summary's directions, then the position's features."""
         kept = features.patches if self._projection is None else features.patches @ self._projection
-        positions = self.grid.to_positions(kept)
+        positions = grid.to_positions(kept)
         if self._of_summary is None:
             return positions
-        context = (features.summary @ self._of_summary).repeat_interleave(self.grid.step**2, dim=0)
+        context = (features.summary @ self._of_summary).repeat_interleave(grid.step**2, dim=0)
         return torch.cat([context.expand(len(positions), -1, -1), positions], dim=2)

@@ -10,16 +10,19 @@ from anomalyvfm.decision.calibration import GoodScores, images_needed
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.explain.gallery import Gallery
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.extractor import Extracted, Extractor, source_names
+from anomalyvfm.features.extractor import Extracted, Extractor, ImageSource, source_names
+from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.pipeline import Good, Pipeline, Stored, under
-from anomalyvfm.presets import GaussianPreset
+from anomalyvfm.presets import GaussianPreset, GaussianSettings
+from anomalyvfm.statistical import choosing
+from anomalyvfm.statistical.choice import Choice, alternatives
 from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.tracking import Tracker
 
 
 class StatisticalPipeline(Pipeline):
-    """A Gaussian at every position, beside one of the image as a whole; reasons by layer and by gallery."""
+    """Gaussians of positions at each scale, and one of the image as a whole; reasons by layer and gallery."""
 
     scorer: StatisticalScorer
 
@@ -35,14 +38,17 @@ class StatisticalPipeline(Pipeline):
         self._seed = seed
         tensors = None if stored is None else stored.tensors
         self.light_share = settings.gaussian.light_share
-        extractor = Extractor(backbone, frame, settings.image, settings.batch)
+        gaussian = settings.gaussian
+        extractor = Extractor(backbone, frame, settings.image, settings.batch, gaussian.scales)
+        if stored is None:
+            grids = _grids(extractor, gaussian)
+            choice = Choice(1, alternatives(1, range(len(grids)), len(grids), gaussian.summary_weight))
+        else:
+            described = stored.description
+            grids = [PatchGrid(**grid) for grid in (described["grid"], *described["coarser_grids"])]
+            choice = Choice.from_dict(described["choice"])
         self.scorer = StatisticalScorer(
-            extractor.grid_shape,
-            backbone.channels,
-            backbone.summary_channels,
-            settings.gaussian,
-            backbone.device,
-            tensors,
+            grids, backbone.summary_channels, gaussian, choice, backbone.device, tensors
         )
         kept = {} if tensors is None else under(tensors, "gallery")
         gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)
@@ -53,17 +59,33 @@ class StatisticalPipeline(Pipeline):
         settings = self._settings.calibration
         needed = images_needed(settings.false_alarm_rate)
         few = len(good.validation) < needed
-        kept = KeptImages(folder / "features", len(good.images), settings.images if few else 0, self._seed)
+        kept = KeptImages(
+            folder / "features", len(good.images), settings.images if few else 0, self._seed, choosing.IMAGES
+        )
         names = source_names(good.images)
         for batch in self._batches(good.images, track, "learning", self.light_share):
             self._learn_batch(batch, names, 1)
             kept.add(batch, names)
         self._require_learned(good.images)
+        sample = kept if few else self._kept_of(good.validation, folder)
+        gaussian, learned = self._settings.gaussian, self.learned.total()
+        self.scorer.choose(
+            choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self._seed, track)
+        )
         scores = GoodScores()
         self.score(good.validation, scores, track)
         if len(scores) < needed and len(kept.keys) > 1:
             cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
         return scores
+
+    def _kept_of(self, images: Sequence[ImageSource], folder: Path) -> KeptImages:
+        """Some of the images that calibrate, to choose by."""
+        few = images[: choosing.IMAGES]
+        kept = KeptImages(folder / "choosing", len(few), len(few), self._seed, len(few))
+        names = source_names(few)
+        for batch in self.extractor.extract(few):
+            kept.add(batch, names)
+        return kept
 
     def explainer(self) -> Explainer:
         return Explainer(self.scorer.layer_shares, self.gallery, self.extractor)
@@ -72,3 +94,13 @@ class StatisticalPipeline(Pipeline):
         super()._learn_batch(batch, names, sign)
         if batch.features is not None and batch.augmented is not None:
             self.scorer.learn_augmented(batch.features.rows(batch.augmented_rows), batch.augmented, sign)
+
+
+def _grids(extractor: Extractor, settings: GaussianSettings) -> list[PatchGrid]:
+    """Those of the scales, which share the memory there is."""
+    share, channels = settings.max_mb / len(settings.scales), extractor.backbone.channels
+    context = min(settings.context_dimensions, extractor.backbone.summary_channels)
+    return [
+        PatchGrid.within(*shape, channels, share, settings.dimensions, context)
+        for shape in extractor.grid_shapes
+    ]

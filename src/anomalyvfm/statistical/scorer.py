@@ -1,4 +1,4 @@
-"""The scorer of v2: a Gaussian at every position, beside one of the image as a whole."""
+"""The scorer of v2: Gaussians of positions at each scale, beside one of the image as a whole."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import Self
 
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.pipeline import Distances, Scorer, Spread, under
 from anomalyvfm.presets import GaussianSettings
+from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.image_scorer import ImageScorer
 from anomalyvfm.statistical.layer_contributions import shares
 from anomalyvfm.statistical.patch_scorer import PatchScorer
@@ -21,41 +23,59 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
 class StatisticalScorer(Scorer):
-    """Two scores of an image: of its oddest patches, and of its summary."""
+    """Scores of an image: of its oddest patches at each scale, the largest first, and of its summary.
+
+    ``grids`` are those of the scales. What is chosen, by `choose`, is how large a window of positions is and
+    which scales count.
+    """
 
     def __init__(
         self,
-        grid: tuple[int, int],
-        channels: int,
+        grids: Sequence[PatchGrid],
         summary_channels: int,
         settings: GaussianSettings,
+        choice: Choice,
         device: torch.device,
         tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.device = device
         self.context_dimensions = min(settings.context_dimensions, summary_channels)
-        self.grid = PatchGrid.within(
-            *grid, channels, settings.max_mb, settings.dimensions, self.context_dimensions
-        )
-        self.weights = (1.0, settings.summary_weight)
+        self.grids = tuple(grids)
         self._light_weight = settings.light_weight / max(settings.light_share, 1e-9)
-        patches, summary = (
-            None if tensors is None else SufficientStatistics.from_tensors(under(dict(tensors), name), device)
-            for name in ("patches", "summary")
-        )
-        self._patches = PatchScorer(
-            self.grid, self.context_dimensions, summary_channels, settings, device, patches
-        )
-        self._summary = ImageScorer(summary_channels, device, summary)
+        kept = None if tensors is None else dict(tensors)
+
+        def sums(name: str) -> SufficientStatistics | None:
+            return None if kept is None else SufficientStatistics.from_tensors(under(kept, name), device)
+
+        self.patches = [
+            PatchScorer(
+                grid, self.context_dimensions, summary_channels, settings, device, sums(_name(number))
+            )
+            for number, grid in enumerate(self.grids)
+        ]
+        self._summary = ImageScorer(summary_channels, device, sums("summary"))
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
         # only these tell which layers deviate.
         self._channels: Tensor | None = None
-        if self.grid.dimensions < channels:
-            empty = torch.zeros(self.grid.positions, channels, dtype=torch.float64)
+        if self.grid.dimensions < self.grid.channels:
+            empty = torch.zeros(self.grid.positions, self.grid.channels, dtype=torch.float64)
             self._channels = (empty if tensors is None else tensors["channels"]).to(device)
+        self.choose(choice)
+
+    @property
+    def grid(self) -> PatchGrid:
+        """That of the largest scale, which maps have."""
+        return self.grids[0]
+
+    def choose(self, choice: Choice) -> None:
+        """Judge by these windows and scales."""
+        self.choice = choice
+        self.alternatives = choice.alternatives
+        for patches in self.patches:
+            patches.use_window(choice.window)
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
-        self._patches.learn(features, sign)
+        self.learn_map(features, sign)
         self._summary.learn(features.summary, sign)
         if self._channels is not None:
             self._channels += sign * self.grid.to_positions(features.patches).sum(1, dtype=torch.float64)
@@ -69,55 +89,98 @@ class StatisticalScorer(Scorer):
         self._summary.learn_augmented(features.summary, augmented.summary, sign * self._light_weight)
 
     def merge(self, other: Self) -> None:
-        self._patches.fitted.merge(other._patches.fitted)
+        for mine, theirs in zip(self.patches, other.patches, strict=True):
+            mine.fitted.merge(theirs.fitted)
         self._summary.fitted.merge(other._summary.fitted)
         if self._channels is not None and other._channels is not None:
             self._channels += other._channels
 
     def distances(self, features: PatchFeatures) -> Distances:
-        distances = self._patches.distances(features)
-        image_scores = (self._patches.image_scores(distances), self._summary.image_scores(features.summary))
-        return Distances(distances, torch.stack(image_scores, 1))
+        return self._distances(features, self._summary.image_scores(features.summary))
 
     def layer_shares(self, features: PatchFeatures, places: Tensor, widths: Sequence[int]) -> Tensor:
         """(K, L) share of each layer, of ``widths`` channels, in the distances at K ``places``."""
-        return shares(self._patches.contributions(features, places, self._channels), widths)
+        return shares(self.patches[0].contributions(features, places, self._channels), widths)
 
     def learn_map(self, features: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn`, but of the patches alone: what comes and goes while a map is cross-fitted."""
-        self._patches.learn(features, sign)
+        for patches, scale in zip(self.patches, features.scales, strict=True):
+            patches.learn(scale, sign)
 
     def learn_map_augmented(self, features: PatchFeatures, augmented: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn_augmented`, but of the patches alone."""
-        self._patches.learn_augmented(features, augmented, sign * self._light_weight)
+        for patches, scale, changed in zip(self.patches, features.scales, augmented.scales, strict=True):
+            patches.learn_augmented(scale, changed, sign * self._light_weight)
 
     def distances_without(self, features: PatchFeatures, copies: Tensor, changes: Tensor) -> Distances:
         """Of images that the map has not learned, and the summary has, each ``copies`` (B,) times.
 
         ``changes`` (B, D) are those of the summaries in another light, 0 where an image was not augmented.
         """
-        distances = self._patches.distances(features)
         weight = self._light_weight
         summary = self._summary.image_scores_without(features.summary, copies, changes, weight)
-        return Distances(distances, torch.stack((self._patches.image_scores(distances), summary), 1))
+        return self._distances(features, summary)
+
+    def patch_scores(self, features: PatchFeatures) -> Tensor:
+        """(B, S) scores of the oddest patches at each of S scales."""
+        maps = [
+            patches.distances(scale) for patches, scale in zip(self.patches, features.scales, strict=True)
+        ]
+        return torch.stack(
+            [patches.image_scores(map_) for patches, map_ in zip(self.patches, maps, strict=True)], 1
+        )
 
     def derive(self) -> None:
-        _ = self._patches.fitted.gaussian, self._summary.fitted.gaussian
+        for patches in self.patches:
+            _ = patches.fitted.gaussian
+        _ = self._summary.fitted.gaussian
 
     def spread(self) -> Spread | None:
-        return self._patches.fitted.statistics.spread(self.grid.shape[0], skipped=self.context_dimensions)
+        statistics = self.patches[0].fitted.statistics
+        return statistics.spread(self.grid.shape[0], skipped=self.context_dimensions)
 
     def identity(self) -> dict[str, Any]:
         return {
             "grid": asdict(self.grid),
+            "coarser_grids": [asdict(grid) for grid in self.grids[1:]],
             "context_dimensions": self.context_dimensions,
             "light_weight": self._light_weight,
+            "choice": self.choice.as_dict(),
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
-        patches, summary = self._patches.fitted.statistics, self._summary.fitted.statistics
+        sums = {_name(number): patches.fitted.statistics for number, patches in enumerate(self.patches)}
+        sums["summary"] = self._summary.fitted.statistics
         return {
-            **{f"patches.{name}": tensor for name, tensor in patches.to_tensors().items()},
-            **{f"summary.{name}": tensor for name, tensor in summary.to_tensors().items()},
+            **{
+                f"{name}.{part}": tensor
+                for name, statistics in sums.items()
+                for part, tensor in statistics.to_tensors().items()
+            },
             **({} if self._channels is None else {"channels": self._channels.cpu()}),
         }
+
+    def _distances(self, features: PatchFeatures, summary_scores: Tensor) -> Distances:
+        maps = [
+            patches.distances(scale) for patches, scale in zip(self.patches, features.scales, strict=True)
+        ]
+        scores = [patches.image_scores(map_) for patches, map_ in zip(self.patches, maps, strict=True)]
+        return Distances(self._joined(maps), torch.stack([*scores, summary_scores], 1))
+
+    def _joined(self, maps: list[Tensor]) -> Tensor:
+        """(B, H, W) geometric mean, on the finest grid, of the distances at those scales that count."""
+        size = maps[0].shape[1:]
+        counting = [map_ for number, map_ in enumerate(maps) if self.choice.counts(number)]
+        if len(counting) == 1 and counting[0].shape[1:] == size:
+            return counting[0]
+        logarithms = [
+            # Half-pixel centres, as where a backbone joins layers of different stride.
+            F.interpolate(map_.clamp_min(1e-6).log()[:, None], size, mode="bilinear")[:, 0]
+            for map_ in counting
+        ]
+        return torch.stack(logarithms).mean(0).exp()
+
+
+def _name(scale: int) -> str:
+    """What the sums of a scale are called in a file."""
+    return "patches" if scale == 0 else f"patches_{scale}"

@@ -67,6 +67,19 @@ class SufficientStatistics:
         self.total.add_(other.total, alpha=sign)
         self.outer.add_(other.outer, alpha=sign)
 
+    def pooled(self, rows: int, columns: int, factor: int) -> SufficientStatistics:
+        """Those of ``factor`` × ``factor`` neighbours, of positions in so many rows and columns, together.
+
+        A border that does not fill a position is repeated, as `PatchGrid.to_positions` repeats features.
+        """
+        if factor == 1:
+            return self
+        together = SufficientStatistics(0, 0)
+        together.count = self.count * factor**2
+        together.total = pooled_sums(self.total, rows, columns, factor)
+        together.outer = pooled_sums(self.outer, rows, columns, factor)
+        return together
+
     def to_tensors(self) -> dict[str, Tensor]:
         """The sums as stored: the symmetric outer products keep their lower triangle only."""
         rows, columns = torch.tril_indices(self.dimensions, self.dimensions).unbind()
@@ -111,6 +124,21 @@ class SufficientStatistics:
         )
 
 
+def pooled_sums(sums: Tensor, rows: int, columns: int, factor: int) -> Tensor:
+    """(P, ...) sums of positions, in so many rows and columns, to (P', ...) of ``factor`` × ``factor``."""
+    y = (factor * torch.arange(-(-rows // factor), device=sums.device))[:, None]
+    x = (factor * torch.arange(-(-columns // factor), device=sums.device))[None, :]
+    parts = (
+        sums[((y + below).clamp_max(rows - 1) * columns + (x + right).clamp_max(columns - 1)).flatten()]
+        for below in range(factor)
+        for right in range(factor)
+    )
+    together = next(parts)  # a copy, as indexing makes them
+    for part in parts:
+        together += part
+    return together
+
+
 class Fitted(Generic[G]):
     """Sums, and the Gaussian that follows from them.
 
@@ -125,17 +153,17 @@ class Fitted(Generic[G]):
     def learn(self, vectors: Tensor, sign: int = 1) -> None:
         """As :meth:`SufficientStatistics.add`."""
         self.statistics.add(vectors, sign)
-        self._outdated()
+        self.outdated()
 
     def learn_scatter(self, deviations: Tensor, weight: float) -> None:
         """As :meth:`SufficientStatistics.add_scatter`."""
         self.statistics.add_scatter(deviations, weight)
-        self._outdated()
+        self.outdated()
 
     def merge(self, other: Fitted[G]) -> None:
         """Add what another has learned. Raises InputError where the shapes differ."""
         self.statistics.merge(other.statistics)
-        self._outdated()
+        self.outdated()
 
     @cached_property
     def gaussian(self) -> G:
@@ -144,5 +172,6 @@ class Fitted(Generic[G]):
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "gaussian"}
 
-    def _outdated(self) -> None:
+    def outdated(self) -> None:
+        """Forget the Gaussian: what it follows from has changed."""
         self.__dict__.pop("gaussian", None)

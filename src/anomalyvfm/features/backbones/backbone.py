@@ -25,10 +25,19 @@ class PatchFeatures:
 
     patches: Tensor  # (B, H, W, C) float32
     summary: Tensor  # (B, D) float32
+    coarser: tuple[PatchFeatures, ...] = ()
+    """The same images seen smaller, the largest first."""
+
+    @property
+    def scales(self) -> tuple[PatchFeatures, ...]:
+        """The images at each size at which they are seen, the largest first."""
+        return (self, *self.coarser)
 
     def rows(self, images: Sequence[int]) -> PatchFeatures:
         """Those of some of the images."""
-        return PatchFeatures(self.patches[list(images)], self.summary[list(images)])
+        kept = list(images)
+        coarser = tuple(scale.rows(kept) for scale in self.coarser)
+        return PatchFeatures(self.patches[kept], self.summary[kept], coarser)
 
 
 @dataclass(kw_only=True, eq=False)

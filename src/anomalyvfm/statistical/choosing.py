@@ -1,0 +1,160 @@
+"""The choice of a fit, measured on good images that were not learned, with and without drawn defects."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.features.extractor import Extractor
+from anomalyvfm.features.store import FeatureStore
+from anomalyvfm.metrics.image import auroc
+from anomalyvfm.presets import GaussianSettings
+from anomalyvfm.statistical.choice import (
+    WINDOWS,
+    Choice,
+    alternatives,
+    counting_scales,
+    larger_pays,
+)
+from anomalyvfm.statistical.cross_fitting import KeptImages, learn_kept
+from anomalyvfm.statistical.scorer import StatisticalScorer
+from anomalyvfm.synthesis.drawn import KINDS, drawn_defect
+from anomalyvfm.tracking import Tracker
+
+IMAGES = 48
+"""So many good images are looked at."""
+_DRAWN = 160
+# With fewer images nothing can be told from them.
+_FEWEST = 8
+# At most this share of the learned images is left out at a time.
+_LEFT_OUT = 0.25
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Rows of good images in groups; while a group is judged it has not been learned."""
+
+    kept: KeptImages
+    groups: list[list[int]]
+    learned: bool
+
+    @contextmanager
+    def without(self, scorer: StatisticalScorer, group: Sequence[int]) -> Iterator[None]:
+        if self.learned:
+            learn_kept(scorer, self.kept, group, -1)
+        yield
+        if self.learned:
+            learn_kept(scorer, self.kept, group, 1)
+
+
+def choose(
+    scorer: StatisticalScorer,
+    kept: KeptImages,
+    learned: bool,
+    images: int,
+    extractor: Extractor,
+    settings: GaussianSettings,
+    seed: int,
+    track: Tracker,
+) -> Choice:
+    """What suits the product that ``scorer`` has learned from so many ``images``.
+
+    ``kept`` are good images with their pixels, which were ``learned`` or not. Where settings name a window or
+    scales, these are taken.
+    """
+    counts = Counter(kept.keys)
+    rows = [row for row in kept.pixels if counts[kept.keys[row]] == 1]
+    size = max(1, int(_LEFT_OUT * images)) if learned else len(rows)
+    groups = [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
+    sample = _Sample(kept, groups, learned)
+    enough = len(rows) >= _FEWEST
+    batch = extractor.batch
+
+    densities: dict[int, float] = {}
+    if settings.window is None and enough:
+        with sample.without(scorer, groups[0]):
+            densities = _densities(scorer, kept, groups[0], batch)
+    window = settings.window or _window(densities)
+
+    scales = len(scorer.grids)
+    told: list[float] = []
+    if settings.experts == "auto" and scales > 1 and enough:
+        scorer.choose(Choice(window, scorer.alternatives))
+        told = _told(scorer, sample, extractor, seed, track)
+    counting = {
+        "auto": counting_scales(told) if told else tuple(range(scales)),
+        "all": tuple(range(scales)),
+        "fine": (0,),
+        "coarse": (scales - 1,),
+    }[settings.experts]
+    joined = alternatives(window, counting, scales, settings.summary_weight)
+    return Choice(window, joined, densities, told)
+
+
+def _densities(
+    scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], batch: int
+) -> dict[int, float]:
+    """Mean log density of the patches of these images, at the largest scale, by window, while it pays."""
+    found: dict[int, float] = {}
+    for window in WINDOWS:
+        densities: list[float] = []
+        for start in range(0, len(rows), batch):
+            features = kept.store.take(rows[start : start + batch], scorer.device)
+            densities += scorer.patches[0].log_densities(features, window).tolist()
+        found[window] = float(np.mean(densities))
+        if window > 1 and not larger_pays(found[window // 2], found[window]):
+            break
+        if window >= max(scorer.grid.shape):
+            break
+    return found
+
+
+def _window(densities: dict[int, float]) -> int:
+    window = 1
+    while 2 * window in densities and larger_pays(densities[window], densities[2 * window]):
+        window *= 2
+    return window
+
+
+def _told(
+    scorer: StatisticalScorer, sample: _Sample, extractor: Extractor, seed: int, track: Tracker
+) -> list[float]:
+    """How well each scale tells drawn defects: areas under the ROC curve."""
+    rows = [row for group in sample.groups for row in group]
+    each = min(len(KINDS), math.ceil(_DRAWN / len(rows)))
+    store = FeatureStore(sample.kept.store.folder / "drawn")
+    drawn = _drawn(sample.kept, rows, each, seed)
+    batches = math.ceil(len(rows) * each / extractor.batch)
+    for extracted in track(extractor.extract(drawn), batches, "choosing"):
+        assert extracted.features is not None  # they were drawn, not read
+        store.append(extracted.features)
+
+    first = {row: number * each for number, row in enumerate(rows)}
+    good: list[NDArray[np.float64]] = []
+    defective: list[NDArray[np.float64]] = []
+    for group in sample.groups:
+        spoilt = [first[row] + number for row in group for number in range(each)]
+        with sample.without(scorer, group):
+            for kept, places, scores in ((sample.kept.store, group, good), (store, spoilt, defective)):
+                for start in range(0, len(places), extractor.batch):
+                    features = kept.take(places[start : start + extractor.batch], scorer.device)
+                    scores.append(scorer.patch_scores(features).double().cpu().numpy())
+    labels = np.repeat([0, 1], [len(rows), len(rows) * each])
+    found = np.concatenate([*good, *defective])
+    return [float(auroc(found[:, scale], labels).value or 0.5) for scale in range(len(scorer.grids))]
+
+
+def _drawn(kept: KeptImages, rows: Sequence[int], each: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """Every kind in turn, ``each`` so often on an image."""
+    kinds = list(KINDS)
+    for number, row in enumerate(rows):
+        other = kept.pixels[rows[number - 1]]
+        for place in range(number * each, (number + 1) * each):
+            rng = np.random.default_rng([seed, place])
+            yield drawn_defect(kept.pixels[row], other, kinds[place % len(kinds)], rng)[0]

@@ -49,7 +49,7 @@ def test_a_scale_counts_unless_another_leads_clearly() -> None:
     assert counting_scales([0.80, 0.70]) == (0,)
     assert counting_scales([0.60, 0.80]) == (1,)
     assert larger_pays(-1.5, -1.4)
-    assert not larger_pays(-1.5, -1.48)
+    assert not larger_pays(-1.5, -1.49)
 
 
 def test_aligned_parts_join_the_whole_with_the_coarsest_scale_and_others_keep_it_apart() -> None:

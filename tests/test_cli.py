@@ -36,15 +36,15 @@ def parts(drawn: Path) -> Path:
 
 
 def test_fit_writes_a_model_that_info_describes(parts: Path, tmp_path: Path) -> None:
-    said = as_json("fit", parts, "--out", tmp_path / "m", *FIT, "--set", "gaussian.top=0.5")
+    said = as_json("fit", parts, "--out", tmp_path / "m", *FIT, "--set", "gaussian.patches=2")
     assert said["fitted_on"]["images"] == 20
     assert sorted(p.name for p in (tmp_path / "m").glob("[!.]*")) == ["model.json", "model.safetensors"]
     info = as_json("info", tmp_path / "m")
-    assert info["settings"]["gaussian"]["top"] == 0.5
+    assert info["settings"]["gaussian"]["patches"] == 2
     assert info["settings"]["image"]["size"] == 96
     assert info["backbone"]["name"] == "efficientnet-lite0"
     assert info["fitted_on"]["category"] == "sheet_metal"
-    assert "gaussian.top=0.5" in run("info", tmp_path / "m").stdout
+    assert "gaussian.patches=2" in run("info", tmp_path / "m").stdout
 
 
 def test_predict_writes_a_line_an_image_in_input_order_and_overlays(
@@ -189,9 +189,9 @@ def test_mistakes_in_fit_are_one_line(parts: Path, drawn: Path, tmp_path: Path) 
         ((drawn, *out, "--category", "fabrik"), "did you mean fabric?"),
         ((parts, *out, "--backbone", "efficientnet-light0"), "efficientnet-lite0"),
         ((parts, *out, "--preset", "v22"), "did you mean 'v2'?"),
-        ((parts, *out, "--set", "gausian.top=1"), "did you mean 'gaussian.top'?"),
-        ((parts, *out, "--set", "gaussian.top=soft"), "setting gaussian.top='soft'"),
-        ((parts, *out, "--set", "gaussian.top"), "key=value"),
+        ((parts, *out, "--set", "gausian.patches=1"), "did you mean 'gaussian.patches'?"),
+        ((parts, *out, "--set", "gaussian.patches=soft"), "setting gaussian.patches='soft'"),
+        ((parts, *out, "--set", "gaussian.patches"), "key=value"),
         ((parts, *out, "--image-size", "big"), "not a valid integer"),
         ((parts, *out, *FIT, "--device", "abacus"), "device 'abacus'"),
         ((parts, *out, "--bakbone", "x"), "--backbone"),

@@ -17,7 +17,6 @@ from anomalyvfm import runtime
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.model_folder import read_description
-from tests.quick_detectors import good
 
 OLD = Path(__file__).parent / "schema_2"
 IMAGES = sorted((OLD / "images").glob("*.png"))
@@ -75,12 +74,6 @@ def test_a_model_of_the_older_schema_is_saved_as_one_of_today(tmp_path: Path) ->
     load("v2").save(tmp_path / "model")
     again = Detector.load(tmp_path / "model", device="cpu")
     assert_as_before(again.predict(IMAGES), EXPECTED["v2"]["images"])
-
-
-def test_a_model_fitted_today_scores_as_the_one_fitted_then() -> None:
-    """The same images, settings and seed."""
-    now = Detector(load("v2").settings, device="cpu").fit(good(24))
-    assert_as_before(now.predict(IMAGES), EXPECTED["v2"]["images"])
 
 
 def test_an_older_model_learns_and_forgets_on(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def test_settings_of_the_pipelines_have_bounds(key: str, value: str) -> None:
 
 
 def test_a_setting_of_another_preset_is_unknown() -> None:
-    with pytest.raises(InputError, match=r"unknown setting 'gaussian\.top'"):
-        PRESETS["v1.1"].override({"gaussian.top": 0.1})
+    with pytest.raises(InputError, match=r"unknown setting 'gaussian\.patches'"):
+        PRESETS["v1.1"].override({"gaussian.patches": 1})
     with pytest.raises(InputError, match=r"unknown setting 'lora\.rank'"):
         PRESETS["v2"].override({"lora.rank": 8})
 

@@ -34,18 +34,18 @@ def light(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     plain = SufficientStatistics(len(learned), learned.shape[2])
     plain.add(learned)
 
-    def measured(statistics: SufficientStatistics) -> dict[str, float]:
-        distances = Gaussian(statistics, _PRIOR).distance(tested)
+    def measured(statistics: SufficientStatistics, light_weight: float = 0.0) -> dict[str, float]:
+        distances = Gaussian(statistics, _PRIOR, light_weight=light_weight).distance(tested)
         return _aurocs(case, top_mean(distances.T.numpy()).astype(np.float64))
 
     yield "nothing relit", measured(plain)
     order = np.random.default_rng(1).permutation(n)
     for share in _SHARES:
         rows = torch.from_numpy(np.sort(order[: int(share * n)]))
+        statistics = plain.copy()
+        statistics.add_light(relit[:, rows] - learned[:, rows])
         for weight in _WEIGHTS:
-            statistics = plain.copy()
-            statistics.add_scatter(relit[:, rows] - learned[:, rows], weight / share)
-            yield f"{100 * share:.0f} % relit, weight {weight}", measured(statistics)
+            yield f"{100 * share:.0f} % relit, weight {weight}", measured(statistics, weight / share)
         both = plain.copy()
         both.add(relit[:, rows])
         yield f"{100 * share:.0f} % relit, learned like any", measured(both)

@@ -213,9 +213,10 @@ class Detector:
         theirs["backbone"]["name"] = mine["backbone"]["name"]  # equal weights may lie elsewhere
         differing = [key for key in mine if mine[key] != theirs[key]]
         if differing:
-            raise InputError(
-                f"models do not merge: their {', '.join(differing)} differ; fit both with the same settings"
-            )
+            remedy = "; fit both with the same settings"
+            if "choice" in differing:  # made from what each has learned, unless it is set
+                remedy += ", gaussian.window and gaussian.experts set too"
+            raise InputError(f"models do not merge: their {', '.join(differing)} differ{remedy}")
         self.pipeline_.merge(other.pipeline_)
         self.calibration_ = self.calibration_.merge(other.calibration_)
         return self

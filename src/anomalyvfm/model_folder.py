@@ -90,11 +90,20 @@ def _of_schema_4(body: dict[str, Any]) -> dict[str, Any]:
     settings = dict(body["settings"])
     if "gaussian" not in settings:
         return body
-    settings["gaussian"] = {**settings["gaussian"], "scales": [1.0], "window": 1, "experts": "all"}
-    together = {"weights": [1.0, settings["gaussian"]["summary_weight"]], "log_prior": 0.0}
+    gaussian = {**settings["gaussian"], "scales": [1.0], "window": 1, "experts": "all"}
+    # The oddest patches were a share of them all.
+    gaussian["patches"] = max(1, round(gaussian.pop("top") * body["grid"]["height"] * body["grid"]["width"]))
+    settings["gaussian"] = gaussian
     return {
         **body,
         "settings": stored_preset(settings).model_dump(mode="json"),
         "coarser_grids": [],
-        "choice": {"window": 1, "alternatives": [together], "densities": {}, "told": []},
+        "sizes_seen": [[body["input_frame"]["height"], body["input_frame"]["width"]]],
+        "choice": {
+            "window": 1,
+            "scales": [0],
+            "summary_weight": gaussian["summary_weight"],
+            "densities": {},
+            "told": [],
+        },
     }

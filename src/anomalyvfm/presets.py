@@ -75,16 +75,16 @@ class GaussianSettings(_Settings):
     """The Gaussians of positions at each scale, and that of the image as a whole."""
 
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (1.0,),
+        (1.0, 0.5),
         min_length=1,
         description="sizes at which an image is seen, as shares of the frame's sides, the largest first",
     )
     window: Literal[1, 2, 4, 8, 16] | None = Field(
-        1,
+        None,
         description="so many positions a side are learned as one; none: chosen by the density of good images",
     )
     experts: Literal["auto", "all", "fine", "coarse"] = Field(
-        "all",
+        "auto",
         description="which scales judge an image; auto: chosen by how well they tell drawn defects",
     )
     dimensions: int | None = Field(
@@ -92,23 +92,25 @@ class GaussianSettings(_Settings):
     )
     max_mb: float = Field(125.0, gt=0, description="bound on the size of the stored sums, MB")
     context_dimensions: int = Field(
-        64, ge=0, description="random directions of the image's summary that positions are conditioned on"
+        0, ge=0, description="random directions of the image's summary that positions are conditioned on"
     )
     light_share: float = Field(
         0.25, ge=0, le=1, description="share of the good images that is learned under another light, too"
     )
     light_weight: float = Field(
-        0.3, gt=0, description="weight of how features change with the light, beside how they vary anyway"
+        0.3,
+        gt=0,
+        description="weight of how features change with the light, where parts are aligned",
     )
     prior_images: float = Field(20.0, gt=0, description="weight of the pooled covariance, counted in images")
-    top: float = Field(
-        0.02,
-        gt=0,
-        le=1,
-        description="share of the patch distances, the largest, whose mean is a scale's score of the image",
+    patches: int = Field(
+        5, ge=1, description="so many patches, the oddest, make a scale's score of the image"
     )
-    summary_weight: float = Field(
-        0.25, ge=0, description="weight of the summary's distance beside the score of the coarsest scale"
+    summary_weight: float | None = Field(
+        None,
+        ge=0,
+        description="weight of the summary's distance beside the coarsest scale's, where parts are aligned;"
+        " none: the more, the more images are learned",
     )
 
     @field_validator("scales", mode="before")

@@ -65,7 +65,7 @@ def test_a_checkpoint_is_kept_and_taken_up(walnuts: Path, tmp_path: Path, settin
         (("--preset", "v1.1", "--set", "synthesis.severity=2"), "setting synthesis.severity='2'"),
         (("--preset", "v1.1", "--set", "lora.where=inside"), "setting lora.where='inside'"),
         (("--preset", "v1.3", "--set", "lora.where=encoder"), "v1.3 joins features of several scales"),
-        (("--preset", "v1.1", "--set", "gaussian.top=1"), "unknown setting 'gaussian.top'"),
+        (("--preset", "v1.1", "--set", "gaussian.patches=1"), "unknown setting 'gaussian.patches'"),
         (("--preset", "v2", "--checkpoint", "x"), "--checkpoint: v2 with these settings trains nothing"),
         (
             ("--preset", "v1.1", "--set", "lora.enabled=false", "--checkpoint", "x"),

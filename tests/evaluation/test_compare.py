@@ -89,15 +89,15 @@ def test_frozen_features_come_once_for_all_versions_that_see_an_image_alike(dino
 
 
 def test_a_setting_goes_to_the_presets_that_have_it(dinov2: Path) -> None:
-    both = {one.label: one.settings.model_dump() for one in chosen(dinov2, more={"gaussian.top": "0.5"})}
+    both = {one.label: one.settings.model_dump() for one in chosen(dinov2, more={"gaussian.patches": "2"})}
     assert both["v1.1"]["lora"]["rank"] == 4
-    assert both["v2"]["gaussian"]["top"] == 0.5
+    assert both["v2"]["gaussian"]["patches"] == 2
     assert both["v1.1"]["image"]["size"] == both["v2"]["image"]["size"] == 56
 
 
 def test_a_setting_no_preset_has_is_refused_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"unknown setting 'gausian.top', did you mean 'gaussian.top'"):
-        pipelines(["v2"], {"gausian.top": 1}, baseline=True)
+    with pytest.raises(InputError, match=r"'gausian\.patches', did you mean 'gaussian\.patches'"):
+        pipelines(["v2"], {"gausian.patches": 1}, baseline=True)
     with pytest.raises(InputError, match=r"unknown setting 'lora\.rank'"):
         pipelines(["v2"], {"lora.rank": 1}, baseline=True)
     with pytest.raises(InputError, match=r"unknown preset 'v1.5'"):

@@ -19,7 +19,7 @@ torch.set_num_threads(2)
 rng = np.random.default_rng(0)
 good = [draw_good("sheet_metal", 256, rng) for _ in range(24)]
 detector = Detector("v2", {"backbone": "efficientnet-lite0"}, device="cpu").fit(good[:20])
-assert (detector.frame_.height, detector.pipeline_.scorer.grid.height) == (256, 16)
+assert (detector.frame_.height, detector.pipeline_.scorer.grid.height) == (512, 32)
 expected = detector.predict(good)
 for kind in sys.argv[2:]:
     folder = Path(sys.argv[1]) / kind

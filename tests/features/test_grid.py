@@ -17,16 +17,21 @@ def test_the_stored_sums_stay_within_the_bound(height: int, width: int, channels
     grid = PatchGrid.within(height, width, channels, max_mb, None)
     d = grid.dimensions
     assert 1 <= d <= channels
-    assert grid.positions * (d * (d + 1) / 2 + d) * 8 <= max_mb * 1e6 or grid.positions == d == 1
+    stored = grid.positions * (d * (d + 1) / 2 + d) + d * d
+    assert 8 * stored <= max_mb * 1e6 or grid.positions == d == 1
 
 
-def test_what_fits_keeps_every_cell_and_channel() -> None:
-    assert PatchGrid.within(32, 32, 152, 125.0, None) == PatchGrid(32, 32, 152, 1, 152)
+def test_a_small_grid_keeps_every_position_and_channel() -> None:
+    assert PatchGrid.within(16, 16, 192, 62.5, None) == PatchGrid(16, 16, 192, 1, 192)
 
 
-def test_dinov2_base_at_518_px_keeps_every_position_in_fewer_dimensions() -> None:
+def test_neighbours_in_a_fine_grid_share_positions_that_keep_every_channel() -> None:
+    assert PatchGrid.within(32, 32, 192, 62.5, None) == PatchGrid(32, 32, 192, 2, 192)
+
+
+def test_dinov2_base_at_518_px_keeps_its_positions_in_fewer_dimensions() -> None:
     grid = PatchGrid.within(37, 37, 768, 125.0, None)
-    assert grid.step == 1
+    assert grid.step == 2
     assert 128 <= grid.dimensions < 768
     stored = SufficientStatistics(grid.positions, grid.dimensions).to_tensors()
     assert sum(t.numel() * t.element_size() for t in stored.values()) < 125e6

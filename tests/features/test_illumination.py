@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.features.illumination import augment_light, is_augmented
+from anomalyvfm.statistical.gaussian import Gaussian
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
@@ -49,16 +50,30 @@ def test_no_image_is_relit_at_share_0_and_every_one_at_share_1() -> None:
     assert is_augmented((1 << 56) - 1, 1)
 
 
-def test_scatter_is_the_weighted_sum_of_outer_products() -> None:
+def test_changes_with_the_light_are_summed_over_images_and_averaged_over_positions() -> None:
     generator = torch.Generator().manual_seed(0)
-    deviations = torch.randn(3, 5, 4, generator=generator)
+    changes = torch.randn(3, 5, 4, generator=generator)
     statistics = SufficientStatistics(3, 4)
-    statistics.add_scatter(deviations, 0.3)
-    expected = 0.3 * np.einsum("pni,pnj->pij", *2 * [deviations.double().numpy()])
-    np.testing.assert_allclose(statistics.outer.numpy(), expected, atol=1e-12)
-    assert statistics.count == 0
-    statistics.add_scatter(deviations, -0.3)
-    np.testing.assert_allclose(statistics.outer.numpy(), 0, atol=1e-12)
+    statistics.add_light(changes)
+    expected = np.einsum("pni,pnj->ij", *2 * [changes.double().numpy()]) / 3
+    np.testing.assert_allclose(statistics.light.numpy(), expected, atol=1e-12)
+    assert statistics.count == 0 and not statistics.outer.any()
+    statistics.add_light(changes, -1)
+    np.testing.assert_allclose(statistics.light.numpy(), 0, atol=1e-12)
+
+
+def test_a_gaussian_counts_the_light_as_so_much_more_scatter_of_each_position() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, changes = (torch.randn(3, 50, 4, generator=generator) for _ in range(2))
+    new = torch.randn(3, 9, 4, generator=generator)
+    apart, within = SufficientStatistics(3, 4), SufficientStatistics(3, 4)
+    for statistics in (apart, within):
+        statistics.add(features)
+    apart.add_light(changes)
+    within.outer += 0.3 * apart.light
+    expected = Gaussian(within, 5.0).distance(new)
+    torch.testing.assert_close(Gaussian(apart, 5.0, light_weight=0.3).distance(new), expected)
+    assert (Gaussian(apart, 5.0).distance(new) > expected).all()
 
 
 @pytest.fixture(scope="module")

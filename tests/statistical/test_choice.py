@@ -1,27 +1,24 @@
 """What a fit chooses: windows by density, scales by drawn defects, and a model that keeps its choice."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from anomalyvfm.decision.calibration import Alternative
+from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
+from anomalyvfm.errors import InputError
 from anomalyvfm.features.grid import PatchGrid
-from anomalyvfm.statistical.choice import Choice, alternatives, counting_scales, larger_pays
+from anomalyvfm.statistical.choice import Choice, counting_scales, larger_pays, summary_weight
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 from tests.quick_detectors import good
 
-TWO_SCALES = {
-    "backbone": "efficientnet-lite0",
-    "image.size": 128,
-    "gaussian.scales": "1,0.5",
-    "gaussian.window": "none",
-    "gaussian.experts": "auto",
-    "gaussian.context_dimensions": 0,
-}
+TWO_SCALES = {"backbone": "efficientnet-lite0", "image.size": 128}
 
 
 def scorer_of(detector: Detector) -> StatisticalScorer:
@@ -53,33 +50,73 @@ def test_a_scale_counts_unless_another_leads_clearly() -> None:
 
 
 def test_aligned_parts_join_the_whole_with_the_coarsest_scale_and_others_keep_it_apart() -> None:
-    aligned = alternatives(1, (0, 1), 2, 0.25)
+    aligned = Choice(1, (0, 1), 0.25).alternatives(2)
     assert [one.weights for one in aligned] == [(1.0, 0.0, 0.0), (0.0, 1.0, 0.25)]
-    assert [one.weights for one in alternatives(2, (0,), 2, 0.25)] == [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
-    choice = Choice(2, aligned, {1: -1.5, 2: -1.25}, (0.75, 0.5))
-    assert Choice.from_dict(choice.as_dict()) == choice
-    assert not Choice(1, (Alternative((1.0, 0.0, 0.0)),)).counts(1)
+    assert aligned[0].log_prior < aligned[1].log_prior
+    layout = Choice(2, (0,), 0.25).alternatives(2)
+    assert [one.weights for one in layout] == [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
+    assert layout[0].log_prior > layout[1].log_prior
+
+
+def test_a_choice_is_read_as_it_was_written() -> None:
+    choice = Choice(2, (0, 1), 0.2517, {1: -1.5, 2: -1.25}, (0.75, 0.5))
+    assert Choice.from_dict(json.loads(json.dumps(choice.as_dict()))) == choice
+
+
+@given(st.integers(1, 10_000), st.integers(1, 4000))
+def test_a_summary_counts_the_more_the_more_images_it_is_learned_from(images: int, dimensions: int) -> None:
+    weight = summary_weight(images, dimensions)
+    assert 0 <= weight <= summary_weight(2 * images, dimensions) <= 0.6
 
 
 def test_a_model_of_two_scales_keeps_its_choice_and_judges_alike_once_read(tmp_path: Path) -> None:
     images = good(24)
     detector = Detector("v2", TWO_SCALES, device="cpu").fit(images)
     choice = scorer_of(detector).choice
-    assert len(choice.told) == 2 and 1 in choice.densities
+    assert choice.densities.keys() >= {1, 2}
     assert detector.calibration_.image_scores.shape[1] == 3
     detector.save(tmp_path / "model")
     again = Detector.load(tmp_path / "model", device="cpu")
-    assert scorer_of(again).choice.window == choice.window
+    assert scorer_of(again).choice.identity() == choice.identity()
+    assert scorer_of(again).choice.summary_weight == choice.summary_weight
     for one, other in zip(detector.predict(images[:3]), again.predict(images[:3]), strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-5)
         np.testing.assert_allclose(one.anomaly_map, other.anomaly_map, atol=1e-4)
 
 
+def test_aligned_parts_are_judged_place_by_place_at_both_scales() -> None:
+    images = [draw_good("can", 128, np.random.default_rng([1, i]), "regular") for i in range(24)]
+    choice = scorer_of(Detector("v2", TWO_SCALES, device="cpu").fit(images)).choice
+    assert (choice.window, choice.scales, choice.told) == (1, (0, 1), ())
+
+
+def test_a_texture_is_judged_by_windows_at_the_scales_that_tell_drawn_defects() -> None:
+    images = [draw_good("grains", 128, np.random.default_rng([1, i]), "regular") for i in range(24)]
+    choice = scorer_of(Detector("v2", TWO_SCALES, device="cpu").fit(images)).choice
+    assert choice.window > 1
+    assert choice.scales == counting_scales(choice.told)
+    assert max(choice.told) > 0.52  # some of the defects drawn are hardly to be seen
+
+
+def test_models_that_chose_differently_merge_once_the_choice_is_set() -> None:
+    def fitted(seed: int, window: int) -> Detector:
+        return Detector("v2", {**TWO_SCALES, "gaussian.window": window}, device="cpu").fit(good(12, seed))
+
+    with pytest.raises(InputError, match=r"their choice differ; .* gaussian\.window"):
+        fitted(0, 1).merge(fitted(1, 2))
+    merged = fitted(0, 2)
+    alone = scorer_of(merged).choice.summary_weight
+    merged.merge(fitted(1, 2))
+    assert scorer_of(merged).choice.summary_weight == alone
+    assert merged.pipeline_.learned.total() == 24
+
+
 def test_choosing_leaves_the_sums_as_they_were() -> None:
     images = good(24)
-    free = scorer_of(Detector("v2", TWO_SCALES, device="cpu").fit(images)).to_tensors()
+    free = scorer_of(Detector("v2", {**TWO_SCALES, "gaussian.window": 2}, device="cpu").fit(images))
+    assert free.choice.told
     fixed = {**TWO_SCALES, "gaussian.window": 1, "gaussian.experts": "all"}
     plain = scorer_of(Detector("v2", fixed, device="cpu").fit(images)).to_tensors()
-    assert free.keys() == plain.keys()
-    for name, tensor in free.items():
+    assert free.to_tensors().keys() == plain.keys()
+    for name, tensor in free.to_tensors().items():
         torch.testing.assert_close(tensor, plain[name], rtol=1e-9, atol=1e-6)

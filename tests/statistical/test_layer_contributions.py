@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalyvfm.decision.calibration import Alternative
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.grid import PatchGrid, orthonormal
 from anomalyvfm.presets import GaussianSettings
@@ -38,7 +37,7 @@ def good(images: int, seed: int, channels: int = sum(WIDTHS)) -> PatchFeatures:
 def scorer(**settings: object) -> StatisticalScorer:
     chosen = GaussianSettings(context_dimensions=3, **settings)
     grid = PatchGrid.within(4, 5, sum(WIDTHS), chosen.max_mb, chosen.dimensions, chosen.context_dimensions)
-    choice = Choice(1, (Alternative((1.0, 0.0)),))
+    choice = Choice(1, (0,), 0.0)
     learned = StatisticalScorer([grid], 6, chosen, choice, torch.device("cpu"))
     learned.learn(good(300, 0))
     return learned

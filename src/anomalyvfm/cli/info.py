@@ -56,6 +56,11 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
     if (grid := description.get("grid")) is not None:
         shape = f"{grid['height']}×{grid['width']} × {grid['dimensions']} of {grid['channels']} channels"
         rows.insert(-1, ("grid", shape))
+    if (choice := description.get("choice")) is not None:
+        from anomalyvfm.statistical.choice import Choice
+
+        reasons = Choice.from_dict(choice).reasons(description["sizes_seen"])
+        rows[-1:-1] = zip(("places", "scales", "whole"), reasons, strict=True)
     if (trained := description["adaptation"]) is not None:
         made = ", ".join(f"{count} {stage}" for stage, count in trained["synthetic"].items())
         rows += [

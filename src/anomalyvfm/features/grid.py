@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# A finer grid than of so many positions a side brings nothing: what is learned of a place holds beside it.
+_POSITIONS_A_SIDE = 16
 # Below this many dimensions a finer grid costs more accuracy than it brings.
 _FEWEST_DIMENSIONS = 96
 
@@ -35,16 +37,19 @@ class PatchGrid:
     def within(
         cls, height: int, width: int, channels: int, max_mb: float, dimensions: int | None, context: int = 0
     ) -> PatchGrid:
-        """The finest grid, then the most dimensions, whose stored float64 sums stay under ``max_mb``.
+        """The finest grid, up to about 16 × 16, then the most dimensions, with sums under ``max_mb``.
 
+        The sums are float64, as stored.
         ``context`` is how many dimensions beside those of the features each position's sums hold.
         """
         wanted = min(channels, dimensions or channels)
-        step = 1
+        step = max(1, round(math.sqrt(height * width) / _POSITIONS_A_SIDE))
         while True:
             positions = math.ceil(height / step) * math.ceil(width / step)
-            entries = max_mb * 1e6 / 8 / positions  # d(d+1)/2 outer products and d sums a position
-            affordable = int((math.sqrt(9 + 8 * entries) - 3) / 2) - context
+            # In d dimensions, d(d+1)/2 outer products and d sums a position, and d² of the light for all.
+            half, entries = positions / 2, max_mb * 1e6 / 8
+            root = math.sqrt(9 * half**2 + 4 * (half + 1) * entries)
+            affordable = int((root - 3 * half) / (2 * half + 2)) - context
             if affordable >= min(wanted, _FEWEST_DIMENSIONS) or positions == 1:
                 return cls(height, width, channels, step, max(1, min(wanted, affordable)))
             step += 1

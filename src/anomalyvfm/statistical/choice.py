@@ -29,31 +29,72 @@ _LEAD_THAT_DECIDES = 0.05
 _LOG_PRIOR_OF_FINE = -1.0
 _LOG_PRIOR_OF_WHOLE = -2.0
 
+# Of the summary's distance beside that of the patches, where it is known by any number of images; and by how
+# many images, for each of its dimensions, half of that.
+_SUMMARY_WEIGHT = 0.6
+_HALF_KNOWN = 0.5
+
 
 @dataclass(frozen=True)
 class Choice:
-    """Windows of so many positions a side, and which scores tell a defect, alone or together.
+    """How a model judges: by windows of so many positions a side, at these of its scales, 0 the largest.
 
-    ``densities`` are the mean log densities by window, ``told`` the areas under the ROC curve of drawn
-    defects by scale, the largest scale first; both empty where nothing was measured.
+    ``summary_weight`` is that of the image as a whole where parts are aligned. ``densities`` are the mean log
+    densities by window, ``told`` the areas under the ROC curve of drawn defects by scale; both are empty
+    where nothing was measured.
     """
 
     window: int
-    alternatives: tuple[Alternative, ...]
+    scales: tuple[int, ...]
+    summary_weight: float
     densities: Mapping[int, float] = field(default_factory=dict)
     told: Sequence[float] = ()
 
-    def counts(self, scale: int) -> bool:
-        """Whether the scale's score has a part in any alternative."""
-        return any(one.weights[scale] > 0 for one in self.alternatives)
+    def alternatives(self, count: int) -> tuple[Alternative, ...]:
+        """How the scores of ``count`` scales and of the image as a whole are joined into one."""
+
+        def weights(*own: int, summary: float = 0.0) -> tuple[float, ...]:
+            return (*(float(number in own) for number in range(count)), summary)
+
+        if self.window > 1:
+            return (
+                *(Alternative(weights(scale)) for scale in self.scales),
+                Alternative(weights(summary=1.0), _LOG_PRIOR_OF_WHOLE),
+            )
+        *finer, coarsest = self.scales
+        with_summary = Alternative(weights(coarsest, summary=self.summary_weight))
+        return (*(Alternative(weights(scale), _LOG_PRIOR_OF_FINE) for scale in finer), with_summary)
+
+    def reasons(self, seen: Sequence[Sequence[int]]) -> tuple[str, str, str]:
+        """What was chosen and why, a line each: of places, of scales, and of the image as a whole.
+
+        ``seen`` are height and width of the image at each scale.
+        """
+        sizes = [f"{height}×{width}" for height, width in seen]
+        place = f"{self.window} × {self.window} places together" if self.window > 1 else "each place alone"
+        places = f"learned {place}"
+        if self.densities:
+            found = ", ".join(f"{density:.3f} by {n} × {n}" for n, density in self.densities.items())
+            aligned = "parts are not aligned" if self.window > 1 else "parts are aligned"
+            places = f"{aligned}: {places} (log density of good images left out: {found})"
+        scales = f"judged at {' and '.join(sizes[scale] for scale in self.scales)} px"
+        if self.told:
+            found = ", ".join(f"{area:.3f} at {size}" for area, size in zip(self.told, sizes, strict=True))
+            scales = f"{scales} (AUROC on drawn defects: {found})"
+        whole = f"the image as a whole counts {self.summary_weight:.2f} beside its patches"
+        if self.window > 1:
+            whole = "the image as a whole counts apart from its patches: what lies in it varies"
+        return places, scales, whole
+
+    def identity(self) -> dict[str, Any]:
+        """What two models must have in common to be judged by as one, as plain data."""
+        return {"window": self.window, "scales": list(self.scales)}
 
     def as_dict(self) -> dict[str, Any]:
         """As ``model.json`` holds it."""
         return {
-            "window": self.window,
-            "alternatives": [
-                {"weights": list(one.weights), "log_prior": one.log_prior} for one in self.alternatives
-            ],
+            **self.identity(),
+            "summary_weight": self.summary_weight,
             "densities": {str(window): round(density, 4) for window, density in self.densities.items()},
             "told": [round(area, 4) for area in self.told],
         }
@@ -63,7 +104,8 @@ class Choice:
         """The inverse of :meth:`as_dict`."""
         return cls(
             data["window"],
-            tuple(Alternative(tuple(one["weights"]), one["log_prior"]) for one in data["alternatives"]),
+            tuple(data["scales"]),
+            data["summary_weight"],
             {int(window): density for window, density in data["densities"].items()},
             tuple(data["told"]),
         )
@@ -79,19 +121,6 @@ def counting_scales(told: Sequence[float]) -> tuple[int, ...]:
     return tuple(n for n, area in enumerate(told) if area > max(told) - _LEAD_THAT_DECIDES)
 
 
-def alternatives(
-    window: int, scales: Sequence[int], count: int, summary_weight: float
-) -> tuple[Alternative, ...]:
-    """How the scores of ``count`` scales and of the image as a whole are joined, where ``scales`` count."""
-
-    def weights(*own: int, summary: float = 0.0) -> tuple[float, ...]:
-        return (*(float(number in own) for number in range(count)), summary)
-
-    if window > 1:
-        return (
-            *(Alternative(weights(n)) for n in scales),
-            Alternative(weights(summary=1.0), _LOG_PRIOR_OF_WHOLE),
-        )
-    *finer, coarsest = scales
-    with_summary = Alternative(weights(coarsest, summary=summary_weight))
-    return (*(Alternative(weights(n), _LOG_PRIOR_OF_FINE) for n in finer), with_summary)
+def summary_weight(images: int, dimensions: int) -> float:
+    """That of a summary of so many dimensions, learned from so many images."""
+    return round(_SUMMARY_WEIGHT * images / (images + _HALF_KNOWN * dimensions), 4)

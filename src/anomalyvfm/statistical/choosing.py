@@ -18,9 +18,9 @@ from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.choice import (
     WINDOWS,
     Choice,
-    alternatives,
     counting_scales,
     larger_pays,
+    summary_weight,
 )
 from anomalyvfm.statistical.cross_fitting import KeptImages, learn_kept
 from anomalyvfm.statistical.scorer import StatisticalScorer
@@ -74,52 +74,50 @@ def choose(
     groups = [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
     sample = _Sample(kept, groups, learned)
     enough = len(rows) >= _FEWEST
-    batch = extractor.batch
 
+    window: int = settings.window or 1
     densities: dict[int, float] = {}
     if settings.window is None and enough:
         with sample.without(scorer, groups[0]):
-            densities = _densities(scorer, kept, groups[0], batch)
-    window = settings.window or _window(densities)
+            window, densities = _by_density(scorer, kept, groups[0], extractor.batch)
+    weight = settings.summary_weight
+    if weight is None:
+        weight = summary_weight(images, extractor.backbone.summary_channels)
 
-    scales = len(scorer.grids)
+    every = tuple(range(len(scorer.grids)))
     told: list[float] = []
-    if settings.experts == "auto" and scales > 1 and enough:
-        scorer.choose(Choice(window, scorer.alternatives))
+    if settings.experts == "auto" and window > 1 and len(every) > 1 and enough:
+        scorer.choose(Choice(window, every, weight))
         told = _told(scorer, sample, extractor, seed, track)
     counting = {
-        "auto": counting_scales(told) if told else tuple(range(scales)),
-        "all": tuple(range(scales)),
-        "fine": (0,),
-        "coarse": (scales - 1,),
+        "auto": counting_scales(told) if told else every,
+        "all": every,
+        "fine": every[:1],
+        "coarse": every[-1:],
     }[settings.experts]
-    joined = alternatives(window, counting, scales, settings.summary_weight)
-    return Choice(window, joined, densities, told)
+    return Choice(window, counting, weight, densities, tuple(told))
 
 
-def _densities(
+def _by_density(
     scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], batch: int
-) -> dict[int, float]:
-    """Mean log density of the patches of these images, at the largest scale, by window, while it pays."""
-    found: dict[int, float] = {}
+) -> tuple[int, dict[int, float]]:
+    """The largest window that pays, and by window the mean log density of the patches of these images.
+
+    They are those of the largest scale.
+    """
+    chosen, found = 1, {}
     for window in WINDOWS:
         densities: list[float] = []
         for start in range(0, len(rows), batch):
             features = kept.store.take(rows[start : start + batch], scorer.device)
             densities += scorer.patches[0].log_densities(features, window).tolist()
         found[window] = float(np.mean(densities))
-        if window > 1 and not larger_pays(found[window // 2], found[window]):
+        if window > 1 and not larger_pays(found[chosen], found[window]):
             break
+        chosen = window
         if window >= max(scorer.grid.shape):
             break
-    return found
-
-
-def _window(densities: dict[int, float]) -> int:
-    window = 1
-    while 2 * window in densities and larger_pays(densities[window], densities[2 * window]):
-        window *= 2
-    return window
+    return chosen, found
 
 
 def _told(

@@ -26,14 +26,25 @@ class Gaussian:
     "Regularized Discriminant Analysis", eq. 16-18, with an amount that follows n). The context is the same
     at all positions, so there is nothing to pool: its prior has its mean variance on the diagonal besides,
     which makes the regression on it a ridge regression.
+
+    How vectors change with the light counts ``light_weight`` times to the scatter of each position: distances
+    then count little in directions that light explains.
     """
 
-    def __init__(self, statistics: SufficientStatistics, prior_images: float, context: int = 0) -> None:
+    def __init__(
+        self,
+        statistics: SufficientStatistics,
+        prior_images: float,
+        context: int = 0,
+        light_weight: float = 0.0,
+    ) -> None:
         n = statistics.count
         positions, dims = statistics.positions, statistics.dimensions
         mean = statistics.total / n
-        prior = _pooled(statistics, mean)
+        light = light_weight * statistics.light
+        prior = _pooled(statistics, mean, light)
         prior.diagonal()[:context].add_(prior.diagonal()[:context].mean() if context else 0)
+        added = prior_images * prior + light
         whitener = torch.empty(positions, dims - context, dims, dtype=torch.float32, device=mean.device)
         identity = torch.eye(dims, dtype=torch.float64, device=mean.device)
 
@@ -43,7 +54,7 @@ class Gaussian:
             scatter = torch.baddbmm(
                 statistics.outer[part], mean[part, :, None], mean[part, None, :], alpha=-n
             )
-            covariance = scatter.add_(prior, alpha=prior_images).div_(n + prior_images)
+            covariance = scatter.add_(added).div_(n + prior_images)
             factor = torch.linalg.cholesky(covariance)
             # The last rows X of the inverse are those of X·L = (0, I): the others are never computed.
             last = identity[context:].expand(len(factor), -1, -1)
@@ -86,7 +97,7 @@ class Gaussian:
         return squared
 
 
-def _pooled(statistics: SufficientStatistics, mean: Tensor) -> Tensor:
+def _pooled(statistics: SufficientStatistics, mean: Tensor, light: Tensor) -> Tensor:
     """The covariance (D, D) all positions share, positive definite for any count from one vector on.
 
     Three sources, each weighted by what it can tell: the scatter within positions; the scatter of all
@@ -96,7 +107,7 @@ def _pooled(statistics: SufficientStatistics, mean: Tensor) -> Tensor:
     """
     n, positions, dims = statistics.count, statistics.positions, statistics.dimensions
     freedom = positions * (n - 1)
-    products = statistics.outer.sum(0)
+    products = statistics.outer.sum(0) + positions * light
     power = products / (n * positions)
     grand = mean.mean(0)
     overall = power - grand[:, None] * grand[None, :]

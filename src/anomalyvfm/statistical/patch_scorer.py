@@ -32,6 +32,7 @@ class PatchScorer:
         context_dimensions: int,
         summary_channels: int,
         settings: GaussianSettings,
+        light_weight: float,
         device: torch.device,
         statistics: SufficientStatistics | None = None,
     ) -> None:
@@ -39,6 +40,7 @@ class PatchScorer:
         self.settings = settings
         self.context_dimensions = context_dimensions
         self.window = 1
+        self._light_weight = light_weight
         self.fitted = Fitted(
             statistics or SufficientStatistics(grid.positions, context_dimensions + grid.dimensions, device),
             self._gaussian_of,
@@ -53,10 +55,10 @@ class PatchScorer:
         """Add features of good images to the sums, or with ``sign=-1`` take them back."""
         self.fitted.learn(self._positions(features, self.grid), sign)
 
-    def learn_augmented(self, features: PatchFeatures, augmented: PatchFeatures, weight: float) -> None:
-        """Add ``weight`` times the scatter of how features of images change with the light."""
-        deviations = self._positions(augmented, self.grid) - self._positions(features, self.grid)
-        self.fitted.learn_scatter(deviations, weight)
+    def learn_augmented(self, features: PatchFeatures, augmented: PatchFeatures, sign: int = 1) -> None:
+        """Add how features of images change with the light, or with ``sign=-1`` take it back."""
+        changes = self._positions(augmented, self.grid) - self._positions(features, self.grid)
+        self.fitted.learn_light(changes, sign)
 
     def distances(self, features: PatchFeatures) -> Tensor:
         """Mahalanobis distances (B, H, W); about 1 on good images."""
@@ -67,7 +69,7 @@ class PatchScorer:
     def log_densities(self, features: PatchFeatures, window: int) -> Tensor:
         """(B,) mean logarithms of the patches' densities, for each dimension, with windows of that size."""
         grid = self.grid.coarsened(window)
-        gaussian = self._gaussian_of(self.fitted.statistics, window)
+        gaussian = self._of_windows(self.fitted.statistics, grid, 0.0)  # as good images vary, no more
         densities = gaussian.log_density(gaussian.distance(self._positions(features, grid)))
         return grid.to_map(densities, features.patches.shape[0]).mean((1, 2))
 
@@ -79,7 +81,7 @@ class PatchScorer:
     def image_scores(self, distances: Tensor) -> Tensor:
         """(B,) mean of the largest squared distances of (B, H, W): a defect is small, noise is everywhere."""
         squared = distances.flatten(1).square()
-        return squared.topk(max(1, round(self.settings.top * squared.shape[1])), dim=1).values.mean(1)
+        return squared.topk(min(self.settings.patches, squared.shape[1]), dim=1).values.mean(1)
 
     def contributions(self, features: PatchFeatures, places: Tensor, sums: Tensor | None) -> Tensor:
         """(K, C) parts of all channels in the squared distances at ``places`` (K, 2), y and x, of one image.
@@ -103,10 +105,15 @@ class PatchScorer:
         together = pooled_sums(sums, *self.grid.shape, self.window)
         return (together / (self.fitted.statistics.count * self.window**2)).float()
 
-    def _gaussian_of(self, statistics: SufficientStatistics, window: int | None = None) -> Gaussian:
-        grid = self._windows() if window is None else self.grid.coarsened(window)
+    def _gaussian_of(self, statistics: SufficientStatistics) -> Gaussian:
+        # Where anything may lie anywhere, what light explains is also how most defects differ.
+        weight = self._light_weight if self.window == 1 else 0.0
+        return self._of_windows(statistics, self._windows(), weight)
+
+    def _of_windows(self, statistics: SufficientStatistics, grid: PatchGrid, light_weight: float) -> Gaussian:
         together = statistics.pooled(*self.grid.shape, grid.step // self.grid.step)
-        return Gaussian(together, self.settings.prior_images * grid.step**2, self.context_dimensions)
+        prior_images = self.settings.prior_images * grid.step**2
+        return Gaussian(together, prior_images, self.context_dimensions, light_weight)
 
     def _positions(self, features: PatchFeatures, grid: PatchGrid) -> Tensor:
         """(P, B·step², G + D): the summary's directions, then the position's features."""

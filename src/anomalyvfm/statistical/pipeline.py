@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from anomalyvfm.data import InputFrame
 from anomalyvfm.decision.calibration import GoodScores, images_needed
@@ -15,7 +16,7 @@ from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.pipeline import Good, Pipeline, Stored, under
 from anomalyvfm.presets import GaussianPreset, GaussianSettings
 from anomalyvfm.statistical import choosing
-from anomalyvfm.statistical.choice import Choice, alternatives
+from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.tracking import Tracker
@@ -42,7 +43,7 @@ class StatisticalPipeline(Pipeline):
         extractor = Extractor(backbone, frame, settings.image, settings.batch, gaussian.scales)
         if stored is None:
             grids = _grids(extractor, gaussian)
-            choice = Choice(1, alternatives(1, range(len(grids)), len(grids), gaussian.summary_weight))
+            choice = Choice(1, tuple(range(len(grids))), 0.0)
         else:
             described = stored.description
             grids = [PatchGrid(**grid) for grid in (described["grid"], *described["coarser_grids"])]
@@ -86,6 +87,13 @@ class StatisticalPipeline(Pipeline):
         for batch in self.extractor.extract(few):
             kept.add(batch, names)
         return kept
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **super().describe(),
+            "sizes_seen": [[view.height, view.width] for view in self.extractor.views],
+            "choice": self.scorer.choice.as_dict(),
+        }
 
     def explainer(self) -> Explainer:
         return Explainer(self.scorer.layer_shares, self.gallery, self.extractor)

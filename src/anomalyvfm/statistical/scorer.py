@@ -49,11 +49,17 @@ class StatisticalScorer(Scorer):
 
         self.patches = [
             PatchScorer(
-                grid, self.context_dimensions, summary_channels, settings, device, sums(_name(number))
+                grid,
+                self.context_dimensions,
+                summary_channels,
+                settings,
+                self._light_weight,
+                device,
+                sums(_name(number)),
             )
             for number, grid in enumerate(self.grids)
         ]
-        self._summary = ImageScorer(summary_channels, device, sums("summary"))
+        self._summary = ImageScorer(summary_channels, device, sums("summary"), self._light_weight)
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
         # only these tell which layers deviate.
         self._channels: Tensor | None = None
@@ -70,7 +76,7 @@ class StatisticalScorer(Scorer):
     def choose(self, choice: Choice) -> None:
         """Judge by these windows and scales."""
         self.choice = choice
-        self.alternatives = choice.alternatives
+        self.alternatives = choice.alternatives(len(self.grids))
         for patches in self.patches:
             patches.use_window(choice.window)
 
@@ -81,12 +87,9 @@ class StatisticalScorer(Scorer):
             self._channels += sign * self.grid.to_positions(features.patches).sum(1, dtype=torch.float64)
 
     def learn_augmented(self, features: PatchFeatures, augmented: PatchFeatures, sign: int = 1) -> None:
-        """Add how features of learned images change with the light, or with ``sign=-1`` take it back.
-
-        A distance then counts little in directions that light explains.
-        """
+        """Add how features of learned images change with the light, or with ``sign=-1`` take it back."""
         self.learn_map_augmented(features, augmented, sign)
-        self._summary.learn_augmented(features.summary, augmented.summary, sign * self._light_weight)
+        self._summary.learn_augmented(features.summary, augmented.summary, sign)
 
     def merge(self, other: Self) -> None:
         for mine, theirs in zip(self.patches, other.patches, strict=True):
@@ -110,25 +113,19 @@ class StatisticalScorer(Scorer):
     def learn_map_augmented(self, features: PatchFeatures, augmented: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn_augmented`, but of the patches alone."""
         for patches, scale, changed in zip(self.patches, features.scales, augmented.scales, strict=True):
-            patches.learn_augmented(scale, changed, sign * self._light_weight)
+            patches.learn_augmented(scale, changed, sign)
 
     def distances_without(self, features: PatchFeatures, copies: Tensor, changes: Tensor) -> Distances:
         """Of images that the map has not learned, and the summary has, each ``copies`` (B,) times.
 
         ``changes`` (B, D) are those of the summaries in another light, 0 where an image was not augmented.
         """
-        weight = self._light_weight
-        summary = self._summary.image_scores_without(features.summary, copies, changes, weight)
+        summary = self._summary.image_scores_without(features.summary, copies, changes)
         return self._distances(features, summary)
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
         """(B, S) scores of the oddest patches at each of S scales."""
-        maps = [
-            patches.distances(scale) for patches, scale in zip(self.patches, features.scales, strict=True)
-        ]
-        return torch.stack(
-            [patches.image_scores(map_) for patches, map_ in zip(self.patches, maps, strict=True)], 1
-        )
+        return torch.stack(self._image_scores(self._maps(features)), 1)
 
     def derive(self) -> None:
         for patches in self.patches:
@@ -145,7 +142,7 @@ class StatisticalScorer(Scorer):
             "coarser_grids": [asdict(grid) for grid in self.grids[1:]],
             "context_dimensions": self.context_dimensions,
             "light_weight": self._light_weight,
-            "choice": self.choice.as_dict(),
+            "choice": self.choice.identity(),
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -161,16 +158,24 @@ class StatisticalScorer(Scorer):
         }
 
     def _distances(self, features: PatchFeatures, summary_scores: Tensor) -> Distances:
-        maps = [
+        maps = self._maps(features)
+        scores = [*self._image_scores(maps), summary_scores]
+        return Distances(self._joined(maps), torch.stack(scores, 1))
+
+    def _maps(self, features: PatchFeatures) -> list[Tensor]:
+        """(B, h, w) distances at each scale."""
+        return [
             patches.distances(scale) for patches, scale in zip(self.patches, features.scales, strict=True)
         ]
-        scores = [patches.image_scores(map_) for patches, map_ in zip(self.patches, maps, strict=True)]
-        return Distances(self._joined(maps), torch.stack([*scores, summary_scores], 1))
+
+    def _image_scores(self, maps: list[Tensor]) -> list[Tensor]:
+        """(B,) scores of the oddest patches at each scale."""
+        return [patches.image_scores(map_) for patches, map_ in zip(self.patches, maps, strict=True)]
 
     def _joined(self, maps: list[Tensor]) -> Tensor:
         """(B, H, W) geometric mean, on the finest grid, of the distances at those scales that count."""
         size = maps[0].shape[1:]
-        counting = [map_ for number, map_ in enumerate(maps) if self.choice.counts(number)]
+        counting = [maps[scale] for scale in self.choice.scales]
         if len(counting) == 1 and counting[0].shape[1:] == size:
             return counting[0]
         logarithms = [

@@ -22,13 +22,16 @@ class SufficientStatistics:
     The three sums stream over batches, add up across machines (:meth:`merge`) and can be taken back
     (:meth:`add` with ``sign=-1``); memory is that of one P × D × D array whatever the number of images.
 
-    Shapes: ``count`` is a number, the same for every position; ``total`` (P, D); ``outer`` (P, D, D).
+    Shapes: ``count`` is a number, the same for every position; ``total`` (P, D); ``outer`` (P, D, D). Beside
+    them ``light`` (D, D): outer products of how vectors of some images change with the light, summed over
+    these and averaged over positions.
     """
 
     def __init__(self, positions: int, dimensions: int, device: str | torch.device = "cpu") -> None:
         self.count = 0
         self.total = torch.zeros(positions, dimensions, dtype=torch.float64, device=device)
         self.outer = torch.zeros(positions, dimensions, dimensions, dtype=torch.float64, device=device)
+        self.light = torch.zeros(dimensions, dimensions, dtype=torch.float64, device=device)
 
     @property
     def positions(self) -> int:
@@ -42,6 +45,7 @@ class SufficientStatistics:
         """The same sums, to be changed on their own."""
         copied = SufficientStatistics(0, 0)
         copied.count, copied.total, copied.outer = self.count, self.total.clone(), self.outer.clone()
+        copied.light = self.light.clone()
         return copied
 
     def add(self, features: Tensor, sign: int = 1) -> None:
@@ -51,10 +55,10 @@ class SufficientStatistics:
         self.total.add_(exact.sum(1), alpha=sign)
         self.outer.baddbmm_(exact.transpose(1, 2), exact, alpha=sign)
 
-    def add_scatter(self, deviations: Tensor, weight: float) -> None:
-        """Add the outer products of (P, N, D) deviations from the means, ``weight`` times."""
-        exact = deviations.to(self.total)
-        self.outer.baddbmm_(exact.transpose(1, 2), exact, alpha=weight)
+    def add_light(self, changes: Tensor, sign: int = 1) -> None:
+        """Add (or with ``sign=-1`` take back) how (P, N, D) vectors change with the light."""
+        exact = changes.to(self.total).flatten(0, 1)
+        self.light.addmm_(exact.T, exact, alpha=sign / len(changes))
 
     def merge(self, other: SufficientStatistics, sign: int = 1) -> None:
         """Add (or take back) another's sums. Raises InputError where the shapes differ."""
@@ -66,6 +70,7 @@ class SufficientStatistics:
         self.count += sign * other.count
         self.total.add_(other.total, alpha=sign)
         self.outer.add_(other.outer, alpha=sign)
+        self.light.add_(other.light, alpha=sign)
 
     def pooled(self, rows: int, columns: int, factor: int) -> SufficientStatistics:
         """Those of ``factor`` × ``factor`` neighbours, of positions in so many rows and columns, together.
@@ -78,6 +83,7 @@ class SufficientStatistics:
         together.count = self.count * factor**2
         together.total = pooled_sums(self.total, rows, columns, factor)
         together.outer = pooled_sums(self.outer, rows, columns, factor)
+        together.light = self.light * factor**2
         return together
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -87,6 +93,7 @@ class SufficientStatistics:
             "count": torch.tensor(self.count, dtype=torch.int64),
             "total": self.total.cpu().contiguous(),
             "outer": self.outer[:, rows, columns].cpu().contiguous(),
+            "light": self.light.cpu().contiguous(),
         }
 
     @classmethod
@@ -98,6 +105,8 @@ class SufficientStatistics:
         self = cls(positions, dimensions, device)
         self.count = int(tensors["count"])
         self.total.copy_(tensors["total"])
+        if "light" in tensors:  # models of older schemas hold it within the outer products
+            self.light.copy_(tensors["light"])
         rows, columns = torch.tril_indices(dimensions, dimensions, device=self.outer.device).unbind()
         packed = tensors["outer"].to(self.outer)
         self.outer[:, rows, columns] = packed
@@ -155,9 +164,9 @@ class Fitted(Generic[G]):
         self.statistics.add(vectors, sign)
         self.outdated()
 
-    def learn_scatter(self, deviations: Tensor, weight: float) -> None:
-        """As :meth:`SufficientStatistics.add_scatter`."""
-        self.statistics.add_scatter(deviations, weight)
+    def learn_light(self, changes: Tensor, sign: int = 1) -> None:
+        """As :meth:`SufficientStatistics.add_light`."""
+        self.statistics.add_light(changes, sign)
         self.outdated()
 
     def merge(self, other: Fitted[G]) -> None:

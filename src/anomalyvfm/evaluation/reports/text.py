@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
 from anomalyvfm.evaluation.report import Report
 from anomalyvfm.evaluation.reports.style import shorten
+from anomalyvfm.statistical.choice import Choice
 
 METRIC_NAMES = {
     "image_auroc": "image AUROC",
@@ -105,10 +106,18 @@ def model_facts(model: dict[str, Any]) -> list[tuple[str, str]]:
         ("weights", model["backbone"]["weight_hash"][:16]),
         ("frame", f"{frame['height']}×{frame['width']} px, {frame['aspect']}"),
         ("grid", f"{grid['height']}×{grid['width']} patches, {grid['dimensions']} dimensions"),
+        *_choice(model),
         ("learned", f"{fitted['images']} good images of {one_line(str(fitted['category']))}"),
         *_oddest(fitted.get("oddest", [])),
         ("version", model["anomalyvfm_version"]),
     ]
+
+
+def _choice(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What v2 chose when it was fitted."""
+    if "choice" in model:
+        reasons = Choice.from_dict(model["choice"]).reasons(model["sizes_seen"])
+        yield from zip(("places", "scales", "whole image"), reasons, strict=True)
 
 
 def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:

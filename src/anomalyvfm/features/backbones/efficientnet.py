@@ -103,7 +103,7 @@ class EfficientNetLite(Backbone):
             source=source,
             layers=layers,
             stride=_STRIDES[layers[0] - 1],
-            image_size=256,
+            image_size=512,
             multiple=_STRIDES[layers[-1] - 1],
             depth=len(_STRIDES),
             layer_channels=layer_channels,

@@ -71,7 +71,7 @@ def test_predict_writes_a_line_an_image_in_input_order_and_overlays(
         if "error" in row:
             assert set(row) == {"path", "error"}
             continue
-        assert set(row) == {"path", "score", "p_value", "anomalous", "regions", "ms", "map"}
+        assert set(row) == {"path", "score", "p_value", "anomalous", "promised", "regions", "ms", "map"}
         assert 0 < row["p_value"] <= 1
         with Image.open(tmp_path / "out" / row["map"]) as picture:
             # Below the overlay stands the verdict, beside it the reasons of what is odd.

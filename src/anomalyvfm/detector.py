@@ -306,6 +306,7 @@ class Detector:
             **self.identity(),
             "calibration": {
                 "images": calibration.count,
+                "groups": calibration.independent,
                 "false_alarm_rate": calibration.false_alarm_rate,
                 "threshold": calibration.threshold,
                 "promised": calibration.promised,
@@ -378,6 +379,7 @@ class Detector:
         self.calibration_ = self._calibration(
             **{name: stored.tensors[f"calibration.{name}"].numpy() for name in _CALIBRATION_ARRAYS},
             cross_fitted=calibration["cross_fitted"],
+            groups=calibration.get("groups"),
         )
         self.oddest_ = [(one["image"], one["score"]) for one in fitted_on.get("oddest", [])]
         self.fit_seconds_ = fitted_on["seconds"]
@@ -410,12 +412,17 @@ class Detector:
         if not len(scores):
             raise InputError(f"too few of the {images} images could be read to calibrate with")
         arrays = (scores.image_scores, scores.map_maxima, scores.map_histogram)
-        self.calibration_ = self._calibration(*arrays, cross_fitted=scores.cross_fitted)
+        self.calibration_ = self._calibration(*arrays, cross_fitted=scores.cross_fitted, groups=scores.groups)
         found = zip(scores.names, self.calibration_.score(scores.image_scores).tolist(), strict=True)
         self.oddest_ = sorted(found, key=lambda one: -one[1])[:_ODDEST_KEPT]
 
     def _calibration(
-        self, image_scores: Array, map_maxima: Array, map_histogram: Array, cross_fitted: bool
+        self,
+        image_scores: Array,
+        map_maxima: Array,
+        map_histogram: Array,
+        cross_fitted: bool,
+        groups: int | None,
     ) -> Calibration:
         rates, alternatives = self.settings.calibration, self.pipeline_.scorer.alternatives
         return Calibration(
@@ -426,6 +433,7 @@ class Detector:
             rates.false_alarm_rate,
             rates.pixel_rate,
             cross_fitted,
+            groups,
         )
 
     def _verdicts(
@@ -457,5 +465,6 @@ class Detector:
                 seconds=seconds,
                 summary=summaries[row],
                 pixels=image.pixels if keep_pixels else None,
+                promised=calibration.promised,
                 explain=explainer.of(batch.features, row) if anomalous and explainer else None,
             )

@@ -204,7 +204,7 @@ class Pipeline(ABC):
                     rows.append(row)
             if batch.features is not None and rows:
                 found = self.scorer.distances(batch.features.rows(rows)).numpy()
-                scores.add(*found, [names[batch.positions[row]] for row in rows])
+                scores.add(*found, [names[batch.positions[row]] for row in rows], len(rows))
 
     def merge(self, other: Pipeline) -> None:
         """Add what another of the same identity has learned."""

@@ -121,10 +121,13 @@ def warn_of_calibration(detector: Detector) -> None:
     """Say where there are too few images for the promise."""
     calibration = detector.calibration_
     if not calibration.promised:
+        found = f"{calibration.count} different good images"
+        if calibration.independent < calibration.count:
+            found = f"{calibration.independent} groups of good images, each alike in itself,"
         click.echo(
-            f"warning: only {calibration.count} different good images to calibrate with; a false-alarm"
-            f" promise of {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the"
-            " threshold is extrapolated from their spread",
+            f"warning: only {found} to calibrate with; a false-alarm promise of"
+            f" {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is an"
+            " estimate from their spread",
             err=True,
         )
 

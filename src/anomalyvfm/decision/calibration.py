@@ -54,6 +54,8 @@ class Calibration:
     pixel_rate: float
     cross_fitted: bool = False
     """Whether some scores are of learned images: not quite exchangeable with those of new ones."""
+    groups: int | None = None
+    """How many independent groups the images are of; None: each is its own."""
 
     def merge(self, other: Calibration) -> Calibration:
         return Calibration(
@@ -64,6 +66,7 @@ class Calibration:
             self.false_alarm_rate,
             self.pixel_rate,
             self.cross_fitted or other.cross_fitted,
+            self.independent + other.independent,
         )
 
     @property
@@ -71,13 +74,18 @@ class Calibration:
         return len(self.image_scores)
 
     @property
+    def independent(self) -> int:
+        """How many groups stand behind a promise: photographs of one part are not independent."""
+        return self.count if self.groups is None else self.groups
+
+    @property
     def images_needed(self) -> int:
         return images_needed(self.false_alarm_rate)
 
     @property
     def promised(self) -> bool:
-        """Whether the threshold is conformal; else it is extrapolated from the spread of too few scores."""
-        return self.count >= self.images_needed
+        """Whether the threshold is conformal; else it is estimated from the spread of too few scores."""
+        return self.independent >= self.images_needed
 
     def score(self, image_scores: Array) -> Array:
         """Standard scores (m,) of (m, K) image scores.
@@ -120,7 +128,10 @@ class Calibration:
 
     @cached_property
     def threshold(self) -> float:
-        """Images scoring above are anomalous; a good image does with probability ≤ ``false_alarm_rate``."""
+        """Images scoring above are anomalous; a good image does with probability ≤ ``false_alarm_rate``.
+
+        That is a promise where it is `promised`, else an estimate.
+        """
         return score_threshold(self._sorted, self.false_alarm_rate)
 
     @cached_property
@@ -201,6 +212,8 @@ class GoodScores:
     """Collects what good images score, batch by batch, for a calibration."""
 
     def __init__(self) -> None:
+        self.groups = 0
+        """How many independent groups the images are of."""
         self._image_scores: list[Array] = []
         self._map_maxima: list[Array] = []
         self.names: list[str] = []
@@ -211,9 +224,13 @@ class GoodScores:
     def __len__(self) -> int:
         return sum(map(len, self._map_maxima))
 
-    def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str]) -> None:
-        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images."""
+    def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str], groups: int) -> None:
+        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images.
+
+        These are of so many ``groups`` more than those before.
+        """
         self.names += names
+        self.groups += groups
         self._image_scores.append(image_scores)
         self._map_maxima.append(patch_distances.reshape(len(patch_distances), -1).max(1))
         self.map_histogram += distance_histogram(patch_distances)
@@ -249,7 +266,7 @@ def _upper_bound(ordered: Array, rate: float, usual_spread: float) -> float:
 
     With n ≥ 1/rate − 1 draws it is their ⌈(n + 1)(1 − rate)⌉-th smallest, whatever the distribution.
     With fewer there is no such bound: then the limit of the posterior predictive (Student's t) for normal
-    values, but never below the largest draw.
+    values. The largest draw, which a new one exceeds with probability 1/(n + 1), says little of it.
     """
     n = len(ordered)
     rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
@@ -259,4 +276,4 @@ def _upper_bound(ordered: Array, rate: float, usual_spread: float) -> float:
 
     center, spread = _location(ordered, usual_spread)
     quantile = float(t.ppf(1 - rate, n - 1 + _PRIOR_FREEDOM))
-    return max(float(ordered[-1]), center + spread * math.sqrt(1 + 1 / n) * quantile)
+    return center + spread * math.sqrt(1 + 1 / n) * quantile

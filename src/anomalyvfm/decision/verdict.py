@@ -44,6 +44,8 @@ class Verdict:
     """(D,) features of the image as a whole."""
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     """(h, w, 3) the image in the frame, where it was asked to be kept."""
+    promised: bool = False
+    """Whether the threshold keeps its false-alarm rate whatever good images score; else it is an estimate."""
     explain: Explain | None = field(default=None, repr=False)
     """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
 
@@ -72,6 +74,7 @@ class Verdict:
             "score": round(self.score, 5),
             "p_value": round(self.p_value, 6),
             "anomalous": self.anomalous,
+            "promised": self.promised,
             "regions": [region.as_dict() for region in self.regions],
             "ms": round(1000 * self.seconds, 2),
         }

@@ -184,6 +184,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
         "image": {"max_pixels": settings.max_pixels, "white_level": settings.white_level},
         "calibration": {
             "images": calibration.count,
+            "groups": calibration.independent,
             "false_alarm_rate": calibration.false_alarm_rate,
             "promised": calibration.promised,
             "threshold": calibration.threshold,

@@ -17,7 +17,19 @@ from PIL import Image
 
 from anomalyvfm.predictions.writing import PREDICTIONS
 
-_COLUMNS = ("path", "score", "p_value", "anomalous", "regions", "area", "ms", "map", "mask", "error")
+_COLUMNS = (
+    "path",
+    "score",
+    "p_value",
+    "anomalous",
+    "promised",
+    "regions",
+    "area",
+    "ms",
+    "map",
+    "mask",
+    "error",
+)
 
 
 def write_csv(out: Path) -> None:

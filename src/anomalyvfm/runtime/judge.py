@@ -18,7 +18,7 @@ from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError
 from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.data.sources import ImageSource, read_source, several
-from anomalyvfm.decision.calibration import high_threshold, score_threshold
+from anomalyvfm.decision.calibration import high_threshold, images_needed, score_threshold
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
@@ -26,7 +26,7 @@ from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outpu
 from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
 
 _READ_AHEAD = 16
-_FACTS = ("threshold", "low_threshold", "high_threshold")
+_FACTS = ("threshold", "low_threshold", "high_threshold", "promised")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,12 @@ class Runtime:
             raise InputError(
                 f"a rate of {rate:.2%} by {len(scores)} good images takes scipy: pip install scipy"
             ) from None
-        facts = {"threshold": threshold, "high_threshold": level, "false_alarm_rate": rate}
+        facts = {
+            "threshold": threshold,
+            "high_threshold": level,
+            "false_alarm_rate": rate,
+            "promised": known.get("groups", len(scores)) >= images_needed(rate),
+        }
         other = copy.copy(self)
         other.manifest = {**self.manifest, "calibration": {**known, **facts}}
         other._facts = {name: other.manifest["calibration"][name] for name in _FACTS}

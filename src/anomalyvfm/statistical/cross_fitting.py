@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extracted
 from anomalyvfm.features.store import FeatureStore
+from anomalyvfm.statistical.grouping import Labels, groups_of, placed_features
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.tracking import Tracker
 
@@ -35,6 +36,7 @@ class KeptImages:
         self.pixels: dict[int, NDArray[np.uint8]] = {}
         chosen = np.random.default_rng(seed).permutation(count)[:most].tolist()
         self._chosen, self._shown = set(chosen), set(chosen[:shown])
+        self._placed: list[NDArray[np.float32]] = []
 
     def add(self, batch: Extracted, names: Sequence[str]) -> None:
         """Keep the features of those in the batch, and their names out of those of all images.
@@ -44,7 +46,9 @@ class KeptImages:
         rows = [row for row, position in enumerate(batch.positions) if position in self._chosen]
         if batch.features is not None and rows:
             place = {row: len(self.keys) + i for i, row in enumerate(rows)}
-            self.store.append(batch.features.rows(rows))
+            features = batch.features.rows(rows)
+            self.store.append(features)
+            self._placed.append(placed_features(features.scales[-1].patches).cpu().numpy())
             for row in rows:
                 if batch.positions[row] in self._shown:
                     self.pixels[place[row]] = batch.images[row].pixels
@@ -57,6 +61,24 @@ class KeptImages:
                     zip([place[batch.augmented_rows[i]] for i in augmented], numbers, strict=True)
                 )
                 self._augmented.append(batch.augmented.rows(augmented))
+
+    def different(self) -> list[int]:
+        """The first row of each different image."""
+        rows = range(len(self.keys))
+        return sorted({self.keys[row]: row for row in reversed(rows)}.values())
+
+    def groups(self) -> Labels:
+        """(n,) the group of each of the images, see `groups_of`."""
+        return groups_of(np.concatenate(self._placed), self.keys)
+
+    def summaries(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(n, D) of all, and how they change in another light; 0 where that was not learned."""
+        summaries = self.store.summaries().to(device)
+        changes = torch.zeros_like(summaries)
+        if self._augmented_row:
+            rows, numbers = map(list, zip(*self._augmented_row.items(), strict=True))
+            changes[rows] = self._augmented.summaries()[numbers].to(device) - summaries[rows]
+        return summaries, changes
 
     def augmented(self, rows: Sequence[int], device: torch.device) -> tuple[list[int], PatchFeatures | None]:
         """Which of the rows were learned in another light too, by place, and their features in it."""
@@ -74,29 +96,29 @@ def cross_fit(
     scores: GoodScores,
     track: Tracker,
 ) -> None:
-    """Add to ``scores`` what images, all learned by ``scorer``, score without themselves.
+    """Add to ``scores`` what images, all learned by ``scorer``, score without themselves and their group.
 
     Fold by fold, a fold's share is taken out of the map's sums, its images are judged, and the share is put
-    back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without a single image each. Closed
+    back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without fewer at a time. Closed
     forms for leaving one image out would be quicker, but leave its share in the prior that all positions have
-    in common: too little to see in most images, and too much in the tail that thresholds are made of. Equal
-    images, which their keys tell, share a fold and count once: none is judged by its double, and a copy backs
-    no promise.
+    in common: too little to see in most images, and too much in the tail that thresholds are made of. Images
+    of a group share a fold: none is judged by its like. Of equal ones, which their keys tell, one counts.
     """
-    store = kept.store
-    keys: Sequence[int] = kept.keys
-    counts = Counter(keys)
-    first: dict[int, int] = {}  # the row of each different image
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    judged = set(first.values())
-    if len(counts) == 1:  # the camera sees one picture: nothing else could judge it
-        keys, counts = range(len(keys)), Counter(range(len(keys)))
-    images = np.random.default_rng(seed).permutation(sorted(counts))
-    fold_of = {key: number % _FOLDS for number, key in enumerate(images.tolist())}
-    folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(images)))]
-    for row, key in enumerate(keys):
-        folds[fold_of[key]].append(row)
+    labels = kept.groups()
+    if labels.max() == 0:  # the camera sees one product: nothing else could judge it
+        labels = np.arange(len(labels))
+    groups = [np.flatnonzero(labels == label).tolist() for label in range(labels.max() + 1)]
+    groups.sort(key=lambda group: min(kept.keys[row] for row in group))  # in whatever order they were learned
+    summaries, changes = kept.summaries(scorer.device)
+    summary_scores = scorer.summary_scores_without(summaries, changes, groups)
+
+    order = np.random.default_rng(seed).permutation(len(groups)).tolist()
+    folds = [
+        [row for number in order[start::_FOLDS] for row in groups[number]]
+        for start in range(min(_FOLDS, len(groups)))
+    ]
+    judged = set(kept.different())
+    seen: set[int] = set()
     scores.cross_fitted = True
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
@@ -106,14 +128,11 @@ def cross_fit(
             rows = [row for row in batch_rows if row in judged]
             if not rows:
                 continue
-            features = store.take(rows, scorer.device)
-            copies = torch.tensor([counts[keys[row]] for row in rows], device=scorer.device)
-            changes = torch.zeros_like(features.summary)
-            places, augmented = kept.augmented(rows, scorer.device)
-            if augmented is not None:
-                changes[places] = augmented.summary - features.summary[places]
-            distances = scorer.distances_without(features, copies, changes).numpy()
-            scores.add(*distances, [kept.names[row] for row in rows])
+            features = kept.store.take(rows, scorer.device)
+            distances = scorer.distances_with(features, summary_scores[rows]).numpy()
+            begun = {int(labels[row]) for row in rows} - seen
+            seen |= begun
+            scores.add(*distances, [kept.names[row] for row in rows], len(begun))
         for rows in batches:
             learn_kept(scorer, kept, rows, 1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,8 +40,10 @@ class ImageScorer:
         """Squared Mahalanobis distances (B,) of (B, D) summaries, divided by D."""
         return self.fitted.gaussian.distance(summary[None])[0]
 
-    def image_scores_without(self, summary: Tensor, copies: Tensor, changes: Tensor) -> Tensor:
-        """As :meth:`image_scores`, of learned images as if they, each ``copies`` (B,) times, had not been.
+    def image_scores_without(
+        self, summary: Tensor, changes: Tensor, groups: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """As :meth:`image_scores`, of learned images as if none of their group, rows of (B, D), had been.
 
         ``changes`` (B, D) in another light were learned with them.
 
@@ -48,16 +52,18 @@ class ImageScorer:
         closed form is accurate enough there.
         """
         together = max(1, self.fitted.statistics.count // _LEFT_OUT_PARTS)
-        scores = []
-        for start in range(0, len(summary), together):
-            part = slice(start, start + together)
+        scores = summary.new_empty(len(summary))
+        left_out: list[int] = []
+        for number, group in enumerate(groups, start=1):
+            left_out += group
+            if len(left_out) < together and number < len(groups):
+                continue
             others = self.fitted.statistics.copy()
-            for row, change, count in zip(summary[part], changes[part], copies[part].tolist(), strict=True):
-                for _ in range(count):
-                    others.add(row[None, None], -1)
-                    others.add_light(change[None, None], -1)
-            scores.append(self._gaussian_of(others).distance(summary[None, part])[0])
-        return torch.cat(scores)
+            others.add(summary[None, left_out], -1)
+            others.add_light(changes[None, left_out], -1)
+            scores[left_out] = self._gaussian_of(others).distance(summary[None, left_out])[0]
+            left_out = []
+        return scores
 
     def _gaussian_of(self, statistics: SufficientStatistics) -> Gaussian:
         return Gaussian(statistics, _PRIOR_IMAGES, light_weight=self._light_weight)

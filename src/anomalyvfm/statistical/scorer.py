@@ -99,7 +99,7 @@ class StatisticalScorer(Scorer):
             self._channels += other._channels
 
     def distances(self, features: PatchFeatures) -> Distances:
-        return self._distances(features, self._summary.image_scores(features.summary))
+        return self.distances_with(features, self._summary.image_scores(features.summary))
 
     def layer_shares(self, features: PatchFeatures, places: Tensor, widths: Sequence[int]) -> Tensor:
         """(K, L) share of each layer, of ``widths`` channels, in the distances at K ``places``."""
@@ -115,13 +115,19 @@ class StatisticalScorer(Scorer):
         for patches, scale, changed in zip(self.patches, features.scales, augmented.scales, strict=True):
             patches.learn_augmented(scale, changed, sign)
 
-    def distances_without(self, features: PatchFeatures, copies: Tensor, changes: Tensor) -> Distances:
-        """Of images that the map has not learned, and the summary has, each ``copies`` (B,) times.
+    def summary_scores_without(
+        self, summaries: Tensor, changes: Tensor, groups: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """(B,) scores of learned images by their summaries (B, D), as if none of their group had been.
 
         ``changes`` (B, D) are those of the summaries in another light, 0 where an image was not augmented.
         """
-        summary = self._summary.image_scores_without(features.summary, copies, changes)
-        return self._distances(features, summary)
+        return self._summary.image_scores_without(summaries, changes, groups)
+
+    def distances_with(self, features: PatchFeatures, summary_scores: Tensor) -> Distances:
+        """As :meth:`distances`, where the scores (B,) of the summaries are known."""
+        maps = self._maps(features)
+        return Distances(self._joined(maps), torch.stack([*self._image_scores(maps), summary_scores], 1))
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
         """(B, S) scores of the oddest patches at each of S scales."""
@@ -156,11 +162,6 @@ class StatisticalScorer(Scorer):
             },
             **({} if self._channels is None else {"channels": self._channels.cpu()}),
         }
-
-    def _distances(self, features: PatchFeatures, summary_scores: Tensor) -> Distances:
-        maps = self._maps(features)
-        scores = [*self._image_scores(maps), summary_scores]
-        return Distances(self._joined(maps), torch.stack(scores, 1))
 
     def _maps(self, features: PatchFeatures) -> list[Tensor]:
         """(B, h, w) distances at each scale."""

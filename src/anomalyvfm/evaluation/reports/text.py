@@ -227,17 +227,21 @@ def chance_of_so_many(alarms: int, good: int, calibrated_on: int, rate: float) -
 def promise_lines(report: Report) -> list[str]:
     """Sentences: what is promised, what was seen, and whether the two agree."""
     calibration, metrics = report.model["calibration"], report.metrics
-    rate, count = calibration["false_alarm_rate"], calibration["images"]
+    rate, images = calibration["false_alarm_rate"], calibration["images"]
+    count = calibration.get("groups", images)
+    counted = f"{count} calibration images"
+    if count < images:
+        counted = f"{count} groups of calibration images, {images} in all,"
     if calibration["promised"]:
         lines = [
             f"Promised: a good part is rejected with probability at most {rate:.2%}, whatever the"
-            f" distribution of scores (conformal; {count} calibration images)."
+            f" distribution of scores (conformal; {counted.rstrip(',')})."
         ]
     else:
         lines = [
-            f"Aimed at, not promised: {rate:.2%} of good parts rejected. {count} calibration images are too"
+            f"Aimed at, not promised: {rate:.2%} of good parts rejected. {counted} are too"
             f" few for a promise at this rate ({math.ceil(1 / rate - 1e-9) - 1} are needed); the threshold is"
-            " extrapolated from their spread."
+            " an estimate from their spread."
         ]
     observed = metrics["false_alarm_rate"]
     if observed is None:

@@ -200,6 +200,8 @@ class CalibrationShape(_Shape):
     promised: bool
     cross_fitted: bool | None = None
     """Whether some scores are of learned images; None where an earlier version did not keep it."""
+    groups: int | None = None
+    """How many independent groups the images are of; None where an earlier version did not keep it."""
 
 
 class Version(_Shape):

@@ -78,6 +78,18 @@ def test_with_too_few_images_the_threshold_lies_above_every_good_score() -> None
     assert np.isfinite(c.threshold)
 
 
+def test_one_outlier_of_few_images_hides_no_defect_and_of_many_it_is_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    thresholds = []
+    for n in (25, 60, 98, 99):
+        c = calibration([*rng.lognormal(0, 0.2, n - 1), 6.0])
+        thresholds.append(c.threshold / judge(c, 6.0))
+    assert thresholds == sorted(thresholds)
+    assert thresholds[0] < 0.7
+    assert thresholds[2] == pytest.approx(1.0, abs=0.02)
+    assert thresholds[3] == 1.0
+
+
 @pytest.mark.parametrize("scores", [[2.0], [2.0, 2.0, 2.0]])
 def test_one_image_or_equal_ones_give_finite_numbers(scores: list[float]) -> None:
     c = calibration(scores)

@@ -266,7 +266,9 @@ def _upper_bound(ordered: Array, rate: float, usual_spread: float) -> float:
 
     With n ≥ 1/rate − 1 draws it is their ⌈(n + 1)(1 − rate)⌉-th smallest, whatever the distribution.
     With fewer there is no such bound: then the limit of the posterior predictive (Student's t) for normal
-    values. The largest draw, which a new one exceeds with probability 1/(n + 1), says little of it.
+    values, raised towards the largest draw where that lies above it: the more, the nearer n is to the number
+    at which that draw is the bound. With 25 draws one outlier says little of the tail, and a threshold at it
+    would let defects pass (docs/trials.md).
     """
     n = len(ordered)
     rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
@@ -276,4 +278,5 @@ def _upper_bound(ordered: Array, rate: float, usual_spread: float) -> float:
 
     center, spread = _location(ordered, usual_spread)
     quantile = float(t.ppf(1 - rate, n - 1 + _PRIOR_FREEDOM))
-    return center + spread * math.sqrt(1 + 1 / n) * quantile
+    limit = center + spread * math.sqrt(1 + 1 / n) * quantile
+    return limit + (n / images_needed(rate)) ** 2 * max(float(ordered[-1]) - limit, 0.0)

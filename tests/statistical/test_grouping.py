@@ -85,6 +85,14 @@ def test_a_promise_takes_groups_not_photographs(grouped: Detector, tmp_path: Pat
     assert Detector.load(tmp_path / "model", device="cpu").calibration_.independent == 12
 
 
+def test_photographs_of_one_part_alone_judge_each_other_and_are_one_group() -> None:
+    detector = Detector("v2", {**SMALL, "calibration.false_alarm_rate": 0.5}, device="cpu").fit(
+        several_of_each(range(1)) * 4
+    )
+    assert detector.calibration_.count == 3  # of twelve, all else are copies
+    assert np.isfinite(detector.calibration_.scores).all()
+
+
 def test_images_are_judged_as_by_a_model_without_their_group(grouped: Detector) -> None:
     judged = np.log(grouped.calibration_.image_scores)
     choice = scorer_of(grouped).choice

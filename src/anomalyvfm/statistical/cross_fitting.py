@@ -99,15 +99,15 @@ def cross_fit(
     """Add to ``scores`` what images, all learned by ``scorer``, score without themselves and their group.
 
     Fold by fold, a fold's share is taken out of the map's sums, its images are judged, and the share is put
-    back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without fewer at a time. Closed
+    back: Vovk (2015), "Cross-conformal predictors". Summaries are judged without fewer of them. Closed
     forms for leaving one image out would be quicker, but leave its share in the prior that all positions have
     in common: too little to see in most images, and too much in the tail that thresholds are made of. Images
     of a group share a fold: none is judged by its like. Of equal ones, which their keys tell, one counts.
     """
     labels = kept.groups()
-    if labels.max() == 0:  # the camera sees one product: nothing else could judge it
-        labels = np.arange(len(labels))
     groups = [np.flatnonzero(labels == label).tolist() for label in range(labels.max() + 1)]
+    if len(groups) == 1:  # the camera sees one product: nothing else could judge it
+        groups = [[row] for row in groups[0]]
     groups.sort(key=lambda group: min(kept.keys[row] for row in group))  # in whatever order they were learned
     summaries, changes = kept.summaries(scorer.device)
     summary_scores = scorer.summary_scores_without(summaries, changes, groups)

@@ -43,14 +43,15 @@ class _Sample:
     kept: KeptImages
     groups: list[list[int]]
     learned: bool
+    batch: int
 
     @contextmanager
     def without(self, scorer: StatisticalScorer, group: Sequence[int]) -> Iterator[None]:
         if self.learned:
-            learn_kept(scorer, self.kept, group, -1)
+            learn_kept(scorer, self.kept, group, -1, self.batch)
         yield
         if self.learned:
-            learn_kept(scorer, self.kept, group, 1)
+            learn_kept(scorer, self.kept, group, 1, self.batch)
 
 
 def choose(
@@ -72,7 +73,7 @@ def choose(
     rows = [row for row in kept.pixels if counts[kept.keys[row]] == 1]
     size = max(1, int(_LEFT_OUT * images)) if learned else len(rows)
     groups = [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
-    sample = _Sample(kept, groups, learned)
+    sample = _Sample(kept, groups, learned, extractor.batch)
     enough = len(rows) >= _FEWEST
 
     window: int = settings.window or 1

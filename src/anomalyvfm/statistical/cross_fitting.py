@@ -122,8 +122,7 @@ def cross_fit(
     scores.cross_fitted = True
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
-        for rows in batches:
-            learn_kept(scorer, kept, rows, -1)
+        learn_kept(scorer, kept, fold, -1, batch)
         for batch_rows in batches:
             rows = [row for row in batch_rows if row in judged]
             if not rows:
@@ -133,14 +132,17 @@ def cross_fit(
             begun = {int(labels[row]) for row in rows} - seen
             seen |= begun
             scores.add(*distances, [kept.names[row] for row in rows], len(begun))
-        for rows in batches:
-            learn_kept(scorer, kept, rows, 1)
+        learn_kept(scorer, kept, fold, 1, batch)
 
 
-def learn_kept(scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int) -> None:
+def learn_kept(
+    scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int, batch: int
+) -> None:
     """Add the patches of some of the kept images to the sums, or with ``sign=-1`` take them back."""
-    features = kept.store.take(rows, scorer.device)
-    scorer.learn_map(features, sign)
-    places, augmented = kept.augmented(rows, scorer.device)
-    if augmented is not None:
-        scorer.learn_map_augmented(features.rows(places), augmented, sign)
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        features = kept.store.take(part, scorer.device)
+        scorer.learn_map(features, sign)
+        places, augmented = kept.augmented(part, scorer.device)
+        if augmented is not None:
+            scorer.learn_map_augmented(features.rows(places), augmented, sign)

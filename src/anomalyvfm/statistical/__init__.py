@@ -1,1 +1,1 @@
-"""v2: a Gaussian at every position, learned as sums that stream, merge and subtract."""
+"""v2: Gaussians of places at each scale, learned as sums that stream, merge and subtract."""

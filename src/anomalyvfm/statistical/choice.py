@@ -17,7 +17,7 @@ WINDOWS = (1, 2, 4, 8, 16)
 """Positions a side that may be learned together."""
 
 # A window twice as large must raise the mean log density of good patches by so much, for each dimension.
-# Where parts are aligned it gains at most 0.02, on layouts and textures 0.04 or more (docs/trials.md).
+# Where parts are aligned it gains at most 0.02, on layouts and textures 0.05 or more (docs/trials.md).
 _GAIN_OF_A_LARGER_WINDOW = 0.03
 
 # A scale counts no more where another tells drawn defects by so much more area under the ROC curve. Smaller

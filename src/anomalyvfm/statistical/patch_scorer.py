@@ -14,7 +14,7 @@ from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStati
 
 
 class PatchScorer:
-    """A Gaussian at every position of the feature grid, conditioned on the image's summary.
+    """A Gaussian at every window of the feature grid, which may be conditioned on the image's summary.
 
     Good parts differ in ways that move all their features together: the batch, the light, the wear of a
     tool. The summary knows these, and what a position shows is judged by what such an image leads to expect

@@ -46,11 +46,11 @@ acceptance: install
 	$(BIN)/pytest -s -m acceptance tests/acceptance -k "$(PART)" $(OPTIONS)
 
 bench: install
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/accuracy.py --methods v2
 
 # Beside v1.1 to v1.4 and anomalib, which is installed in an environment of its own; rows are kept.
 bench-accuracy: install
-	$(BIN)/python benchmarks/versus.py
+	$(BIN)/python benchmarks/accuracy.py
 
 bench-false-alarms: install
 	$(BIN)/python benchmarks/false_alarms.py

@@ -1,6 +1,7 @@
-"""anomalib's PaDiM and PatchCore on our weights; `versus.py` runs this file in anomalib's own environment.
+"""anomalib's PaDiM and PatchCore on our weights; `accuracy.py` runs this file in anomalib's own environment.
 
-Lines of JSON come in and go out: first image files, the weights, and our features of one image; then, one by
+Lines of JSON come in and go out: first image files, the side in px that they are
+resized to, the weights, and our features of one image; then, one by
 one, a fit and its test. Each image is read and resized by anomalib, with the normalisation that the weights
 want, and goes through the backbone once for all fits; what that took is counted to each of them. Maps go to
 the file that a fit names.
@@ -28,7 +29,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
-SIDE = 256
 BACKBONE = "tf_efficientnet_lite0"
 LAYERS = ["blocks.2", "blocks.4"]  # 40 channels at stride 8 and 112 at stride 16
 _BATCH = 8
@@ -40,8 +40,9 @@ _NORMALIZE = Normalize([127 / 255] * 3, [128 / 255] * 3)
 class Remembered(nn.Module):
     """Stands in for a feature extractor: the features of images ``now``, from memory."""
 
-    def __init__(self, extractor: TimmFeatureExtractor) -> None:
+    def __init__(self, extractor: TimmFeatureExtractor, side: int) -> None:
         super().__init__()
+        self.side = side
         self.out_dims = extractor.out_dims
         self.now: Sequence[int] = ()
         self.seconds = 0.0
@@ -51,7 +52,7 @@ class Remembered(nn.Module):
 
     @torch.no_grad()
     def learn(self, paths: Sequence[str]) -> None:
-        transform = Compose([Resize((SIDE, SIDE), antialias=True), _NORMALIZE])
+        transform = Compose([Resize((self.side, self.side), antialias=True), _NORMALIZE])
         started = time.perf_counter()
         batches = []
         for first in range(0, len(paths), _BATCH):
@@ -67,7 +68,7 @@ class Remembered(nn.Module):
         """Empty images of the right shape, with ``now`` set to those they stand for."""
         for first in range(0, len(images), _BATCH):
             self.now = images[first : first + _BATCH]
-            yield torch.empty(len(self.now), 3, SIDE, SIDE)
+            yield torch.empty(len(self.now), 3, self.side, self.side)
 
 
 def difference(extractor: TimmFeatureExtractor, file: str) -> dict[str, float]:
@@ -162,7 +163,7 @@ def run(job: dict[str, Any], remembered: Remembered) -> dict[str, Any]:
     fitted = time.perf_counter()
     scores: list[float] = []
     maps = np.lib.format.open_memmap(
-        job["maps"], mode="w+", dtype=np.float32, shape=(len(job["test"]), SIDE, SIDE)
+        job["maps"], mode="w+", dtype=np.float32, shape=(len(job["test"]), remembered.side, remembered.side)
     )
     for images in remembered.batches(job["test"]):
         found = model(images)
@@ -180,7 +181,7 @@ def main() -> None:
     start = json.loads(sys.stdin.readline())
     extractor = TimmFeatureExtractor(BACKBONE, LAYERS, pre_trained=False)
     extractor.feature_extractor.load_state_dict(load_file(start["weights"]))
-    remembered = Remembered(extractor.eval())
+    remembered = Remembered(extractor.eval(), start["side"])
     remembered.learn(start["paths"])
     _say(
         {

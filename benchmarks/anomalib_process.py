@@ -21,30 +21,29 @@ from peers import peer_python
 from timm_names import timm_weights
 
 BACKBONE = "efficientnet-lite0"
-SIDE = 256
 PEER = Path(__file__).resolve().parent / "anomalib_peer.py"
 _STAGES = {"blocks.2": 3, "blocks.4": 5}  # timm's name of what we call a layer
 _LARGEST_DIFFERENCE = 1e-4  # of features, as a share of the largest: the same network, but for rounding
 
 
 class AnomalibProcess(AbstractContextManager["AnomalibProcess"]):
-    """anomalib with the features of all ``paths`` at hand; files it needs lie in ``folder``.
+    """anomalib with the features of all ``paths`` at hand, of ``side`` px; files it needs lie in ``folder``.
 
     Entering takes the time of a feature pass. ``about`` then tells versions and how far its features are
     from ours.
     """
 
-    def __init__(self, paths: Sequence[Path], folder: Path) -> None:
+    def __init__(self, paths: Sequence[Path], side: int, folder: Path) -> None:
         self.about = ""
         self._places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
-        self._folder = folder
+        self._side, self._folder = side, folder
         self._log = folder / "anomalib.log"
 
     def __enter__(self) -> AnomalibProcess:
         weights, check = self._folder / "weights.safetensors", self._folder / "check.safetensors"
         published = torch.load(backbones.load(BACKBONE).source, map_location="cpu", weights_only=True)
         save_file(timm_weights(published), weights)
-        save_file(_our_features(next(iter(self._places))), check)
+        save_file(_our_features(next(iter(self._places)), self._side), check)
         self._process = subprocess.Popen(
             [peer_python("anomalib"), PEER],
             stdin=subprocess.PIPE,
@@ -53,7 +52,12 @@ class AnomalibProcess(AbstractContextManager["AnomalibProcess"]):
             text=True,
         )
         found = self._ask(
-            {"weights": str(weights), "check": str(check), "paths": [str(path) for path in self._places]}
+            {
+                "weights": str(weights),
+                "check": str(check),
+                "side": self._side,
+                "paths": [str(path) for path in self._places],
+            }
         )
         largest = max(found["difference"].values())
         if largest > _LARGEST_DIFFERENCE:
@@ -75,7 +79,7 @@ class AnomalibProcess(AbstractContextManager["AnomalibProcess"]):
     def fit_and_test(
         self, method: dict[str, Any], seed: int, learned: Sequence[Path], tested: Sequence[Path]
     ) -> tuple[float, float, list[float], NDArray[np.float32]]:
-        """Seconds of fit and test, scores of the tested, and their maps (N, 256, 256), on disk."""
+        """Seconds of fit and test, scores of the tested, and their maps (N, side, side), on disk."""
         maps = self._folder / "maps.npy"
         found = self._ask(
             {
@@ -99,9 +103,9 @@ class AnomalibProcess(AbstractContextManager["AnomalibProcess"]):
         raise SystemExit("anomalib ended: " + self._log.read_text(encoding="utf-8")[-2000:])
 
 
-def _our_features(path: Path) -> dict[str, torch.Tensor]:
-    """An image's pixels (256, 256, 3), and our features of them by timm's names, (C, H, W) each."""
-    pixels = torch.from_numpy(InputFrame(SIDE, SIDE).place(read_image(path)))
+def _our_features(path: Path, side: int) -> dict[str, torch.Tensor]:
+    """An image's pixels (side, side, 3), and our features of them by timm's names, (C, H, W) each."""
+    pixels = torch.from_numpy(InputFrame(side, side).place(read_image(path)))
     found = {
         name: backbones.load(BACKBONE, layers=[stage], device="cpu")(pixels[None]).patches[0]
         for name, stage in _STAGES.items()

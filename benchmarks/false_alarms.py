@@ -1,7 +1,6 @@
 """Is the promised false-alarm rate kept? `make bench-false-alarms`: random splits of good images.
 
-    python benchmarks/false_alarms.py [--data magnetic_tile,elpv-mono,elpv-poly] [--splits 20]
-    python benchmarks/false_alarms.py --data generated --learned 0.6
+    python benchmarks/false_alarms.py [--data pcb,elpv-mono] [--splits 20] [--learned 0.6,60]
 
 Each split learns a random part of a data set's good images (60 %, and 60 images) and counts how many of the
 others are called anomalous at a promised 1 % and 5 %. No image calibrates but those learned. Counts are held
@@ -9,7 +8,8 @@ against two 95 % bands: that of a binomial with the promised rate, and the wider
 threshold, which is itself drawn with the images. A promise is kept where at least 90 % of the splits lie
 inside the binomial band and the average rate is not above what was promised. Where too few images are learned
 for a rate, the model promises nothing, and the table says so. Splits run in processes of one core each, in
-which each image goes through the backbone once.
+which each image goes through the backbone once. A split's counts are written as soon as they are there, under
+--cache, and not counted again until images, settings or code change: a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -28,27 +28,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
-from accuracy import REAL, open_split
-from anomalyvfm.data import InputFrame, open_dataset, read_image
-from anomalyvfm.data.generated import CATEGORIES, draw_good
+from anomalyvfm.data import Sample
 from anomalyvfm.detector import Detector
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.remembering import RememberingBackbone
+from kept_rows import keep, kept, key, measured_sources
 from promise_bands import binomial_band, conformal_band
+from splits import CACHE, SHARED, names, open_whole
 
 RATES = (0.01, 0.05)
-_DRAWN = 200  # good images of a generated category
-_SIDE = 256
-
-_IMAGES = "images.npy"
-
-Pixels = NDArray[np.uint8]
+_LEAST_UNSEEN = 15
 
 # Of a process that counts, set by `_begin`.
-_images: Pixels
+_paths: list[Path]
 _backbone: RememberingBackbone
 _overrides: dict[str, object]
 
@@ -72,29 +65,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", default=",".join(REAL), help="also: generated, or some of its categories")
+    parser.add_argument("--data", default="real", help="real, generated, or some of their data sets")
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument(
         "--learned", type=_parts, default=(0.6, 60.0), metavar="N,...", help="images, or a share below 1"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--magnetic-tile", type=Path, default=Path("../shared/data/magnetic_tile"))
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "anomalyvfm-false-alarms")
+    parser.add_argument("--shared", type=Path, default=SHARED, help="where pcb, magnetic_tile, cookies lie")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--json", type=Path, help="also write every count here")
     options = parser.parse_args()
     overrides = {
         "backbone": "efficientnet-lite0",
-        "image.size": _SIDE,
         **dict(text.split("=", 1) for text in options.settings),
     }
-    names = [n for name in options.data.split(",") for n in (CATEGORIES if name == "generated" else [name])]
     counts: list[Count] = []
-    for name in names:
-        images = good_images(name, options.magnetic_tile, options.cache)
+    for name in names(options.data):
+        images = good_images(name, options.shared, options.cache)
         learned = [round(part * len(images) if part < 1 else part) for part in options.learned]
+        learned = [number for number in learned if number + _LEAST_UNSEEN <= len(images)]
         started = time.perf_counter()
-        counts += observe(name, images, learned, options.splits, overrides, options.processes)
+        counts += observe(
+            name, images, learned, options.splits, overrides, options.processes, options.cache / "alarms"
+        )
         print(f"{name}: {len(images)} images, {time.perf_counter() - started:.0f} s", file=sys.stderr)
     print(table(counts))
     if options.json:
@@ -107,70 +101,53 @@ def _parts(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
 
-def good_images(name: str, magnetic_tile: Path, cache: Path) -> list[Pixels]:
-    """All good images of a data set, in the frame already: they are decoded once for all splits."""
-    frame = InputFrame(_SIDE, _SIDE)
-    return [frame.place(read_image(path)) for path in _good_paths(name, magnetic_tile, cache)]
-
-
-def _good_paths(name: str, magnetic_tile: Path, cache: Path) -> list[Path]:
-    if name in CATEGORIES:
-        return _drawn(name, cache / "generated" / name)
-    # A seed learns a part of the tiles; here all that are good are pooled.
-    category = open_dataset(magnetic_tile) if name == "magnetic_tile" else open_split(name, magnetic_tile, 0)
-    samples = (*category.train, *category.validation, *category.test)
-    return [sample.path for sample in samples if not sample.label]
-
-
-def _drawn(name: str, folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03d}.png" for number in range(_DRAWN)]
-    for number, path in enumerate(paths):
-        if not path.exists():
-            rng = np.random.default_rng([CATEGORIES.index(name), number])
-            partial = path.with_suffix(".partial")
-            Image.fromarray(draw_good(name, _SIDE, rng)).save(partial, "PNG", compress_level=1)
-            partial.rename(path)
-    return paths
+def good_images(name: str, shared: Path, cache: Path) -> list[Sample]:
+    """All good images of a data set."""
+    category = open_whole(name, shared, cache)
+    return [one for one in (*category.train, *category.validation, *category.test) if not one.label]
 
 
 def observe(
     name: str,
-    images: Sequence[Pixels],
+    images: Sequence[Sample],
     learned: Sequence[int],
     splits: int,
     overrides: dict[str, object],
     processes: int,
+    folder: Path,
 ) -> list[Count]:
     """The counts of all splits, for every number of images learned and every rate."""
+    asked = [(split, number) for number in learned for split in range(splits)]
+    sources = measured_sources()
+    files = {one: folder / f"{key([name, *one, overrides], sources, images)}.json" for one in asked}
+    missing = [one for one in asked if not files[one].exists()]
     with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as scratch:
-        np.save(Path(scratch, _IMAGES), np.stack(images))
-        pool = ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), _begin, (scratch, overrides)
-        )
+        begin = ([sample.path for sample in images], scratch, overrides)
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, begin)
         with pool:
-            asked = [(split, number) for number in learned for split in range(splits)]
-            counted = pool.map(_count, *zip(*asked, strict=True))
-            return [replace(count, data=name) for group in counted for count in group]
+            for one in [pool.submit(_count, *one, files[one]) for one in missing]:
+                one.result()
+    counts = (Count(**count) for one in asked for count in kept(files[one])["counts"])
+    return [replace(count, data=name) for count in counts]
 
 
-def _begin(scratch: str, overrides: dict[str, object]) -> None:
+def _begin(paths: list[Path], scratch: str, overrides: dict[str, object]) -> None:
     """What a process keeps from split to split."""
-    global _images, _backbone, _overrides
+    global _paths, _backbone, _overrides
     torch.set_num_threads(1)
-    _images = np.load(Path(scratch, _IMAGES), mmap_mode="r")
+    _paths = paths
     loaded = backbones.load(str(overrides["backbone"]))
     _backbone = RememberingBackbone(loaded, Path(scratch, f"features-{os.getpid()}"))
     _overrides = overrides
 
 
-def _count(split: int, learned: int) -> list[Count]:
-    """One split's counts at all rates: the same fit serves them, thresholds are read off the same scores."""
+def _count(split: int, learned: int, file: Path) -> None:
+    """Write one split's counts at all rates: one fit serves them, thresholds are read off the same scores."""
     started = time.perf_counter()
-    order = np.random.default_rng(split).permutation(len(_images)).tolist()
+    order = np.random.default_rng(split).permutation(len(_paths)).tolist()
     detector = Detector("v2", _overrides, seed=split, backbone=_backbone)
-    detector.fit([_images[i] for i in order[:learned]])
-    scores = np.array([verdict.score for verdict in detector.predict([_images[i] for i in order[learned:]])])
+    detector.fit([_paths[i] for i in order[:learned]])
+    scores = np.array([verdict.score for verdict in detector.predict([_paths[i] for i in order[learned:]])])
     found = []
     for rate in RATES:
         calibration = replace(detector.calibration_, false_alarm_rate=rate)
@@ -188,7 +165,7 @@ def _count(split: int, learned: int) -> list[Count]:
             )
         )
     print(f"split {split}: {learned} learned, {[count.alarms for count in found]} alarms", file=sys.stderr)
-    return found
+    keep(file, {"counts": [vars(count) for count in found]})
 
 
 def table(counts: Sequence[Count]) -> str:

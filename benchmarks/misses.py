@@ -5,31 +5,27 @@
 
 Of each data set a row of either: the overlay that `predict` would give, with the defect's true border in
 green where it is known. Captions give the p-value, and whether a threshold for 1 % false alarms finds the
-image anomalous. v2 learns what `accuracy.py` lets it learn with the first seed; of a generated category
-60 images, and its test images in regular light are judged.
+image anomalous. v2 learns what `accuracy.py` lets it learn with the first seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from accuracy import REAL, open_split
-from anomalyvfm.data import Category, open_dataset, read_image, read_mask
-from anomalyvfm.data.generated import CATEGORIES, generate
+from anomalyvfm.data import Category, read_image, read_mask
+from anomalyvfm.data.generated import CATEGORIES
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.visual.overlay import border, draw
 from anomalyvfm.visual.pictures import contact_sheet
+from splits import REAL, SHARED, names, open_split
 
 _TRUTH = np.array((60, 220, 60), np.uint8)
-_GENERATED_IMAGES = 60
 
 Picture = NDArray[np.uint8]
 
@@ -39,33 +35,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="elpv-mono,elpv-poly", help=f"of {', '.join((*REAL, *CATEGORIES))}")
-    parser.add_argument("--magnetic-tile", type=Path, default=Path("../shared/data/magnetic_tile"))
+    parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--count", type=int, default=6, help="pictures a row")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     pictures: list[tuple[Picture, str]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in options.data.split(","):
-            category = _category(name, options.magnetic_tile, Path(folder))
-            rows = hardest(category, options.count)
-            for row in rows:
-                pictures += row
-                pictures += [(np.full((1, 1, 3), 255, np.uint8), "")] * (options.count - len(row))
+    for name in names(options.data):
+        rows = hardest(open_split(name, 0, options.shared), options.count)
+        for row in rows:
+            pictures += row
+            pictures += [(np.full((1, 1, 3), 255, np.uint8), "")] * (options.count - len(row))
     Image.fromarray(contact_sheet(pictures, columns=options.count)).save(options.out, quality=85)
-
-
-def _category(name: str, magnetic_tile: Path, folder: Path) -> Category:
-    if name in REAL:
-        return open_split(name, magnetic_tile, seed=0)
-    generate(folder, [name], images=_GENERATED_IMAGES, size=256, seed=0)
-    drawn = open_dataset(folder / name)
-    # The other lights were never learned: false alarms in them are the subject of lighting.py.
-    return replace(drawn, test=tuple(sample for sample in drawn.test if sample.condition == "regular"))
 
 
 def hardest(category: Category, count: int) -> tuple[list[tuple[Picture, str]], list[tuple[Picture, str]]]:
     """Captioned overlays of the defective images that look best, and of the good ones that look worst."""
-    detector = Detector("v2", {"backbone": "efficientnet-lite0", "image.size": 256}).fit(category)
+    detector = Detector("v2", {"backbone": "efficientnet-lite0"}).fit(category)
     verdicts = detector.predict([sample.path for sample in category.test])
     order = np.argsort([verdict.score for verdict in verdicts])
     bad = [int(i) for i in order if category.test[i].label]

@@ -19,6 +19,7 @@ from anomalyvfm.cli import (
     submit,
     synthesize,
 )
+from anomalyvfm.cli.allocator import share_freed_memory
 from anomalyvfm.cli.errors import OneLineErrors
 from anomalyvfm.version import __version__
 
@@ -27,6 +28,7 @@ from anomalyvfm.version import __version__
 @click.version_option(__version__, prog_name="anomalyvfm")
 def main() -> None:
     """Learn good parts from good images alone; find and outline defects never seen."""
+    share_freed_memory()
 
 
 for command in (

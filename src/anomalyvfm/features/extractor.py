@@ -40,6 +40,8 @@ BRIGHTNESS, CONTRAST = 127.5, 48
 LEAST_CONTRAST = 4
 """Grey levels: a nearly uniform image has no contrast to be stretched, only noise."""
 
+_PIXELS_ON_A_CPU = 2 * 512**2
+
 
 @dataclass(frozen=True)
 class PlacedImage:
@@ -173,7 +175,12 @@ class Extractor:
 
     def _in_parts(self, tiles: Tensor) -> PatchFeatures:
         # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.
-        parts = [self.backbone(tiles[i : i + self.batch]) for i in range(0, len(tiles), self.batch)]
+        most = self.batch
+        if self.backbone.device.type == "cpu":
+            # Nor, where large passes are no faster, with the size of images; each core has one.
+            pixels = tiles.shape[1] * tiles.shape[2]
+            most = min(most, max(torch.get_num_threads(), _PIXELS_ON_A_CPU // pixels))
+        parts = [self.backbone(tiles[i : i + most]) for i in range(0, len(tiles), most)]
         return PatchFeatures(
             torch.cat([part.patches for part in parts]), torch.cat([part.summary for part in parts])
         )

@@ -9,7 +9,7 @@ from anomalyvfm.features.core_threads import core_threads
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 # Positions handled at once when factoring: bounds the temporary arrays, whatever the grid.
-_CHUNK = 16
+_CHUNK = 4
 
 
 class Gaussian:

@@ -15,7 +15,7 @@ from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 _REMEDY = "fit it anew"
 
@@ -62,7 +62,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         ) from None
     if body["schema_version"] == 2:
         body = _of_schema_3(body)
-    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_4(body)
+    if body["schema_version"] == 3:
+        body = _of_schema_4(body)
+    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_5(body)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -89,13 +91,14 @@ def _of_schema_4(body: dict[str, Any]) -> dict[str, Any]:
     """A description of schema 3 in the words of schema 4, in which v2 may see an image at several scales."""
     settings = dict(body["settings"])
     if "gaussian" not in settings:
-        return body
+        return {**body, "schema_version": 4}
     gaussian = {**settings["gaussian"], "scales": [1.0], "window": 1, "experts": "all"}
     # The oddest patches were a share of them all.
     gaussian["patches"] = max(1, round(gaussian.pop("top") * body["grid"]["height"] * body["grid"]["width"]))
     settings["gaussian"] = gaussian
     return {
         **body,
+        "schema_version": 4,
         "settings": stored_preset(settings).model_dump(mode="json"),
         "coarser_grids": [],
         "sizes_seen": [[body["input_frame"]["height"], body["input_frame"]["width"]]],
@@ -106,4 +109,16 @@ def _of_schema_4(body: dict[str, Any]) -> dict[str, Any]:
             "densities": {},
             "told": [],
         },
+    }
+
+
+def _of_schema_5(body: dict[str, Any]) -> dict[str, Any]:
+    """A description of schema 4 in the words of schema 5, in which v2 may compare with remembered patches."""
+    if "choice" not in body:
+        return body
+    settings = stored_preset(body["settings"]).override({"gaussian.bank": "never"})
+    return {
+        **body,
+        "settings": settings.model_dump(mode="json"),
+        "choice": {**body["choice"], "banks": []},
     }

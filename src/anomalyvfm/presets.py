@@ -87,6 +87,10 @@ class GaussianSettings(_Settings):
         "auto",
         description="which scales judge an image; auto: chosen by how well they tell drawn defects",
     )
+    bank: Literal["auto", "never"] = Field(
+        "auto",
+        description="whether patches are compared with remembered ones; auto: where parts are not aligned",
+    )
     dimensions: int | None = Field(
         None, ge=1, description="feature dimensions kept by a random projection; none: as many as fit max_mb"
     )

@@ -13,7 +13,7 @@ from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.grid import PatchGrid
-from anomalyvfm.statistical.choice import Choice, counting_scales, larger_pays, summary_weight
+from anomalyvfm.statistical.choice import Choice, larger_pays, likely_to_tell, summary_weight
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 from tests.quick_detectors import good
@@ -41,10 +41,14 @@ def test_sums_of_windows_are_those_of_the_coarser_grid() -> None:
     torch.testing.assert_close(pooled.outer, coarse_sums.outer)
 
 
-def test_a_scale_counts_unless_another_leads_clearly() -> None:
-    assert counting_scales([0.80, 0.78]) == (0, 1)
-    assert counting_scales([0.80, 0.70]) == (0,)
-    assert counting_scales([0.60, 0.80]) == (1,)
+def test_what_tells_drawn_defects_less_well_is_less_likely_and_far_behind_does_not_count() -> None:
+    assert likely_to_tell([0.80, 0.78]) == (0, 1)
+    assert likely_to_tell([0.80, 0.64]) == (0,)
+    assert likely_to_tell([0.60, 0.80]) == (1,)
+    choice = Choice(2, (0, 1), 0.25, (0,), told=(0.75, 0.70, 0.80, 0.60))
+    assert choice.log_priors(2) == pytest.approx([-1.0, -2.0, 0.0])
+    assert [one.log_prior for one in choice.alternatives(2)[:3]] == choice.log_priors(2)
+    assert Choice(2, (0, 1), 0.25, (0,)).log_priors(2) == [0.0, 0.0, 0.0]
     assert larger_pays(-1.5, -1.4)
     assert not larger_pays(-1.5, -1.49)
 
@@ -53,13 +57,13 @@ def test_aligned_parts_join_the_whole_with_the_coarsest_scale_and_others_keep_it
     aligned = Choice(1, (0, 1), 0.25).alternatives(2)
     assert [one.weights for one in aligned] == [(1.0, 0.0, 0.0), (0.0, 1.0, 0.25)]
     assert aligned[0].log_prior < aligned[1].log_prior
-    layout = Choice(2, (0,), 0.25).alternatives(2)
-    assert [one.weights for one in layout] == [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
-    assert layout[0].log_prior > layout[1].log_prior
+    layout = Choice(2, (0,), 0.25, (1,)).alternatives(2)
+    assert [one.weights for one in layout] == [(1.0, 0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)]
+    assert layout[0].log_prior > layout[2].log_prior
 
 
 def test_a_choice_is_read_as_it_was_written() -> None:
-    choice = Choice(2, (0, 1), 0.2517, {1: -1.5, 2: -1.25}, (0.75, 0.5))
+    choice = Choice(2, (0, 1), 0.2517, (1,), {1: -1.5, 2: -1.25}, (0.75, 0.5, 0.5, 0.75))
     assert Choice.from_dict(json.loads(json.dumps(choice.as_dict()))) == choice
 
 
@@ -69,12 +73,16 @@ def test_a_summary_counts_the_more_the_more_images_it_is_learned_from(images: in
     assert 0 <= weight <= summary_weight(2 * images, dimensions) <= 0.6
 
 
-def test_a_model_of_two_scales_keeps_its_choice_and_judges_alike_once_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [None, 2])
+def test_a_model_of_two_scales_keeps_its_choice_and_judges_alike_once_read(
+    tmp_path: Path, window: int | None
+) -> None:
     images = good(24)
-    detector = Detector("v2", TWO_SCALES, device="cpu").fit(images)
+    detector = Detector("v2", {**TWO_SCALES, "gaussian.window": window}, device="cpu").fit(images)
     choice = scorer_of(detector).choice
-    assert choice.densities.keys() >= {1, 2}
-    assert detector.calibration_.image_scores.shape[1] == 3
+    assert bool(choice.densities) == (window is None)
+    assert bool(choice.banks) == bool(choice.told) == (window == 2)
+    assert detector.calibration_.image_scores.shape[1] == 3 + len(choice.banks)
     detector.save(tmp_path / "model")
     again = Detector.load(tmp_path / "model", device="cpu")
     assert scorer_of(again).choice.identity() == choice.identity()
@@ -87,14 +95,14 @@ def test_a_model_of_two_scales_keeps_its_choice_and_judges_alike_once_read(tmp_p
 def test_aligned_parts_are_judged_place_by_place_at_both_scales() -> None:
     images = [draw_good("can", 128, np.random.default_rng([1, i]), "regular") for i in range(24)]
     choice = scorer_of(Detector("v2", TWO_SCALES, device="cpu").fit(images)).choice
-    assert (choice.window, choice.scales, choice.told) == (1, (0, 1), ())
+    assert (choice.window, choice.scales, choice.banks, choice.told) == (1, (0, 1), (), ())
 
 
 def test_a_texture_is_judged_by_windows_at_the_scales_that_tell_drawn_defects() -> None:
     images = [draw_good("grains", 128, np.random.default_rng([1, i]), "regular") for i in range(24)]
     choice = scorer_of(Detector("v2", TWO_SCALES, device="cpu").fit(images)).choice
     assert choice.window > 1
-    assert choice.scales == counting_scales(choice.told)
+    assert (*choice.scales, *(2 + scale for scale in choice.banks)) == likely_to_tell(choice.told)
     assert max(choice.told) > 0.52  # some of the defects drawn are hardly to be seen
 
 
@@ -117,6 +125,10 @@ def test_choosing_leaves_the_sums_as_they_were() -> None:
     assert free.choice.told
     fixed = {**TWO_SCALES, "gaussian.window": 1, "gaussian.experts": "all"}
     plain = scorer_of(Detector("v2", fixed, device="cpu").fit(images)).to_tensors()
-    assert free.to_tensors().keys() == plain.keys()
-    for name, tensor in free.to_tensors().items():
-        torch.testing.assert_close(tensor, plain[name], rtol=1e-9, atol=1e-6)
+    assert free.to_tensors().keys() - plain.keys() == {
+        f"bank_{scale}.{part}"
+        for scale in free.choice.banks
+        for part in ("limit", "keys", "times", "patches")
+    }
+    for name, tensor in plain.items():
+        torch.testing.assert_close(free.to_tensors()[name], tensor, rtol=1e-9, atol=1e-6)

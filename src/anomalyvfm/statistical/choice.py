@@ -20,9 +20,10 @@ WINDOWS = (1, 2, 4, 8, 16)
 # Where parts are aligned it gains at most 0.02, on layouts and textures 0.05 or more (docs/trials.md).
 _GAIN_OF_A_LARGER_WINDOW = 0.03
 
-# A scale counts no more where another tells drawn defects by so much more area under the ROC curve. Smaller
-# differences say more of what was drawn than of what will come.
-_LEAD_THAT_DECIDES = 0.05
+# What tells drawn defects less well than another is less likely to tell others: by so much of the logarithm
+# for each unit of area under the ROC curve. What is less likely than this does not count.
+_LOG_PRIOR_OF_A_LEAD = -20.0
+_LEAST_LOG_PRIOR = -3.0
 
 # Where parts are aligned, defects show rather at the coarse scale; elsewhere neither scale is likelier, and
 # the image as a whole, whose content varies, is less likely to tell.
@@ -39,31 +40,46 @@ _HALF_KNOWN = 0.5
 class Choice:
     """How a model judges: by windows of so many positions a side, at these of its scales, 0 the largest.
 
-    ``summary_weight`` is that of the image as a whole where parts are aligned. ``densities`` are the mean log
-    densities by window, ``told`` the areas under the ROC curve of drawn defects by scale; both are empty
-    where nothing was measured.
+    ``banks`` are the scales at which patches are compared with remembered ones. ``summary_weight`` is
+    that of the image as a whole where parts are aligned. ``densities`` are the mean log densities by window,
+    ``told`` the areas under the ROC curve of drawn defects, of the Gaussians by scale and then of the banks;
+    both are empty where nothing was measured.
     """
 
     window: int
     scales: tuple[int, ...]
     summary_weight: float
+    banks: tuple[int, ...] = ()
     densities: Mapping[int, float] = field(default_factory=dict)
     told: Sequence[float] = ()
 
     def alternatives(self, count: int) -> tuple[Alternative, ...]:
-        """How the scores of ``count`` scales and of the image as a whole are joined into one."""
+        """How the scores of ``count`` scales, of the banks and of the whole image are joined into one."""
+        patches = count + len(self.banks)
+        priors = self.log_priors(count)
 
         def weights(*own: int, summary: float = 0.0) -> tuple[float, ...]:
-            return (*(float(number in own) for number in range(count)), summary)
+            return (*(float(number in own) for number in range(patches)), summary)
 
         if self.window > 1:
             return (
-                *(Alternative(weights(scale)) for scale in self.scales),
+                *(
+                    Alternative(weights(number), prior)
+                    for number, prior in zip((*self.scales, *range(count, patches)), priors, strict=True)
+                ),
                 Alternative(weights(summary=1.0), _LOG_PRIOR_OF_WHOLE),
             )
         *finer, coarsest = self.scales
         with_summary = Alternative(weights(coarsest, summary=self.summary_weight))
         return (*(Alternative(weights(scale), _LOG_PRIOR_OF_FINE) for scale in finer), with_summary)
+
+    def log_priors(self, count: int) -> list[float]:
+        """Logarithms of how likely each is to tell a defect: the scales, of ``count``, and then the banks.
+
+        That of the likeliest is 0.
+        """
+        judging = [*self.scales, *(count + scale for scale in self.banks)]
+        return [_log_prior(self.told, number) if self.told else 0.0 for number in judging]
 
     def reasons(self, seen: Sequence[Sequence[int]]) -> tuple[str, str, str]:
         """What was chosen and why, a line each: of places, of scales, and of the image as a whole.
@@ -77,10 +93,18 @@ class Choice:
             found = ", ".join(f"{density:.3f} by {n} × {n}" for n, density in self.densities.items())
             aligned = "parts are not aligned" if self.window > 1 else "parts are aligned"
             places = f"{aligned}: {places} (log density of good images left out: {found})"
-        scales = f"judged at {' and '.join(sizes[scale] for scale in self.scales)} px"
+        kinds = {"by place": self.scales, "by the nearest good patches": self.banks}
+        judged = [
+            f"{kind} at {' and '.join(sizes[scale] for scale in scales)} px"
+            for kind, scales in kinds.items()
+            if scales
+        ]
+        scales = f"judged {', '.join(judged)}"
         if self.told:
-            found = ", ".join(f"{area:.3f} at {size}" for area, size in zip(self.told, sizes, strict=True))
-            scales = f"{scales} (AUROC on drawn defects: {found})"
+            areas = [f"{area:.3f}" for area in self.told]
+            each = [areas[start : start + len(sizes)] for start in range(0, len(areas), len(sizes))]
+            told = ", ".join(f"{kind} {' and '.join(own)}" for kind, own in zip(kinds, each, strict=False))
+            scales = f"{scales} (AUROC on drawn defects, largest size first: {told})"
         whole = f"the image as a whole counts {self.summary_weight:.2f} beside its patches"
         if self.window > 1:
             whole = "the image as a whole counts apart from its patches: what lies in it varies"
@@ -88,7 +112,7 @@ class Choice:
 
     def identity(self) -> dict[str, Any]:
         """What two models must have in common to be judged by as one, as plain data."""
-        return {"window": self.window, "scales": list(self.scales)}
+        return {"window": self.window, "scales": list(self.scales), "banks": list(self.banks)}
 
     def as_dict(self) -> dict[str, Any]:
         """As ``model.json`` holds it."""
@@ -106,6 +130,7 @@ class Choice:
             data["window"],
             tuple(data["scales"]),
             data["summary_weight"],
+            tuple(data["banks"]),
             {int(window): density for window, density in data["densities"].items()},
             tuple(data["told"]),
         )
@@ -116,9 +141,13 @@ def larger_pays(density: float, of_larger: float) -> bool:
     return of_larger - density > _GAIN_OF_A_LARGER_WINDOW
 
 
-def counting_scales(told: Sequence[float]) -> tuple[int, ...]:
-    """Which scales tell drawn defects about as well as the best, by their areas under the ROC curve."""
-    return tuple(n for n, area in enumerate(told) if area > max(told) - _LEAD_THAT_DECIDES)
+def likely_to_tell(told: Sequence[float]) -> tuple[int, ...]:
+    """Which of several count, by how well they tell drawn defects: their areas under the ROC curve."""
+    return tuple(number for number in range(len(told)) if _log_prior(told, number) >= _LEAST_LOG_PRIOR)
+
+
+def _log_prior(told: Sequence[float], number: int) -> float:
+    return _LOG_PRIOR_OF_A_LEAD * (max(told) - told[number])
 
 
 def summary_weight(images: int, dimensions: int) -> float:

@@ -18,8 +18,8 @@ from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.choice import (
     WINDOWS,
     Choice,
-    counting_scales,
     larger_pays,
+    likely_to_tell,
     summary_weight,
 )
 from anomalyvfm.statistical.cross_fitting import KeptImages, learn_kept
@@ -86,17 +86,18 @@ def choose(
         weight = summary_weight(images, extractor.backbone.summary_channels)
 
     every = tuple(range(len(scorer.grids)))
+    banks = tuple(scorer.banks) if window > 1 else ()
     told: list[float] = []
     if settings.experts == "auto" and window > 1 and len(every) > 1 and enough:
-        scorer.choose(Choice(window, every, weight))
+        scorer.choose(Choice(window, every, weight, banks))
         told = _told(scorer, sample, extractor, seed, track)
-    counting = {
-        "auto": counting_scales(told) if told else every,
-        "all": every,
-        "fine": every[:1],
-        "coarse": every[-1:],
-    }[settings.experts]
-    return Choice(window, counting, weight, densities, tuple(told))
+    counting = {"auto": every, "all": every, "fine": every[:1], "coarse": every[-1:]}[settings.experts]
+    banks = tuple(scale for scale in banks if scale in counting)
+    if told:
+        likely = likely_to_tell(told)
+        counting = tuple(scale for scale in every if scale in likely)
+        banks = tuple(scale for scale in banks if len(every) + scale in likely)
+    return Choice(window, counting, weight, banks, densities, tuple(told))
 
 
 def _by_density(
@@ -146,7 +147,8 @@ def _told(
                     scores.append(scorer.patch_scores(features).double().cpu().numpy())
     labels = np.repeat([0, 1], [len(rows), len(rows) * each])
     found = np.concatenate([*good, *defective])
-    return [float(auroc(found[:, scale], labels).value or 0.5) for scale in range(len(scorer.grids))]
+    areas = (float(auroc(found[:, number], labels).value or 0.5) for number in range(found.shape[1]))
+    return [round(area, 4) for area in areas]  # as they are written: what follows from them is the same
 
 
 def _drawn(kept: KeptImages, rows: Sequence[int], each: int, seed: int) -> Iterator[NDArray[np.uint8]]:

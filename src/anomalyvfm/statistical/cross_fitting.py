@@ -138,7 +138,8 @@ def cross_fit(
 def learn_kept(
     scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int, batch: int
 ) -> None:
-    """Add the patches of some of the kept images to the sums, or with ``sign=-1`` take them back."""
+    """Take the patches of some of the kept images out of what is known by ``sign=-1``, or put them back."""
+    scorer.leave_out({kept.keys[row] for row in rows} if sign < 0 else ())
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
         features = kept.store.take(part, scorer.device)

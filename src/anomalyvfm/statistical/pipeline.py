@@ -43,7 +43,8 @@ class StatisticalPipeline(Pipeline):
         extractor = Extractor(backbone, frame, settings.image, settings.batch, gaussian.scales)
         if stored is None:
             grids = _grids(extractor, gaussian)
-            choice = Choice(1, tuple(range(len(grids))), 0.0)
+            every = tuple(range(len(grids)))
+            choice = Choice(1, every, 0.0, banks=() if gaussian.bank == "never" else every)
         else:
             described = stored.description
             grids = [PatchGrid(**grid) for grid in (described["grid"], *described["coarser_grids"])]
@@ -100,6 +101,8 @@ class StatisticalPipeline(Pipeline):
 
     def _learn_batch(self, batch: Extracted, names: Sequence[str], sign: int) -> None:
         super()._learn_batch(batch, names, sign)
+        if batch.features is not None:
+            self.scorer.remember(batch.features, [image.key for image in batch.images], sign)
         if batch.features is not None and batch.augmented is not None:
             self.scorer.learn_augmented(batch.features.rows(batch.augmented_rows), batch.augmented, sign)
 

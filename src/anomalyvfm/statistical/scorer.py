@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.image_scorer import ImageScorer
 from anomalyvfm.statistical.layer_contributions import shares
+from anomalyvfm.statistical.memory_bank import MemoryBank
 from anomalyvfm.statistical.patch_scorer import PatchScorer
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
@@ -25,8 +27,9 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 class StatisticalScorer(Scorer):
     """Scores of an image: of its oddest patches at each scale, the largest first, and of its summary.
 
+    Between these are those of its patches farthest from all remembered ones, at the scales whose banks count.
     ``grids`` are those of the scales. What is chosen, by `choose`, is how large a window of positions is and
-    which scales count.
+    which scales and banks count; other banks remember nothing.
     """
 
     def __init__(
@@ -59,6 +62,12 @@ class StatisticalScorer(Scorer):
             )
             for number, grid in enumerate(self.grids)
         ]
+        self.banks = {
+            scale: MemoryBank(
+                self.grid.channels, device, None if kept is None else under(kept, _bank_name(scale))
+            )
+            for scale in choice.banks
+        }
         self._summary = ImageScorer(summary_channels, device, sums("summary"), self._light_weight)
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
         # only these tell which layers deviate.
@@ -76,6 +85,9 @@ class StatisticalScorer(Scorer):
     def choose(self, choice: Choice) -> None:
         """Judge by these windows and scales."""
         self.choice = choice
+        self.banks = {scale: self.banks[scale] for scale in choice.banks}
+        priors = np.exp(choice.log_priors(len(self.grids)))
+        self._map_weights = (priors / priors.sum()).tolist()
         self.alternatives = choice.alternatives(len(self.grids))
         for patches in self.patches:
             patches.use_window(choice.window)
@@ -86,6 +98,16 @@ class StatisticalScorer(Scorer):
         if self._channels is not None:
             self._channels += sign * self.grid.to_positions(features.patches).sum(1, dtype=torch.float64)
 
+    def remember(self, features: PatchFeatures, keys: Sequence[int], sign: int = 1) -> None:
+        """Take images, by their keys, into the banks, or with ``sign=-1`` let them go."""
+        for scale, bank in self.banks.items():
+            bank.remember(features.scales[scale].patches, keys, sign)
+
+    def leave_out(self, keys: Collection[int]) -> None:
+        """Compare with what images other than these have shown."""
+        for bank in self.banks.values():
+            bank.leave_out(keys)
+
     def learn_augmented(self, features: PatchFeatures, augmented: PatchFeatures, sign: int = 1) -> None:
         """Add how features of learned images change with the light, or with ``sign=-1`` take it back."""
         self.learn_map_augmented(features, augmented, sign)
@@ -94,6 +116,8 @@ class StatisticalScorer(Scorer):
     def merge(self, other: Self) -> None:
         for mine, theirs in zip(self.patches, other.patches, strict=True):
             mine.fitted.merge(theirs.fitted)
+        for scale, bank in self.banks.items():
+            bank.merge(other.banks[scale])
         self._summary.fitted.merge(other._summary.fitted)
         if self._channels is not None and other._channels is not None:
             self._channels += other._channels
@@ -126,16 +150,21 @@ class StatisticalScorer(Scorer):
 
     def distances_with(self, features: PatchFeatures, summary_scores: Tensor) -> Distances:
         """As :meth:`distances`, where the scores (B,) of the summaries are known."""
-        maps = self._maps(features)
-        return Distances(self._joined(maps), torch.stack([*self._image_scores(maps), summary_scores], 1))
+        maps, compared = self._maps(features), self._compared(features)
+        counting = [*(maps[scale] for scale in self.choice.scales), *compared]
+        scores = self._image_scores([*maps, *compared])
+        joined = _joined(counting, self._map_weights, maps[0].shape[1:])
+        return Distances(joined, torch.stack([*scores, summary_scores], 1))
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
-        """(B, S) scores of the oddest patches at each of S scales."""
-        return torch.stack(self._image_scores(self._maps(features)), 1)
+        """(B, S + N) scores of the oddest patches at each of S scales and by each of N banks."""
+        return torch.stack(self._image_scores([*self._maps(features), *self._compared(features)]), 1)
 
     def derive(self) -> None:
         for patches in self.patches:
             _ = patches.fitted.gaussian
+        for bank in self.banks.values():
+            bank.derive()
         _ = self._summary.fitted.gaussian
 
     def spread(self) -> Spread | None:
@@ -160,6 +189,11 @@ class StatisticalScorer(Scorer):
                 for name, statistics in sums.items()
                 for part, tensor in statistics.to_tensors().items()
             },
+            **{
+                f"{_bank_name(scale)}.{part}": tensor
+                for scale, bank in self.banks.items()
+                for part, tensor in bank.to_tensors().items()
+            },
             **({} if self._channels is None else {"channels": self._channels.cpu()}),
         }
 
@@ -169,22 +203,29 @@ class StatisticalScorer(Scorer):
             patches.distances(scale) for patches, scale in zip(self.patches, features.scales, strict=True)
         ]
 
-    def _image_scores(self, maps: list[Tensor]) -> list[Tensor]:
-        """(B,) scores of the oddest patches at each scale."""
-        return [patches.image_scores(map_) for patches, map_ in zip(self.patches, maps, strict=True)]
+    def _compared(self, features: PatchFeatures) -> list[Tensor]:
+        """(B, h, w) distances to the nearest remembered patches, at each scale whose bank counts."""
+        return [bank.distances(features.scales[scale].patches) for scale, bank in self.banks.items()]
 
-    def _joined(self, maps: list[Tensor]) -> Tensor:
-        """(B, H, W) geometric mean, on the finest grid, of the distances at those scales that count."""
-        size = maps[0].shape[1:]
-        counting = [maps[scale] for scale in self.choice.scales]
-        if len(counting) == 1 and counting[0].shape[1:] == size:
-            return counting[0]
-        logarithms = [
-            # Half-pixel centres, as where a backbone joins layers of different stride.
-            F.interpolate(map_.clamp_min(1e-6).log()[:, None], size, mode="bilinear")[:, 0]
-            for map_ in counting
-        ]
-        return torch.stack(logarithms).mean(0).exp()
+    def _image_scores(self, maps: list[Tensor]) -> list[Tensor]:
+        """(B,) scores of the oddest patches of each."""
+        return [self.patches[0].image_scores(map_) for map_ in maps]
+
+
+def _joined(maps: list[Tensor], weights: Sequence[float], size: Sequence[int]) -> Tensor:
+    """(B, H, W) geometric mean, by weights whose sum is 1, of maps of distances, on the finest grid."""
+    if len(maps) == 1 and maps[0].shape[1:] == size:
+        return maps[0]
+    logarithms = [
+        # Half-pixel centres, as where a backbone joins layers of different stride.
+        weight * F.interpolate(map_.clamp_min(1e-6).log()[:, None], tuple(size), mode="bilinear")[:, 0]
+        for map_, weight in zip(maps, weights, strict=True)
+    ]
+    return torch.stack(logarithms).sum(0).exp()
+
+
+def _bank_name(scale: int) -> str:
+    return f"bank_{scale}"
 
 
 def _name(scale: int) -> str:

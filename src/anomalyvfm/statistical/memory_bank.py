@@ -1,0 +1,214 @@
+"""Patches of good images themselves: an odd patch is far from the nearest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from anomalyvfm.features.core_threads import core_threads
+from anomalyvfm.features.grid import orthonormal
+
+IMAGES = 1000
+"""So many images are remembered."""
+PATCHES = 48
+"""So many patches of each, the most different ones."""
+CENTERS = 2048
+"""So many of all these patches are compared with, the most different ones."""
+DIMENSIONS = 256
+"""At most so many, by a random projection."""
+
+# What knows no image has no key from here on: keys have 56 bits.
+_NO_LIMIT = 1 << 56
+# Patches compared at once by a core: their distances to all centers stay in its cache.
+_COMPARED = 512
+# Patches that learn of new centers at once: bounds the array of their distances.
+_ROWS = 8192
+# Of a distance: logarithms are taken of them.
+_LEAST = 1e-6
+# Of the vectors farthest from the centers there are, one in so many is looked at until so many are centers.
+_POOL, _PASS = 32, 256
+
+
+class MemoryBank:
+    """The most different patches of each good image, by the image's key, and the centers made of them.
+
+    What an image gives does not depend on other images, and it is there or not: learning, forgetting and
+    merging are exact. Of more than `IMAGES` those with the lowest keys stay; keys are hashes of what the
+    images show, so that these are a random sample whatever the order. An image above the ``limit``, the
+    lowest key that ever had to go, is not taken in again.
+
+    Each center is the patch farthest from those before it (Gonzalez 1985, "Clustering to minimize the maximum
+    intercluster distance"), within an image and then of all: what is rare but good, a number printed on few
+    parts, is a center as soon as one image shows it. A random sample of as many patches would miss it.
+    """
+
+    def __init__(
+        self, channels: int, device: torch.device, tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.limit = _NO_LIMIT
+        self._device = device
+        self._projection = orthonormal(channels, DIMENSIONS).to(device) if channels > DIMENSIONS else None
+        # By key: how often the image was learned, and (K, D) patches, float16, which are never written to.
+        self._images: dict[int, tuple[int, Tensor]] = {}
+        self._left_out: frozenset[int] = frozenset()
+        if tensors is not None:
+            self.limit = int(tensors["limit"])
+            parts = tensors["patches"].to(device)
+            for key, times, patches in zip(
+                tensors["keys"].tolist(), tensors["times"].tolist(), parts, strict=True
+            ):
+                self._images[key] = (times, patches)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def remember(self, patches: Tensor, keys: Sequence[int], sign: int = 1) -> None:
+        """Take in images with (B, H, W, C) patches, or with ``sign=-1`` let them go."""
+        new = {key: row for row, key in enumerate(keys) if sign > 0 and key not in self._images}
+        new = {key: row for key, row in new.items() if key < self.limit}
+        if new:
+            vectors = self._vectors(patches[list(new.values())].flatten(1, 2))
+            picked = vectors.gather(1, _most_different(vectors)[:, :, None].expand(-1, -1, vectors.shape[2]))
+            self._images.update({key: (0, own.half()) for key, own in zip(new, picked, strict=True)})
+        for key in keys:
+            if key in self._images:
+                times, own = self._images[key]
+                self._images[key] = (times + sign, own)
+        self._images = {key: one for key, one in self._images.items() if one[0] > 0}
+        self._keep_lowest()
+
+    def merge(self, other: Self) -> None:
+        """Take in what another remembers."""
+        for key, (times, patches) in other._images.items():
+            mine = self._images.get(key, (0, patches))
+            self._images[key] = (mine[0] + times, mine[1])
+        self.limit = min(self.limit, other.limit)
+        self._keep_lowest()
+
+    def leave_out(self, keys: Iterable[int]) -> None:
+        """Judge as if these images had not been learned, and all others had."""
+        self._left_out = frozenset(keys)
+        self.outdated()
+
+    def distances(self, patches: Tensor) -> Tensor:
+        """(B, H, W) distances of (B, H, W, C) patches to the nearest center; 1 is usual between centers."""
+        vectors = self._vectors(patches.flatten(0, 2))
+        centers, squares, middle, unit = self._centers
+
+        def compare(part: Tensor) -> Tensor:
+            off = part - middle
+            nearest = centers[torch.addmm(squares, off, centers.T, alpha=-2).argmin(1)]
+            return (off - nearest).square().sum(1)  # exact where the two are almost the same
+
+        cores = torch.get_num_threads()
+        if vectors.device.type == "cpu" and cores > 1:
+            starts = range(0, len(vectors), _COMPARED)
+            parts = (vectors[start : start + _COMPARED] for start in starts)
+            squared = torch.cat(list(core_threads(cores).map(compare, parts)))
+        else:
+            squared = compare(vectors)
+        return (squared.sqrt() / unit).clamp_min(_LEAST).reshape(patches.shape[:3])
+
+    def outdated(self) -> None:
+        """Forget the centers: what they follow from has changed."""
+        self.__dict__.pop("_centers", None)
+
+    def derive(self) -> None:
+        _ = self._centers
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        keys = sorted(self._images)
+        patches = [self._images[key][1] for key in keys]
+        return {
+            "limit": torch.tensor(self.limit, dtype=torch.int64),
+            "keys": torch.tensor(keys, dtype=torch.int64),
+            "times": torch.tensor([self._images[key][0] for key in keys], dtype=torch.int64),
+            "patches": torch.stack(patches).cpu() if patches else torch.zeros(0, 0, 0, dtype=torch.float16),
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Patches are never written to: a copy shares them.
+        copied = object.__new__(type(self))
+        copied.__dict__.update({key: value for key, value in self.__dict__.items() if key != "_centers"})
+        copied._images = dict(self._images)
+        return copied
+
+    def _vectors(self, patches: Tensor) -> Tensor:
+        """(..., D) of (..., C)."""
+        return patches if self._projection is None else patches @ self._projection
+
+    def _keep_lowest(self) -> None:
+        self.outdated()
+        keys = sorted(key for key in self._images if key < self.limit)
+        if len(keys) > IMAGES:
+            self.limit = keys[IMAGES]
+        self._images = {key: self._images[key] for key in keys[:IMAGES]}
+
+    @cached_property
+    def _centers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Centers (M, D) off their middle, their squares (M,), the middle (D,), and what is between two."""
+        keys = [key for key in self._images if key not in self._left_out]
+        vectors = torch.cat([self._images[key][1] for key in keys]).float()
+        middle = vectors.mean(0)
+        vectors -= middle
+        if len(vectors) > CENTERS:
+            vectors = vectors[farthest_first(vectors, CENTERS)]
+        squares = vectors.square().sum(1)
+        others = torch.addmm(squares, vectors, vectors.T, alpha=-2).fill_diagonal_(torch.inf).argmin(1)
+        between = (vectors - vectors[others]).square().sum(1).mean().sqrt()
+        return vectors, squares, middle, between.clamp_min(_LEAST)
+
+
+def _most_different(vectors: Tensor) -> Tensor:
+    """(B, K) numbers of the `PATCHES` vectors of each image (B, P, D) that are farthest from each other."""
+    count, patches, _ = vectors.shape
+    rows = torch.arange(count, device=vectors.device)
+    squares = vectors.square().sum(2)
+    nearest = (vectors - vectors.mean(1, keepdim=True)).square().sum(2)
+    picked = []
+    for number in range(min(PATCHES, patches)):
+        farthest = nearest.argmax(1)
+        picked.append(farthest)
+        center = vectors[rows, farthest]
+        distances = squares - 2 * torch.bmm(vectors, center[:, :, None])[:, :, 0]
+        distances += squares[rows, farthest][:, None]
+        nearest = torch.minimum(nearest, distances) if number else distances
+        nearest[rows, farthest] = -torch.inf  # none twice
+    return torch.stack(picked, 1)
+
+
+def farthest_first(vectors: Tensor, count: int) -> list[int]:
+    """Numbers of ``count`` of the vectors (N, D), each the farthest from those before it.
+
+    The first is the farthest from the origin. The next center is the vector farthest from all centers, so
+    as long as some vector of a pool is farther than any outside it, centers come from the pool alone; all
+    vectors then learn of them at once.
+    """
+    squares = vectors.square().sum(1)
+    chosen = [int(squares.argmax())]
+    nearest = torch.full_like(squares, torch.inf)
+    fresh = chosen
+    while True:
+        for start in range(0, len(vectors), _ROWS):
+            part = slice(start, start + _ROWS)
+            distances = torch.addmm(squares[fresh], vectors[part], vectors[fresh].T, alpha=-2)
+            nearest[part] = torch.minimum(nearest[part], distances.amin(1) + squares[part])
+        nearest[chosen] = -torch.inf
+        if len(chosen) >= count:
+            return chosen
+        values, pool = nearest.topk(max(1, len(nearest) // _POOL))
+        points, lengths, outside = vectors[pool], squares[pool], values[-1].clone()
+        fresh = []
+        while len(chosen) < count and len(fresh) < _PASS:
+            best = int(values.argmax())
+            if values[best] < outside or values[best] == -torch.inf:
+                break
+            fresh.append(int(pool[best]))
+            chosen.append(fresh[-1])
+            values = torch.minimum(values, lengths + lengths[best] - 2 * (points @ points[best]))
+            values[best] = -torch.inf

@@ -59,6 +59,10 @@ def test_of_many_images_those_with_the_lowest_keys_stay(monkeypatch: pytest.Monk
     whole.remember(patches_of(0), [0], -1)
     whole.remember(patches_of(6), [6])
     assert whole.to_tensors()["keys"].tolist() == [1, 2, 3]
+    for key in (1, 2, 3):
+        whole.remember(patches_of(key), [key], -1)
+    assert whole.distances(patches_of(9)).isfinite().all()
+    assert same(whole, MemoryBank(6, CPU, whole.to_tensors()))
 
 
 def test_distances_are_those_to_the_nearest_patch() -> None:

@@ -51,7 +51,7 @@ class MemoryBank:
         self, channels: int, device: torch.device, tensors: Mapping[str, Tensor] | None = None
     ) -> None:
         self.limit = _NO_LIMIT
-        self._device = device
+        self._zero = torch.zeros(1, min(channels, DIMENSIONS), device=device)
         self._projection = orthonormal(channels, DIMENSIONS).to(device) if channels > DIMENSIONS else None
         # By key: how often the image was learned, and (K, D) patches, float16, which are never written to.
         self._images: dict[int, tuple[int, Tensor]] = {}
@@ -93,7 +93,7 @@ class MemoryBank:
     def leave_out(self, keys: Iterable[int]) -> None:
         """Judge as if these images had not been learned, and all others had."""
         self._left_out = frozenset(keys)
-        self.outdated()
+        self._outdated()
 
     def distances(self, patches: Tensor) -> Tensor:
         """(B, H, W) distances of (B, H, W, C) patches to the nearest center; 1 is usual between centers."""
@@ -113,10 +113,6 @@ class MemoryBank:
         else:
             squared = compare(vectors)
         return (squared.sqrt() / unit).clamp_min(_LEAST).reshape(patches.shape[:3])
-
-    def outdated(self) -> None:
-        """Forget the centers: what they follow from has changed."""
-        self.__dict__.pop("_centers", None)
 
     def derive(self) -> None:
         _ = self._centers
@@ -142,8 +138,12 @@ class MemoryBank:
         """(..., D) of (..., C)."""
         return patches if self._projection is None else patches @ self._projection
 
+    def _outdated(self) -> None:
+        """Forget the centers: what they follow from has changed."""
+        self.__dict__.pop("_centers", None)
+
     def _keep_lowest(self) -> None:
-        self.outdated()
+        self._outdated()
         keys = sorted(key for key in self._images if key < self.limit)
         if len(keys) > IMAGES:
             self.limit = keys[IMAGES]
@@ -153,7 +153,8 @@ class MemoryBank:
     def _centers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Centers (M, D) off their middle, their squares (M,), the middle (D,), and what is between two."""
         keys = [key for key in self._images if key not in self._left_out]
-        vectors = torch.cat([self._images[key][1] for key in keys]).float()
+        # None is left where those with the lowest keys were forgotten, and others were not taken in.
+        vectors = torch.cat([self._images[key][1] for key in keys] or [self._zero]).float()
         middle = vectors.mean(0)
         vectors -= middle
         if len(vectors) > CENTERS:

@@ -64,9 +64,6 @@ class MemoryBank:
             ):
                 self._images[key] = (times, patches)
 
-    def __len__(self) -> int:
-        return len(self._images)
-
     def remember(self, patches: Tensor, keys: Sequence[int], sign: int = 1) -> None:
         """Take in images with (B, H, W, C) patches, or with ``sign=-1`` let them go."""
         new = {key: row for row, key in enumerate(keys) if sign > 0 and key not in self._images}

@@ -64,6 +64,8 @@ def test_a_description_of_the_older_schema_is_in_the_words_of_today() -> None:
     assert now["settings"]["gaussian"]["context_dimensions"] == settings["given"]
     assert now["settings"]["gaussian"]["light_share"] == settings["relit_share"]
     assert not {"canvas", "given", "relit_weight"} & now.keys()
+    added = {name: now["settings"]["gaussian"][name] for name in ("window", "bank", "widen")}
+    assert added == {"window": 1, "bank": "never", "widen": "never"}
 
 
 def test_an_exported_model_of_the_older_schema_judges_as_it_did() -> None:

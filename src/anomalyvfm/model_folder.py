@@ -15,7 +15,7 @@ from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 _REMEDY = "fit it anew"
 
@@ -64,7 +64,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         body = _of_schema_3(body)
     if body["schema_version"] == 3:
         body = _of_schema_4(body)
-    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_5(body)
+    if body["schema_version"] == 4:
+        body = _of_schema_5(body)
+    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_6(body)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -115,10 +117,19 @@ def _of_schema_4(body: dict[str, Any]) -> dict[str, Any]:
 def _of_schema_5(body: dict[str, Any]) -> dict[str, Any]:
     """A description of schema 4 in the words of schema 5, in which v2 may compare with remembered patches."""
     if "choice" not in body:
-        return body
+        return {**body, "schema_version": 5}
     settings = stored_preset(body["settings"]).override({"gaussian.bank": "never"})
     return {
         **body,
+        "schema_version": 5,
         "settings": settings.model_dump(mode="json"),
         "choice": {**body["choice"], "banks": []},
     }
+
+
+def _of_schema_6(body: dict[str, Any]) -> dict[str, Any]:
+    """A description of schema 5 in the words of schema 6, in which v2 may widen what is odd in a map."""
+    if "choice" not in body:
+        return body
+    settings = stored_preset(body["settings"]).override({"gaussian.widen": "never"})
+    return {**body, "settings": settings.model_dump(mode="json")}

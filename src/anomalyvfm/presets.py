@@ -91,6 +91,11 @@ class GaussianSettings(_Settings):
         "auto",
         description="whether patches are compared with remembered ones; auto: where parts are not aligned",
     )
+    widen: Literal["auto", "never"] = Field(
+        "auto",
+        description="whether what is odd reaches half-way to the patches beside it; auto: where parts are"
+        " not aligned",
+    )
     dimensions: int | None = Field(
         None, ge=1, description="feature dimensions kept by a random projection; none: as many as fit max_mb"
     )

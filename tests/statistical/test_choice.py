@@ -13,8 +13,9 @@ from anomalyvfm.data.generated import draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.grid import PatchGrid
+from anomalyvfm.pipeline import Distances
 from anomalyvfm.statistical.choice import Choice, larger_pays, likely_to_tell, summary_weight
-from anomalyvfm.statistical.scorer import StatisticalScorer
+from anomalyvfm.statistical.scorer import StatisticalScorer, widened
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 from tests.quick_detectors import good
 
@@ -104,6 +105,43 @@ def test_a_texture_is_judged_by_windows_at_the_scales_that_tell_drawn_defects() 
     assert choice.window > 1
     assert (*choice.scales, *(2 + scale for scale in choice.banks)) == likely_to_tell(choice.told)
     assert max(choice.told) > 0.52  # some of the defects drawn are hardly to be seen
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6))
+def test_what_is_odd_widens_to_the_patches_beside_it_and_stays_oddest_in_its_middle(
+    seed: int, height: int, width: int
+) -> None:
+    map_ = torch.from_numpy(np.random.default_rng(seed).uniform(0.5, 5, (2, height, width)))
+    wide = widened(map_)
+    for image, now in zip(map_.numpy(), wide.numpy(), strict=True):
+        around = [
+            [image[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max() for x in range(width)]
+            for y in range(height)
+        ]
+        np.testing.assert_allclose(now, np.exp((np.log(image) + np.log(around)) / 2))
+        assert now.argmax() == image.argmax() and now.max() == pytest.approx(image.max())
+    flat = torch.full((1, height, width), 2.0)
+    torch.testing.assert_close(widened(flat), flat)
+
+
+@pytest.mark.parametrize(
+    ("window", "widen", "wide"), [(2, "auto", True), (2, "never", False), (1, "auto", False)]
+)
+def test_a_map_widens_where_parts_are_not_aligned_and_scores_do_not(
+    window: int, widen: str, wide: bool
+) -> None:
+    settings = {**TWO_SCALES, "gaussian.window": window, "gaussian.experts": "all"}
+
+    def distances(widen: str) -> Distances:
+        detector = Detector("v2", {**settings, "gaussian.widen": widen}, device="cpu").fit(good(12))
+        (batch,) = detector.pipeline_.extractor.extract(good(2, 7))
+        assert batch.features is not None
+        return scorer_of(detector).distances(batch.features)
+
+    one, plain = distances(widen), distances("never")
+    torch.testing.assert_close(one.image_scores, plain.image_scores)
+    expected = widened(plain.patch_distances) if wide else plain.patch_distances
+    torch.testing.assert_close(one.patch_distances, expected)
 
 
 def test_models_that_chose_differently_merge_once_the_choice_is_set() -> None:

@@ -88,7 +88,7 @@ def choose(
     every = tuple(range(len(scorer.grids)))
     banks = tuple(scorer.banks) if window > 1 else ()
     told: list[float] = []
-    if settings.experts == "auto" and window > 1 and len(every) > 1 and enough:
+    if settings.experts == "auto" and window > 1 and len(every) + len(banks) > 1 and enough:
         scorer.choose(Choice(window, every, weight, banks))
         told = _told(scorer, sample, extractor, seed, track)
     counting = {"auto": every, "all": every, "fine": every[:1], "coarse": every[-1:]}[settings.experts]

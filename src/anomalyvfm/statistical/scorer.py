@@ -45,6 +45,7 @@ class StatisticalScorer(Scorer):
         self.context_dimensions = min(settings.context_dimensions, summary_channels)
         self.grids = tuple(grids)
         self._light_weight = settings.light_weight / max(settings.light_share, 1e-9)
+        self._may_widen = settings.widen == "auto"
         kept = None if tensors is None else dict(tensors)
 
         def sums(name: str) -> SufficientStatistics | None:
@@ -89,6 +90,7 @@ class StatisticalScorer(Scorer):
         priors = np.exp(choice.log_priors(len(self.grids)))
         self._map_weights = (priors / priors.sum()).tolist()
         self.alternatives = choice.alternatives(len(self.grids))
+        self._widened = self._may_widen and choice.window > 1
         for patches in self.patches:
             patches.use_window(choice.window)
 
@@ -154,7 +156,9 @@ class StatisticalScorer(Scorer):
         counting = [*(maps[scale] for scale in self.choice.scales), *compared]
         scores = self._image_scores([*maps, *compared])
         joined = _joined(counting, self._map_weights, maps[0].shape[1:])
-        return Distances(joined, torch.stack([*scores, summary_scores], 1))
+        return Distances(
+            widened(joined) if self._widened else joined, torch.stack([*scores, summary_scores], 1)
+        )
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
         """(B, S + N) scores of the oddest patches at each of S scales and by each of N banks."""
@@ -177,6 +181,7 @@ class StatisticalScorer(Scorer):
             "coarser_grids": [asdict(grid) for grid in self.grids[1:]],
             "context_dimensions": self.context_dimensions,
             "light_weight": self._light_weight,
+            "may_widen": self._may_widen,
             "choice": self.choice.identity(),
         }
 
@@ -222,6 +227,16 @@ def _joined(maps: list[Tensor], weights: Sequence[float], size: Sequence[int]) -
         for map_, weight in zip(maps, weights, strict=True)
     ]
     return torch.stack(logarithms).sum(0).exp()
+
+
+def widened(map_: Tensor) -> Tensor:
+    """(B, H, W) distances, each the geometric mean of itself and the largest of the 3 × 3 around it.
+
+    Where parts are not aligned, a patch at a defect's edge still finds a good patch like it, somewhere: of a
+    defect only the middle is odd. The middle stays the oddest, so that peaks keep their places.
+    """
+    around = F.max_pool2d(map_[:, None], 3, stride=1, padding=1)[:, 0]
+    return (map_ * around).sqrt()
 
 
 def _bank_name(scale: int) -> str:

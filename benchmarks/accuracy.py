@@ -152,11 +152,11 @@ def _ours(settings: dict[str, Preset], asked: Asked, splits: Sequence[Category],
     for method, seed in asked:
         if method not in OURS:
             continue
-        layers = settings[method].features.layers
-        if layers not in remembering:
-            loaded = backbones.load(BACKBONE, layers=layers)
-            remembering[layers] = RememberingBackbone(loaded, scratch / f"features-{len(remembering)}")
-        backbone = remembering[layers]
+        wanted = (settings[method].features.layers, settings[method].detail)
+        if wanted not in remembering:
+            loaded = backbones.load(BACKBONE, layers=wanted[0], detail=wanted[1])
+            remembering[wanted] = RememberingBackbone(loaded, scratch / f"features-{len(remembering)}")
+        backbone = remembering[wanted]
         samples = splits[seed].test
         before = backbone.seconds_saved
         detector = Detector(settings[method], seed=seed, backbone=backbone).fit(splits[seed])

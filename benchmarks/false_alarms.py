@@ -33,6 +33,7 @@ from anomalyvfm.data import Sample
 from anomalyvfm.detector import Detector
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.remembering import RememberingBackbone
+from anomalyvfm.presets import preset
 from kept_rows import keep, kept, key, measured_sources
 from promise_bands import binomial_band, conformal_band
 from splits import CACHE, SHARED, names, open_whole
@@ -136,7 +137,7 @@ def _begin(paths: list[Path], scratch: str, overrides: dict[str, object]) -> Non
     global _paths, _backbone, _overrides
     torch.set_num_threads(1)
     _paths = paths
-    loaded = backbones.load(str(overrides["backbone"]))
+    loaded = backbones.load(str(overrides["backbone"]), detail=preset("v2").override(overrides).detail)
     _backbone = RememberingBackbone(loaded, Path(scratch, f"features-{os.getpid()}"))
     _overrides = overrides
 

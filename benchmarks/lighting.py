@@ -17,6 +17,7 @@ import numpy as np
 from anomalyvfm.data.generated import CATEGORIES, CONDITIONS
 from anomalyvfm.detector import Detector
 from anomalyvfm.features import backbones
+from anomalyvfm.presets import preset
 from trialing.material import material
 from trialing.running import auroc
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args()
     overrides = {"backbone": "efficientnet-lite0", **dict(text.split("=", 1) for text in options.settings)}
-    backbone = backbones.load("efficientnet-lite0")
+    backbone = backbones.load("efficientnet-lite0", detail=preset("v2").override(overrides).detail)
     columns = ("data", *CONDITIONS, "loss", "all lights", "false alarms, other light")
     print("| " + " | ".join(columns) + " |")
     print("|---" * len(columns) + "|")

@@ -400,7 +400,9 @@ class Detector:
     def _load_backbone(self, layers: tuple[int, ...] | None = None) -> Backbone:
         if self._backbone is None:
             wanted = layers or self.settings.features.layers
-            self._backbone = backbones.load(self.settings.backbone, layers=wanted, device=self.device)
+            self._backbone = backbones.load(
+                self.settings.backbone, layers=wanted, device=self.device, detail=self.settings.detail
+            )
         return self._backbone
 
     def _begin(self, backbone: Backbone, frame: InputFrame, stored: Stored | None = None) -> None:

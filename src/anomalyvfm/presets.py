@@ -248,6 +248,11 @@ class Preset(_Settings):
     features: FeatureSettings = FeatureSettings()
     calibration: CalibrationSettings
 
+    @property
+    def detail(self) -> bool:
+        """Whether the backbone is asked for an earlier layer, too, where it has one on a finer grid."""
+        return False
+
     def override(self, settings: Mapping[str, Any]) -> Self:
         """A copy with dotted settings replaced, e.g. ``{"image.size": 256}``; text values are parsed.
 
@@ -291,6 +296,10 @@ class GaussianPreset(Preset):
     gaussian: GaussianSettings = GaussianSettings()
     gallery: GallerySettings = GallerySettings()
     calibration: CrossFittingSettings = CrossFittingSettings()
+
+    @property
+    def detail(self) -> bool:
+        return self.gaussian.bank != "never"  # detail is compared, not learned
 
 
 class AdaptedPreset(Preset):

@@ -87,6 +87,21 @@ def test_scales_of_different_grids_meet_on_the_finest() -> None:
     assert torch.equal(stacked[..., 0, :], torch.full_like(fine, 7.0))
 
 
+@pytest.mark.parametrize("tile", [0, 64])
+def test_detail_is_that_of_the_largest_scale_in_tiles_as_in_one(tile: int) -> None:
+    backbone = backbones.load("efficientnet-lite0", detail=True)
+    settings = ImageSettings(tile=tile, overlap=0.5)
+    (batch,) = Extractor(backbone, InputFrame(128, 96), settings, 2, (1.0, 0.5)).extract([part(0), part(1)])
+    assert batch.features is not None and batch.features.detail is not None
+    assert batch.features.detail.shape == (2, 16, 12, backbone.detail_channels)
+    assert batch.features.coarser[0].detail is None
+    if not tile:
+        views = [image.views[0] for image in batch.images]
+        expected = backbone(torch.from_numpy(np.stack(views))).detail
+        assert expected is not None
+        torch.testing.assert_close(batch.features.detail, expected)
+
+
 def test_an_image_seen_at_several_scales_has_a_feature_for_each() -> None:
     backbone = backbones.load("efficientnet-lite0")
     settings = ImageSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_rows_come_back_as_they_were_in_any_order(
     taken = store.take(rows, CPU)
     assert torch.equal(taken.patches, patches[rows])
     assert torch.equal(taken.summary, summaries[rows])
+
+
+def test_scales_and_detail_come_back_each_with_its_own(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "rows")
+    whole = replace(batch(4), detail=torch.randn(4, 4, 6, 2), coarser=(batch(4, 1),))
+    store.append(whole)
+    taken, expected = store.take([3, 1], CPU), whole.rows([3, 1])
+    assert taken.detail is not None and expected.detail is not None
+    assert torch.equal(taken.detail, expected.detail)
+    assert len(taken.scales) == 2
+    for one, other in zip(taken.scales, expected.scales, strict=True):
+        assert torch.equal(one.patches, other.patches) and torch.equal(one.summary, other.summary)
 
 
 def test_half_precision_halves_the_file_and_keeps_summaries_whole(tmp_path: Path) -> None:

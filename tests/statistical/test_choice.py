@@ -63,6 +63,45 @@ def test_aligned_parts_join_the_whole_with_the_coarsest_scale_and_others_keep_it
     assert layout[0].log_prior > layout[2].log_prior
 
 
+def test_what_was_chosen_is_named_with_the_figures_it_was_chosen_by() -> None:
+    choice = Choice(2, (0,), 0.25, (0, 2), {1: -1.5, 2: -1.25}, (0.75, 0.5, 0.7, 0.625, 0.8))
+    place, scales, whole = choice.reasons([(512, 384), (256, 192)])
+    assert "2 × 2 places together" in place and "-1.250 by 2 × 2" in place
+    assert scales == (
+        "judged by place at 512×384 px, by the nearest good patches at 512×384 px and in detail (AUROC on"
+        " drawn defects: by place 0.750 at 512×384 px, 0.500 at 256×192 px; by the nearest good patches"
+        " 0.700 at 512×384 px, 0.625 at 256×192 px, 0.800 in detail)"
+    )
+    assert "what lies in it varies" in whole
+    older = Choice(2, (0, 1), 0.25, (1,), told=(0.75, 0.5, 0.7, 0.625)).reasons([(512, 384), (256, 192)])[1]
+    assert older.endswith("by the nearest good patches 0.700 at 512×384 px, 0.625 at 256×192 px)")
+
+
+@pytest.mark.parametrize(
+    ("settings", "scales", "banks"),
+    [
+        ({"gaussian.experts": "fine"}, (0,), (0, 2)),
+        ({"gaussian.experts": "coarse"}, (1,), (1,)),
+        ({"gaussian.experts": "all"}, (0, 1), (0, 1, 2)),
+        ({"gaussian.experts": "all", "gaussian.bank": "never"}, (0, 1), ()),
+        ({"gaussian.experts": "all", "gaussian.scales": "1"}, (0,), (0, 1)),
+    ],
+)
+def test_settings_name_what_judges(
+    settings: dict[str, str], scales: tuple[int, ...], banks: tuple[int, ...]
+) -> None:
+    detector = Detector("v2", {**TWO_SCALES, "gaussian.window": 2, **settings}, device="cpu").fit(good(12))
+    choice = scorer_of(detector).choice
+    assert (choice.scales, choice.banks) == (scales, banks)
+
+
+def test_a_single_scale_is_weighed_against_its_banks() -> None:
+    settings = {**TWO_SCALES, "gaussian.window": 2, "gaussian.scales": "1"}
+    choice = scorer_of(Detector("v2", settings, device="cpu").fit(good(12))).choice
+    assert len(choice.told) == 3
+    assert (*choice.scales, *(1 + number for number in choice.banks)) == likely_to_tell(choice.told)
+
+
 def test_a_choice_is_read_as_it_was_written() -> None:
     choice = Choice(2, (0, 1), 0.2517, (1,), {1: -1.5, 2: -1.25}, (0.75, 0.5, 0.5, 0.75))
     assert Choice.from_dict(json.loads(json.dumps(choice.as_dict()))) == choice

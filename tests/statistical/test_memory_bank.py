@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from anomalyvfm.statistical import memory_bank
-from anomalyvfm.statistical.memory_bank import MemoryBank, farthest_first
+from anomalyvfm.statistical.memory_bank import MemoryBank, farthest_first, smallest
 
 CPU = torch.device("cpu")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([1, 31, 32, 33, 64, 96]))
+def test_the_smallest_of_each_row_is_found(seed: int, rows: int, columns: int) -> None:
+    values = torch.from_numpy(np.random.default_rng(seed).integers(0, 50, (rows, columns)))
+    found = smallest(values)
+    assert torch.equal(values[torch.arange(rows), found], values.amin(1))
 
 
 def patches_of(key: int) -> Tensor:

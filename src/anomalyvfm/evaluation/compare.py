@@ -132,17 +132,20 @@ def compare(
 
     A category's features are computed once for all pipelines that see its images alike.
     """
-    loaded: dict[tuple[str, Any], Backbone] = {}
+    loaded: dict[tuple[str, Any, bool], Backbone] = {}
     runs = []
     for name in categories:
         with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as scratch:
-            remembering: dict[tuple[str, Any], RememberingBackbone] = {}
+            remembering: dict[tuple[str, Any, bool], RememberingBackbone] = {}
             for seed in seeds:
                 category = _share(open_dataset(data, name, seed), seed, len(seeds) > 1)
                 for pipeline in compared:
-                    wanted = (pipeline.settings.backbone, pipeline.settings.features.layers)
+                    settings = pipeline.settings
+                    wanted = (settings.backbone, settings.features.layers, settings.detail)
                     if wanted not in loaded:
-                        loaded[wanted] = backbones.load(wanted[0], layers=wanted[1], device=device)
+                        loaded[wanted] = backbones.load(
+                            wanted[0], layers=wanted[1], device=device, detail=wanted[2]
+                        )
                     path = (
                         folder / RUNS / f"{_key(pipeline, category, seed, loaded[wanted].weight_hash)}.json"
                     )

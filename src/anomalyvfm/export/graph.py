@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -31,8 +33,9 @@ class JudgingGraph(nn.Module):
         self.backbone = _network(backbone)
         self._frame = extractor.frame
         self._views = extractor.views
-        scales = 1 if extractor.stacked else len(extractor.views)
-        self.outputs = (*SCORES, "summary", *(patches_name(scale) for scale in range(scales)))
+        grids = 1 if extractor.stacked else len(extractor.views)
+        grids += backbone.detail_channels > 0
+        self.outputs = (*SCORES, "summary", *(patches_name(number) for number in range(grids)))
         self._tilings = extractor.tilings
         self._stacked = extractor.stacked
         self._standard = extractor.settings.exposure == "standard"
@@ -50,18 +53,20 @@ class JudgingGraph(nn.Module):
         features = features_of(views, self._tilings, self._features, self._stacked)
         summary = features.summary.flatten(1)
         whole = summary.reshape(-1, *features.summary.shape[1:])
-        distances = self._scorer.distances(PatchFeatures(features.patches, whole, features.coarser))
+        distances = self._scorer.distances(replace(features, summary=whole))
         score = self._calibration.joined(distances.image_scores.clamp_min(1e-12).log(), _logaddexp)
         above = (self.good_scores >= score[:, None]).float().sum(1)
         p_value = self._calibration.p_value_of(above)
         anomaly_map = self._calibration.anomaly_map(distances.patch_distances)
-        return score, p_value, anomaly_map, summary, *(scale.patches for scale in features.scales)
+        grids = [scale.patches for scale in features.scales]
+        grids += [] if features.detail is None else [features.detail]
+        return score, p_value, anomaly_map, summary, *grids
 
     def _features(self, tiles: Tensor) -> PatchFeatures:
         # Past the threads that a CPU is kept busy with: an exported graph has its own.
         run = self._seen_by
         found = run._joined(tiles) if isinstance(run, EfficientNetLite) else run._features(tiles)
-        return PatchFeatures(*found)
+        return PatchFeatures.of(found)
 
 
 def standard_exposure(pixels: Tensor) -> Tensor:

@@ -182,7 +182,11 @@ class Extractor:
             most = min(most, max(torch.get_num_threads(), _PIXELS_ON_A_CPU // pixels))
         parts = [self.backbone(tiles[i : i + most]) for i in range(0, len(tiles), most)]
         return PatchFeatures(
-            torch.cat([part.patches for part in parts]), torch.cat([part.summary for part in parts])
+            torch.cat([part.patches for part in parts]),
+            torch.cat([part.summary for part in parts]),
+            torch.cat([part.detail for part in parts if part.detail is not None])
+            if self.backbone.detail_channels
+            else None,
         )
 
 
@@ -193,12 +197,14 @@ def features_of(
     stacked: bool,
 ) -> PatchFeatures:
     """What ``backbone`` sees in B images, given as a (B, h, w, 3) view of each scale with its tiling."""
-    seen = []
+    seen: list[PatchFeatures] = []
     for view, tiling in zip(views, tilings, strict=True):
         tiles = backbone(tiling.cut(view))
-        seen.append(PatchFeatures(tiling.stitch(tiles.patches), tiling.pool(tiles.summary)))
+        # In detail only at the largest scale.
+        detail = None if seen or tiles.detail is None else tiling.stitch(tiles.detail)
+        seen.append(PatchFeatures(tiling.stitch(tiles.patches), tiling.pool(tiles.summary), detail))
     if len(seen) == 1 or not stacked:
-        return PatchFeatures(seen[0].patches, seen[0].summary, tuple(seen[1:]))
+        return replace(seen[0], coarser=tuple(seen[1:]))
     return PatchFeatures(
         stack_scales([one.patches for one in seen]), torch.stack([one.summary for one in seen], 1)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from anomalyvfm.features.backbones.backbone import PatchFeatures
 
 
 class FeatureStore:
-    """Rows of patch features in a file for each scale, and their images' summaries in memory.
+    """Rows of patch features in files, one for each grid, and the images' summaries in memory.
 
     Reads and writes are plain, not mapped, so that memory does not grow with the images.
     """
@@ -24,63 +24,73 @@ class FeatureStore:
         self.folder = path.parent
         self._path = path
         self._dtype = dtype
-        self._scales: list[_Scale] = []
+        # Of the scales, the largest first, and of the detail after them where there is any.
+        self._grids: list[_Rows] = []
+        self._summaries: list[list[Tensor]] = []  # by scale
 
     def __len__(self) -> int:
-        return len(self._scales[0].summaries) if self._scales else 0
+        return len(self._summaries[0]) if self._summaries else 0
 
     def append(self, features: PatchFeatures) -> None:
         """Keep the features of a batch. Raises InputError where the disk takes no more."""
-        if not self._scales:
-            self._scales = [
-                _Scale(self._path.with_name(f"{self._path.name}.{number}"), tuple(scale.patches.shape[1:]))
-                for number, scale in enumerate(features.scales)
+        grids = [scale.patches for scale in features.scales]
+        grids += [] if features.detail is None else [features.detail]
+        if not self._grids:
+            self._summaries = [[] for _ in features.scales]
+            self._grids = [
+                _Rows(self._path.with_name(f"{self._path.name}.{number}"), tuple(grid.shape[1:]), self._dtype)
+                for number, grid in enumerate(grids)
             ]
-        for kept, scale in zip(self._scales, features.scales, strict=True):
-            rows = scale.patches.to("cpu", self._dtype).contiguous().numpy()
-            try:
-                with kept.path.open("ab") as stream:
-                    stream.write(rows.data)
-            except OSError as error:
-                raise InputError(
-                    f"{self.folder}: features of the images cannot be kept there while they are learned"
-                    f" ({error.strerror}); free the disk or set TMPDIR to another place"
-                ) from None
-            kept.summaries += scale.summary.to("cpu", torch.float32).unbind(0)
+        for rows, grid in zip(self._grids, grids, strict=True):
+            rows.append(grid)
+        for summaries, scale in zip(self._summaries, features.scales, strict=True):
+            summaries += scale.summary.to("cpu", torch.float32).unbind(0)
 
     def summaries(self) -> Tensor:
         """(N, D) or (N, S, D) float32: a vector for each image as a whole, at the largest scale."""
-        return torch.stack(self._scales[0].summaries)
+        return torch.stack(self._summaries[0])
 
     def patches(self) -> Tensor:
         """(N, H, W, D) or (N, H, W, S, D), those of the largest scale mapped from their file."""
-        largest = self._scales[0]
+        largest = self._grids[0]
         return mapped_rows(largest.path, (len(self), *largest.shape), self._dtype)
 
     def take(self, rows: Sequence[int], device: torch.device) -> PatchFeatures:
         """The features of these rows, float32, on a device."""
-        largest, *coarser = [self._take(scale, rows, device) for scale in self._scales]
-        return PatchFeatures(largest.patches, largest.summary, tuple(coarser))
-
-    def _take(self, scale: _Scale, rows: Sequence[int], device: torch.device) -> PatchFeatures:
-        size = self._dtype.itemsize * math.prod(scale.shape)
-        block = bytearray(len(rows) * size)
-        with scale.path.open("rb", buffering=0) as stream:
-            for place, row in enumerate(rows):
-                stream.seek(row * size)
-                stream.readinto(memoryview(block)[place * size : (place + 1) * size])
-        patches = torch.frombuffer(block, dtype=self._dtype).reshape(len(rows), *scale.shape)
-        summaries = torch.stack([scale.summaries[row] for row in rows])
-        return PatchFeatures(patches.to(device, torch.float32), summaries.to(device))
+        grids = [grid.take(rows).to(device, torch.float32) for grid in self._grids]
+        summaries = [torch.stack([own[row] for row in rows]).to(device) for own in self._summaries]
+        largest, *coarser = map(PatchFeatures, grids, summaries)
+        detail = grids[-1] if len(grids) > len(summaries) else None
+        return replace(largest, detail=detail, coarser=tuple(coarser))
 
 
-@dataclass
-class _Scale:
-    """The file of one scale's patches, the shape of an image's, and the images' summaries."""
+@dataclass(frozen=True)
+class _Rows:
+    """A file of rows, each a tensor of one shape."""
 
     path: Path
     shape: tuple[int, ...]
-    summaries: list[Tensor] = field(default_factory=list)
+    dtype: torch.dtype
+
+    def append(self, rows: Tensor) -> None:
+        values = rows.to("cpu", self.dtype).contiguous().numpy()
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(values.data)
+        except OSError as error:
+            raise InputError(
+                f"{self.path.parent}: features of the images cannot be kept there while they are learned"
+                f" ({error.strerror}); free the disk or set TMPDIR to another place"
+            ) from None
+
+    def take(self, rows: Sequence[int]) -> Tensor:
+        size = self.dtype.itemsize * math.prod(self.shape)
+        block = bytearray(len(rows) * size)
+        with self.path.open("rb", buffering=0) as stream:
+            for place, row in enumerate(rows):
+                stream.seek(row * size)
+                stream.readinto(memoryview(block)[place * size : (place + 1) * size])
+        return torch.frombuffer(block, dtype=self.dtype).reshape(len(rows), *self.shape)
 
 
 def mapped_rows(path: Path, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:

@@ -29,12 +29,12 @@ _RENAMED = {
 }
 
 
-def patches_name(scale: int) -> str:
-    """What the graph names the patch embeddings of images at a scale, 0 the largest.
+def patches_name(number: int) -> str:
+    """What the graph names the patch embeddings of images at a scale, 0 the largest, or in detail, the last.
 
     They and the summary are the features from which all else follows.
     """
-    return "patches" if scale == 0 else f"patches_{scale}"
+    return "patches" if number == 0 else f"patches_{number}"
 
 
 def is_exported(folder: Path) -> bool:

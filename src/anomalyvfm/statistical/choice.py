@@ -40,10 +40,10 @@ _HALF_KNOWN = 0.5
 class Choice:
     """How a model judges: by windows of so many positions a side, at these of its scales, 0 the largest.
 
-    ``banks`` are the scales at which patches are compared with remembered ones. ``summary_weight`` is
-    that of the image as a whole where parts are aligned. ``densities`` are the mean log densities by window,
-    ``told`` the areas under the ROC curve of drawn defects, of the Gaussians by scale and then of the banks;
-    both are empty where nothing was measured.
+    ``banks`` are the scales at which patches are compared with remembered ones; the number after the scales'
+    stands for the detail. ``summary_weight`` is that of the image as a whole where parts are aligned.
+    ``densities`` are the mean log densities by window, ``told`` the areas under the ROC curve of drawn
+    defects, of the Gaussians by scale and then of the banks; both are empty where nothing was measured.
     """
 
     window: int
@@ -78,7 +78,7 @@ class Choice:
 
         That of the likeliest is 0.
         """
-        judging = [*self.scales, *(count + scale for scale in self.banks)]
+        judging = [*self.scales, *(count + number for number in self.banks)]
         return [_log_prior(self.told, number) if self.told else 0.0 for number in judging]
 
     def reasons(self, seen: Sequence[Sequence[int]]) -> tuple[str, str, str]:
@@ -93,18 +93,21 @@ class Choice:
             found = ", ".join(f"{density:.3f} by {n} × {n}" for n, density in self.densities.items())
             aligned = "parts are not aligned" if self.window > 1 else "parts are aligned"
             places = f"{aligned}: {places} (log density of good images left out: {found})"
+        count = len(sizes)
+        named = [*(f"at {size} px" for size in sizes), "in detail"]
         kinds = {"by place": self.scales, "by the nearest good patches": self.banks}
         judged = [
-            f"{kind} at {' and '.join(sizes[scale] for scale in scales)} px"
-            for kind, scales in kinds.items()
-            if scales
+            f"{kind} {' and '.join(named[number] for number in own)}" for kind, own in kinds.items() if own
         ]
         scales = f"judged {', '.join(judged)}"
         if self.told:
-            areas = [f"{area:.3f}" for area in self.told]
-            each = [areas[start : start + len(sizes)] for start in range(0, len(areas), len(sizes))]
-            told = ", ".join(f"{kind} {' and '.join(own)}" for kind, own in zip(kinds, each, strict=False))
-            scales = f"{scales} (AUROC on drawn defects, largest size first: {told})"
+            each = zip(kinds, (self.told[:count], self.told[count:]), strict=True)
+            told = "; ".join(
+                f"{kind} {', '.join(f'{area:.3f} {name}' for area, name in zip(areas, named, strict=False))}"
+                for kind, areas in each
+                if areas
+            )
+            scales = f"{scales} (AUROC on drawn defects: {told})"
         whole = f"the image as a whole counts {self.summary_weight:.2f} beside its patches"
         if self.window > 1:
             whole = "the image as a whole counts apart from its patches: what lies in it varies"

@@ -92,11 +92,13 @@ def choose(
         scorer.choose(Choice(window, every, weight, banks))
         told = _told(scorer, sample, extractor, seed, track)
     counting = {"auto": every, "all": every, "fine": every[:1], "coarse": every[-1:]}[settings.experts]
-    banks = tuple(scale for scale in banks if scale in counting)
+    if settings.experts != "auto":
+        beside = () if settings.experts == "coarse" else (len(every),)  # the detail is of the largest
+        banks = tuple(number for number in banks if number in (*counting, *beside))
     if told:
         likely = likely_to_tell(told)
         counting = tuple(scale for scale in every if scale in likely)
-        banks = tuple(scale for scale in banks if len(every) + scale in likely)
+        banks = tuple(number for number in banks if len(every) + number in likely)
     return Choice(window, counting, weight, banks, densities, tuple(told))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import Self
 
 from anomalyvfm.features.core_threads import core_threads
@@ -28,6 +29,8 @@ _NO_LIMIT = 1 << 56
 _COMPARED = 512
 # Patches that learn of new centers at once: bounds the array of their distances.
 _ROWS = 8192
+# Numbers of which the smallest is found at once.
+_GROUP = 32
 # Of a distance: logarithms are taken of them.
 _LEAST = 1e-6
 # Of the vectors farthest from the centers there are, one in so many is looked at until so many are centers.
@@ -95,11 +98,11 @@ class MemoryBank:
     def distances(self, patches: Tensor) -> Tensor:
         """(B, H, W) distances of (B, H, W, C) patches to the nearest center; 1 is usual between centers."""
         vectors = self._vectors(patches.flatten(0, 2))
-        centers, squares, middle, unit = self._centers
+        centers, products, middle, unit = self._centers
 
         def compare(part: Tensor) -> Tensor:
             off = part - middle
-            nearest = centers[torch.addmm(squares, off, centers.T, alpha=-2).argmin(1)]
+            nearest = centers[smallest(F.pad(off, (0, 1), value=1.0) @ products)]
             return (off - nearest).square().sum(1)  # exact where the two are almost the same
 
         cores = torch.get_num_threads()
@@ -148,7 +151,10 @@ class MemoryBank:
 
     @cached_property
     def _centers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Centers (M, D) off their middle, their squares (M,), the middle (D,), and what is between two."""
+        """Centers (M, D) off their middle, and (D + 1, M) what a vector off it and a 1 are multiplied by for
+
+        their squared distances without its own square; the middle (D,), and what is between two.
+        """
         keys = [key for key in self._images if key not in self._left_out]
         # None is left where those with the lowest keys were forgotten, and others were not taken in.
         vectors = torch.cat([self._images[key][1] for key in keys] or [self._zero]).float()
@@ -159,7 +165,18 @@ class MemoryBank:
         squares = vectors.square().sum(1)
         others = torch.addmm(squares, vectors, vectors.T, alpha=-2).fill_diagonal_(torch.inf).argmin(1)
         between = (vectors - vectors[others]).square().sum(1).mean().sqrt()
-        return vectors, squares, middle, between.clamp_min(_LEAST)
+        products = torch.cat([-2 * vectors.T, squares[None]]).contiguous()
+        return vectors, products, middle, between.clamp_min(_LEAST)
+
+
+def smallest(values: Tensor) -> Tensor:
+    """(N,) where the smallest of each row of (N, M) stands; torch's own argmin takes four times as long."""
+    if values.shape[1] % _GROUP:
+        return values.argmin(1)
+    groups = values.reshape(values.shape[0], -1, _GROUP)
+    group = groups.amin(2).argmin(1)
+    inside = groups.gather(1, group[:, None, None].expand(-1, 1, _GROUP))[:, 0]
+    return group * _GROUP + inside.argmin(1)
 
 
 def _most_different(vectors: Tensor) -> Tensor:

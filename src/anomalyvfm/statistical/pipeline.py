@@ -44,13 +44,20 @@ class StatisticalPipeline(Pipeline):
         if stored is None:
             grids = _grids(extractor, gaussian)
             every = tuple(range(len(grids)))
-            choice = Choice(1, every, 0.0, banks=() if gaussian.bank == "never" else every)
+            banks = every if backbone.detail_channels == 0 else (*every, len(every))
+            choice = Choice(1, every, 0.0, banks=() if gaussian.bank == "never" else banks)
         else:
             described = stored.description
             grids = [PatchGrid(**grid) for grid in (described["grid"], *described["coarser_grids"])]
             choice = Choice.from_dict(described["choice"])
         self.scorer = StatisticalScorer(
-            grids, backbone.summary_channels, gaussian, choice, backbone.device, tensors
+            grids,
+            backbone.summary_channels,
+            backbone.detail_channels,
+            gaussian,
+            choice,
+            backbone.device,
+            tensors,
         )
         kept = {} if tensors is None else under(tensors, "gallery")
         gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)

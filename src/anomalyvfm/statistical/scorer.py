@@ -27,15 +27,17 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 class StatisticalScorer(Scorer):
     """Scores of an image: of its oddest patches at each scale, the largest first, and of its summary.
 
-    Between these are those of its patches farthest from all remembered ones, at the scales whose banks count.
-    ``grids`` are those of the scales. What is chosen, by `choose`, is how large a window of positions is and
-    which scales and banks count; other banks remember nothing.
+    Between these are those of its patches farthest from all remembered ones, at the scales whose banks count
+    and in detail. ``grids`` are those of the scales, ``detail_channels`` those of the detail, whose bank has
+    the number after the scales'. What is chosen, by `choose`, is how large a window of positions is and which
+    scales and banks count; other banks remember nothing.
     """
 
     def __init__(
         self,
         grids: Sequence[PatchGrid],
         summary_channels: int,
+        detail_channels: int,
         settings: GaussianSettings,
         choice: Choice,
         device: torch.device,
@@ -63,11 +65,12 @@ class StatisticalScorer(Scorer):
             )
             for number, grid in enumerate(self.grids)
         ]
+        channels = [*(grid.channels for grid in self.grids), detail_channels]
         self.banks = {
-            scale: MemoryBank(
-                self.grid.channels, device, None if kept is None else under(kept, _bank_name(scale))
+            number: MemoryBank(
+                channels[number], device, None if kept is None else under(kept, _bank_name(number))
             )
-            for scale in choice.banks
+            for number in choice.banks
         }
         self._summary = ImageScorer(summary_channels, device, sums("summary"), self._light_weight)
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
@@ -86,7 +89,7 @@ class StatisticalScorer(Scorer):
     def choose(self, choice: Choice) -> None:
         """Judge by these windows and scales."""
         self.choice = choice
-        self.banks = {scale: self.banks[scale] for scale in choice.banks}
+        self.banks = {number: self.banks[number] for number in choice.banks}
         priors = np.exp(choice.log_priors(len(self.grids)))
         self._map_weights = (priors / priors.sum()).tolist()
         self.alternatives = choice.alternatives(len(self.grids))
@@ -102,8 +105,8 @@ class StatisticalScorer(Scorer):
 
     def remember(self, features: PatchFeatures, keys: Sequence[int], sign: int = 1) -> None:
         """Take images, by their keys, into the banks, or with ``sign=-1`` let them go."""
-        for scale, bank in self.banks.items():
-            bank.remember(features.scales[scale].patches, keys, sign)
+        for number, bank in self.banks.items():
+            bank.remember(_compared_patches(features, number), keys, sign)
 
     def leave_out(self, keys: Collection[int]) -> None:
         """Compare with what images other than these have shown."""
@@ -118,8 +121,8 @@ class StatisticalScorer(Scorer):
     def merge(self, other: Self) -> None:
         for mine, theirs in zip(self.patches, other.patches, strict=True):
             mine.fitted.merge(theirs.fitted)
-        for scale, bank in self.banks.items():
-            bank.merge(other.banks[scale])
+        for number, bank in self.banks.items():
+            bank.merge(other.banks[number])
         self._summary.fitted.merge(other._summary.fitted)
         if self._channels is not None and other._channels is not None:
             self._channels += other._channels
@@ -195,8 +198,8 @@ class StatisticalScorer(Scorer):
                 for part, tensor in statistics.to_tensors().items()
             },
             **{
-                f"{_bank_name(scale)}.{part}": tensor
-                for scale, bank in self.banks.items()
+                f"{_bank_name(number)}.{part}": tensor
+                for number, bank in self.banks.items()
                 for part, tensor in bank.to_tensors().items()
             },
             **({} if self._channels is None else {"channels": self._channels.cpu()}),
@@ -209,8 +212,8 @@ class StatisticalScorer(Scorer):
         ]
 
     def _compared(self, features: PatchFeatures) -> list[Tensor]:
-        """(B, h, w) distances to the nearest remembered patches, at each scale whose bank counts."""
-        return [bank.distances(features.scales[scale].patches) for scale, bank in self.banks.items()]
+        """(B, h, w) distances to the nearest remembered patches, of each bank that counts."""
+        return [bank.distances(_compared_patches(features, number)) for number, bank in self.banks.items()]
 
     def _image_scores(self, maps: list[Tensor]) -> list[Tensor]:
         """(B,) scores of the oddest patches of each."""
@@ -239,8 +242,16 @@ def widened(map_: Tensor) -> Tensor:
     return (map_ * around).sqrt()
 
 
-def _bank_name(scale: int) -> str:
-    return f"bank_{scale}"
+def _compared_patches(features: PatchFeatures, number: int) -> Tensor:
+    """(B, h, w, C) what the bank of that number compares: patches of a scale, or the detail."""
+    if number < len(features.scales):
+        return features.scales[number].patches
+    assert features.detail is not None  # there is no such bank otherwise
+    return features.detail
+
+
+def _bank_name(number: int) -> str:
+    return f"bank_{number}"
 
 
 def _name(scale: int) -> str:

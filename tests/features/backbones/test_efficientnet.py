@@ -127,6 +127,30 @@ def test_the_default_is_stages_4_and_5(photos: Tensor) -> None:
     assert backbone(photos).patches.shape == (2, 4, 6, 192)
 
 
+@pytest.mark.parametrize(("layers", "stage"), [((4, 5), 3), ((5,), 3), ((3,), 2), ((6,), 5)])
+def test_the_detail_is_the_last_stage_on_a_grid_twice_as_fine(
+    photos: Tensor, layers: tuple[int, ...], stage: int
+) -> None:
+    backbone = backbones.load("efficientnet-lite0", layers=layers, detail=True)
+    features = backbone(photos)
+    expected = backbones.load("efficientnet-lite0", layers=[stage])(photos).patches
+    assert features.detail is not None
+    assert features.detail.shape[1:3] == tuple(2 * side for side in features.patches.shape[1:3])
+    assert features.detail.shape[3] == backbone.detail_channels
+    torch.testing.assert_close(features.detail, expected)
+    torch.testing.assert_close(
+        features.patches, backbones.load("efficientnet-lite0", layers=layers)(photos).patches
+    )
+
+
+def test_without_a_finer_stage_or_not_asked_for_there_is_no_detail(photos: Tensor) -> None:
+    for backbone in (
+        backbones.load("efficientnet-lite0"),
+        backbones.load("efficientnet-lite0", layers=[1], detail=True),
+    ):
+        assert backbone.detail_channels == 0 and backbone(photos).detail is None
+
+
 def test_stages_are_joined_on_the_finer_grid(photos: Tensor) -> None:
     backbone = backbones.load("efficientnet-lite0", layers=[5, 3])
     features = backbone(photos)

@@ -23,15 +23,19 @@ def photos() -> Tensor:
     return torch.from_numpy(np.stack(pictures))
 
 
-@pytest.mark.parametrize("layers", [(1,), (4, 5), (3, 5, 7)])
-def test_openvino_sees_what_torch_sees(photos: Tensor, layers: tuple[int, ...]) -> None:
-    mine = backbones.load("efficientnet-lite0", layers=layers, device="openvino")
-    torchs = backbones.load("efficientnet-lite0", layers=layers, device="cpu")
+@pytest.mark.parametrize(("layers", "detail"), [((1,), False), ((4, 5), True), ((3, 5, 7), True)])
+def test_openvino_sees_what_torch_sees(photos: Tensor, layers: tuple[int, ...], detail: bool) -> None:
+    mine = backbones.load("efficientnet-lite0", layers=layers, device="openvino", detail=detail)
+    torchs = backbones.load("efficientnet-lite0", layers=layers, device="cpu", detail=detail)
     assert (mine.backend, torchs.backend) == ("openvino", "torch")
     seen, expected = mine(photos), torchs(photos)
     size = expected.patches.abs().max()
     torch.testing.assert_close(seen.patches, expected.patches, atol=1e-5 * float(size), rtol=0)
     torch.testing.assert_close(seen.summary, expected.summary, atol=1e-5 * float(size), rtol=0)
+    assert (seen.detail is not None) is detail
+    if seen.detail is not None and expected.detail is not None:
+        size = expected.detail.abs().max()
+        torch.testing.assert_close(seen.detail, expected.detail, atol=1e-5 * float(size), rtol=0)
 
 
 @given(order=st.lists(st.integers(0, 1), min_size=1, max_size=5))

@@ -81,6 +81,18 @@ def test_the_time_saved_is_what_the_features_had_cost(tmp_path: Path) -> None:
     assert 0.06 <= backbone.seconds_saved < 0.5
 
 
+def test_detail_is_remembered_too(tmp_path: Path) -> None:
+    inner = backbones.load("efficientnet-lite0", device="cpu", detail=True)
+    backbone = RememberingBackbone(inner, tmp_path / "features")
+    batch = images(2, side=64)
+    expected = inner(batch)
+    for _ in range(2):
+        seen = backbone(batch)
+        assert seen.detail is not None and expected.detail is not None
+        assert torch.equal(seen.detail, expected.detail) and torch.equal(seen.summary, expected.summary)
+    assert backbone.seconds_saved > 0 and backbone.detail_channels == 40
+
+
 def test_it_stands_in_for_a_real_backbone(tmp_path: Path) -> None:
     inner = backbones.load(str(save_tiny_dinov2(tmp_path / "tiny")))
     backbone = RememberingBackbone(inner, tmp_path / "features")

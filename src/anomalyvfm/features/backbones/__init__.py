@@ -23,14 +23,20 @@ NAMES: tuple[str, ...] = (*LITE_PACKAGES, *HUB_REPOSITORIES)
 
 
 def load(
-    name_or_path: str, *, layers: Sequence[int] | None = None, device: str = "cpu", precision: str = "auto"
+    name_or_path: str,
+    *,
+    layers: Sequence[int] | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    detail: bool = False,
 ) -> Backbone:
     """The backbone of that name, or the one in a folder in the model hub's format.
 
     `name_or_path` is one of `NAMES`, a folder that holds `config.json` and `model.safetensors`, or that
     `model.safetensors` itself. `layers` are stages 1 to 7 of an EfficientNet-Lite and blocks 1 to depth of a
     ViT, joined on the channel axis in ascending order; None takes the family's default. `precision` is
-    auto, fp32, bf16 or fp16.
+    auto, fp32, bf16 or fp16. With ``detail``, features have that of the last stage before `layers` whose grid
+    is twice as fine, where an EfficientNet-Lite has one; a ViT has none.
 
     Raises InputError for an unknown name, weights that cannot be had or read, layers that the network does
     not have, and a device or precision that this machine does not have.
@@ -38,7 +44,9 @@ def load(
     if name_or_path in LITE_PACKAGES:
         from anomalyvfm.features.backbones import efficientnet
 
-        return efficientnet.load(name_or_path, layers=layers, device=device, precision=precision)
+        return efficientnet.load(
+            name_or_path, layers=layers, device=device, precision=precision, detail=detail
+        )
 
     from anomalyvfm.features.backbones import checkpoint
 

@@ -25,8 +25,16 @@ class PatchFeatures:
 
     patches: Tensor  # (B, H, W, C) float32
     summary: Tensor  # (B, D) float32
+    detail: Tensor | None = None
+    """(B, 2·H, 2·W, E) float32: an earlier layer on a finer grid, where the backbone was asked for it."""
     coarser: tuple[PatchFeatures, ...] = ()
     """The same images seen smaller, the largest first."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Tensor]) -> PatchFeatures:
+        """Float32, of the patches, the summary, and after them what detail there is."""
+        patches, summary, *detail = (part.float() for part in parts)
+        return cls(patches, summary, detail[0] if detail else None)
 
     @property
     def scales(self) -> tuple[PatchFeatures, ...]:
@@ -37,7 +45,8 @@ class PatchFeatures:
         """Those of some of the images."""
         kept = list(images)
         coarser = tuple(scale.rows(kept) for scale in self.coarser)
-        return PatchFeatures(self.patches[kept], self.summary[kept], coarser)
+        detail = None if self.detail is None else self.detail[kept]
+        return PatchFeatures(self.patches[kept], self.summary[kept], detail, coarser)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,6 +78,8 @@ class Backbone(ABC):
     """What the network computes in: fp32, bf16 or fp16; its output is always float32."""
     backend: str = "torch"
     """What runs the network: torch or openvino."""
+    detail_channels: int = 0
+    """E of `PatchFeatures.detail`; 0 where there is none."""
 
     @property
     def channels(self) -> int:
@@ -99,16 +110,16 @@ class Backbone(ABC):
                 f"not {height} × {width}: resize to {fitting}."
             )
         with self._precision_scope():
-            patches, summary = self._features(images.to(self.device))
-        return PatchFeatures(patches.float(), summary.float())
+            found = self._features(images.to(self.device))
+        return PatchFeatures.of(found)
 
     def sees(self, layer: int) -> str:
         """In a word or two, what a layer of that depth mostly responds to."""
         return _SEEN_BY_DEPTH[-(-layer * len(_SEEN_BY_DEPTH) // self.depth) - 1]
 
     @abstractmethod
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches (B, H/stride, W/stride, C) and summary (B, D) of (B, H, W, 3) uint8 on the device."""
+    def _features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Patches (B, H/stride, W/stride, C), summary (B, D) and what detail there is, of B images."""
 
     def _precision_scope(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

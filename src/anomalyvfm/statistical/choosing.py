@@ -160,4 +160,4 @@ def _drawn(kept: KeptImages, rows: Sequence[int], each: int, seed: int) -> Itera
         other = kept.pixels[rows[number - 1]]
         for place in range(number * each, (number + 1) * each):
             rng = np.random.default_rng([seed, place])
-            yield drawn_defect(kept.pixels[row], other, kinds[place % len(kinds)], rng)[0]
+            yield drawn_defect(kept.pixels[row], other, kinds[place % len(kinds)], rng)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ _GROUP = 32
 # Of a distance: logarithms are taken of them.
 _LEAST = 1e-6
 # Of the vectors farthest from the centers there are, one in so many is looked at until so many are centers.
-_POOL, _PASS = 32, 256
+_POOL, _PASS = 16, 256
 
 
 class MemoryBank:
@@ -72,9 +73,11 @@ class MemoryBank:
         new = {key: row for row, key in enumerate(keys) if sign > 0 and key not in self._images}
         new = {key: row for key, row in new.items() if key < self.limit}
         if new:
-            vectors = self._vectors(patches[list(new.values())].flatten(1, 2))
-            picked = vectors.gather(1, _most_different(vectors)[:, :, None].expand(-1, -1, vectors.shape[2]))
-            self._images.update({key: (0, own.half()) for key, own in zip(new, picked, strict=True)})
+            for key, vectors in zip(
+                new, self._vectors(patches[list(new.values())].flatten(1, 2)), strict=True
+            ):
+                picked = farthest_first(vectors - vectors.mean(0), PATCHES)
+                self._images[key] = (0, vectors[picked].half())
         for key in keys:
             if key in self._images:
                 times, own = self._images[key]
@@ -179,26 +182,8 @@ def smallest(values: Tensor) -> Tensor:
     return group * _GROUP + inside.argmin(1)
 
 
-def _most_different(vectors: Tensor) -> Tensor:
-    """(B, K) numbers of the `PATCHES` vectors of each image (B, P, D) that are farthest from each other."""
-    count, patches, _ = vectors.shape
-    rows = torch.arange(count, device=vectors.device)
-    squares = vectors.square().sum(2)
-    nearest = (vectors - vectors.mean(1, keepdim=True)).square().sum(2)
-    picked = []
-    for number in range(min(PATCHES, patches)):
-        farthest = nearest.argmax(1)
-        picked.append(farthest)
-        center = vectors[rows, farthest]
-        distances = squares - 2 * torch.bmm(vectors, center[:, :, None])[:, :, 0]
-        distances += squares[rows, farthest][:, None]
-        nearest = torch.minimum(nearest, distances) if number else distances
-        nearest[rows, farthest] = -torch.inf  # none twice
-    return torch.stack(picked, 1)
-
-
 def farthest_first(vectors: Tensor, count: int) -> list[int]:
-    """Numbers of ``count`` of the vectors (N, D), each the farthest from those before it.
+    """Numbers of ``count`` of the vectors (N, D), or of all, each the farthest from those before it.
 
     The first is the farthest from the origin. The next center is the vector farthest from all centers, so
     as long as some vector of a pool is farther than any outside it, centers come from the pool alone; all
@@ -214,16 +199,19 @@ def farthest_first(vectors: Tensor, count: int) -> list[int]:
             distances = torch.addmm(squares[fresh], vectors[part], vectors[fresh].T, alpha=-2)
             nearest[part] = torch.minimum(nearest[part], distances.amin(1) + squares[part])
         nearest[chosen] = -torch.inf
-        if len(chosen) >= count:
+        if len(chosen) >= min(count, len(vectors)):
             return chosen
-        values, pool = nearest.topk(max(1, len(nearest) // _POOL))
-        points, lengths, outside = vectors[pool], squares[pool], values[-1].clone()
+        found, of_pool = nearest.topk(max(1, len(nearest) // _POOL))
+        # A few steps for each center, on little: NumPy takes half the time.
+        values, pool = found.cpu().numpy(), of_pool.tolist()
+        points, lengths = vectors[of_pool].cpu().numpy(), squares[of_pool].cpu().numpy()
+        outside = values[-1]
         fresh = []
         while len(chosen) < count and len(fresh) < _PASS:
             best = int(values.argmax())
-            if values[best] < outside or values[best] == -torch.inf:
+            if values[best] < outside or values[best] == -np.inf:
                 break
-            fresh.append(int(pool[best]))
+            fresh.append(pool[best])
             chosen.append(fresh[-1])
-            values = torch.minimum(values, lengths + lengths[best] - 2 * (points @ points[best]))
-            values[best] = -torch.inf
+            np.minimum(values, lengths + lengths[best] - 2 * (points @ points[best]), out=values)
+            values[best] = -np.inf

@@ -85,6 +85,7 @@ class FakeDetector:
                     frame=InputFrame(64, 64),
                     low_threshold=2.0,
                     high_threshold=10.0,
+                    promised=self.calibration_.promised,
                     seconds=0.001,
                     summary=np.zeros(1, np.float32),
                     explain=self._explain(),

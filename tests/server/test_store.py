@@ -68,11 +68,14 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
             ("canvas", "input_frame"),
         ):
             session.execute(text(f"ALTER TABLE inspections RENAME COLUMN {new} TO {old}"))
+        session.execute(text("ALTER TABLE inspections DROP COLUMN promised"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 
-    again = open_station(models=[], database=database_url).inspections.verdict(kept["id"])
+    inspections = open_station(models=[], database=database_url).inspections
+    again = inspections.verdict(kept["id"])
 
+    assert (kept["promised"], inspections.get(kept["id"])["promised"]) == (True, None), "it was not kept then"
     assert (again.frame, again.low_threshold, again.high_threshold) == (
         verdict.frame,
         verdict.low_threshold,

@@ -280,3 +280,11 @@ def test_alarm_is_on_the_wall_and_on_the_trends_page(open_pages: Open) -> None:
 
 def test_pages_are_never_kept_by_a_browser(open_pages: Open) -> None:
     assert open_pages(many()).get("/wall").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(("promised", "said"), [(True, False), (None, False), (False, True)])
+def test_a_part_page_says_where_its_limit_is_an_estimate(
+    promised: bool | None, said: bool, open_pages: Open
+) -> None:
+    page = open_pages(FakeStation([part(1, 7.0, promised=promised)])).get("/inspections/1").text
+    assert ("an estimate: too few good parts to promise a rate" in page) == said

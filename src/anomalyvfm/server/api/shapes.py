@@ -25,6 +25,7 @@ INSPECTION: dict[str, Any] = {
     "score": 7.31842,
     "p_value": 0.009901,
     "threshold": 3.1,
+    "promised": True,
     "anomalous": True,
     "regions": [
         {
@@ -87,6 +88,10 @@ class Inspection(_Shape):
     score: float = Field(description="standard deviations above the average good image")
     p_value: float = Field(description="share of good images that look at least as odd")
     threshold: float
+    promised: bool | None = Field(
+        description="whether the threshold keeps its false-alarm rate for any good parts; else it is an estimate,"
+        " from too few; null for parts of before this was kept"
+    )
     anomalous: bool
     regions: list[Region]
     width: int

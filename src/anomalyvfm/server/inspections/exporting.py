@@ -19,7 +19,7 @@ from anomalyvfm.server.store.inspections import as_dict
 from anomalyvfm.server.store.tables import InspectionRow
 
 COLUMNS = (
-    *("id", "at", "model", "version", "name", "score", "p_value", "threshold", "anomalous"),
+    *("id", "at", "model", "version", "name", "score", "p_value", "threshold", "promised", "anomalous"),
     *("width", "height", "ms", "sha256", "by", "sampled", "label", "reviewed_by", "reviewed_at"),
 )
 
@@ -46,7 +46,7 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
     kinds = {
         **dict.fromkeys(("id", "version", "width", "height"), pa.int64()),
         **dict.fromkeys(("score", "p_value", "threshold", "ms"), pa.float64()),
-        **dict.fromkeys(("anomalous", "sampled"), pa.bool_()),
+        **dict.fromkeys(("promised", "anomalous", "sampled"), pa.bool_()),
         **dict.fromkeys(("at", "reviewed_at"), pa.timestamp("ms", tz="UTC")),
     }
     schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])

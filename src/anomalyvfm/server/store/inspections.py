@@ -68,6 +68,7 @@ def as_dict(row: InspectionRow) -> dict[str, Any]:
         "score": row.score,
         "p_value": row.p_value,
         "threshold": row.threshold,
+        "promised": row.promised,
         "anomalous": row.anomalous,
         "regions": row.regions,
         "width": row.width,

@@ -76,6 +76,7 @@ class InspectionRow(Base):
     score: Mapped[float]
     p_value: Mapped[float]
     threshold: Mapped[float]
+    promised: Mapped[bool | None]
     low_threshold: Mapped[float]
     high_threshold: Mapped[float]
     anomalous: Mapped[bool]

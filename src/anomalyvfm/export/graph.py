@@ -58,9 +58,7 @@ class JudgingGraph(nn.Module):
         above = (self.good_scores >= score[:, None]).float().sum(1)
         p_value = self._calibration.p_value_of(above)
         anomaly_map = self._calibration.anomaly_map(distances.patch_distances)
-        grids = [scale.patches for scale in features.scales]
-        grids += [] if features.detail is None else [features.detail]
-        return score, p_value, anomaly_map, summary, *grids
+        return score, p_value, anomaly_map, summary, *features.grids
 
     def _features(self, tiles: Tensor) -> PatchFeatures:
         # Past the threads that a CPU is kept busy with: an exported graph has its own.

@@ -24,8 +24,7 @@ class FeatureStore:
         self.folder = path.parent
         self._path = path
         self._dtype = dtype
-        # Of the scales, the largest first, and of the detail after them where there is any.
-        self._grids: list[_Rows] = []
+        self._grids: list[_Rows] = []  # as `PatchFeatures.grids`
         self._summaries: list[list[Tensor]] = []  # by scale
 
     def __len__(self) -> int:
@@ -33,8 +32,7 @@ class FeatureStore:
 
     def append(self, features: PatchFeatures) -> None:
         """Keep the features of a batch. Raises InputError where the disk takes no more."""
-        grids = [scale.patches for scale in features.scales]
-        grids += [] if features.detail is None else [features.detail]
+        grids = features.grids
         if not self._grids:
             self._summaries = [[] for _ in features.scales]
             self._grids = [

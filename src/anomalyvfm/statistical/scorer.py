@@ -28,9 +28,9 @@ class StatisticalScorer(Scorer):
     """Scores of an image: of its oddest patches at each scale, the largest first, and of its summary.
 
     Between these are those of its patches farthest from all remembered ones, at the scales whose banks count
-    and in detail. ``grids`` are those of the scales, ``detail_channels`` those of the detail, whose bank has
-    the number after the scales'. What is chosen, by `choose`, is how large a window of positions is and which
-    scales and banks count; other banks remember nothing.
+    and in detail: a bank's number is that of what it compares among `PatchFeatures.grids`. ``grids`` are
+    those of the scales, ``detail_channels`` the channels of the detail. What is chosen, by `choose`, is how
+    large a window of positions is and which scales and banks count; other banks remember nothing.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class StatisticalScorer(Scorer):
     def remember(self, features: PatchFeatures, keys: Sequence[int], sign: int = 1) -> None:
         """Take images, by their keys, into the banks, or with ``sign=-1`` let them go."""
         for number, bank in self.banks.items():
-            bank.remember(_compared_patches(features, number), keys, sign)
+            bank.remember(features.grids[number], keys, sign)
 
     def leave_out(self, keys: Collection[int]) -> None:
         """Compare with what images other than these have shown."""
@@ -213,7 +213,7 @@ class StatisticalScorer(Scorer):
 
     def _compared(self, features: PatchFeatures) -> list[Tensor]:
         """(B, h, w) distances to the nearest remembered patches, of each bank that counts."""
-        return [bank.distances(_compared_patches(features, number)) for number, bank in self.banks.items()]
+        return [bank.distances(features.grids[number]) for number, bank in self.banks.items()]
 
     def _image_scores(self, maps: list[Tensor]) -> list[Tensor]:
         """(B,) scores of the oddest patches of each."""
@@ -240,14 +240,6 @@ def widened(map_: Tensor) -> Tensor:
     """
     around = F.max_pool2d(map_[:, None], 3, stride=1, padding=1)[:, 0]
     return (map_ * around).sqrt()
-
-
-def _compared_patches(features: PatchFeatures, number: int) -> Tensor:
-    """(B, h, w, C) what the bank of that number compares: patches of a scale, or the detail."""
-    if number < len(features.scales):
-        return features.scales[number].patches
-    assert features.detail is not None  # there is no such bank otherwise
-    return features.detail
 
 
 def _bank_name(number: int) -> str:

@@ -41,6 +41,11 @@ class PatchFeatures:
         """The images at each size at which they are seen, the largest first."""
         return (self, *self.coarser)
 
+    @property
+    def grids(self) -> list[Tensor]:
+        """(B, h, w, c) all there are: the patches of each scale, and after them what detail there is."""
+        return [*(scale.patches for scale in self.scales), *([] if self.detail is None else [self.detail])]
+
     def rows(self, images: Sequence[int]) -> PatchFeatures:
         """Those of some of the images."""
         kept = list(images)

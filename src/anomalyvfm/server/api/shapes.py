@@ -89,8 +89,8 @@ class Inspection(_Shape):
     p_value: float = Field(description="share of good images that look at least as odd")
     threshold: float
     promised: bool | None = Field(
-        description="whether the threshold keeps its false-alarm rate for any good parts; else it is an estimate,"
-        " from too few; null for parts of before this was kept"
+        description="whether the threshold keeps its false-alarm rate for any good parts; else it is an"
+        " estimate, from too few; null for parts of before this was kept"
     )
     anomalous: bool
     regions: list[Region]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,10 +35,11 @@ def open_whole(name: str, shared: Path = SHARED, cache: Path = CACHE) -> Categor
         return open_dataset(shared / name)
     folder = cache / f"generated-{GENERATED_IMAGES}" / name
     if not folder.exists():
-        partial = folder.with_suffix(".partial")
-        generate(partial, [name], images=GENERATED_IMAGES, size=256)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        (partial / name).rename(folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}-") as partial:
+            generate(Path(partial), [name], images=GENERATED_IMAGES, size=256)
+            if not folder.exists():  # another run may have drawn it meanwhile
+                (Path(partial) / name).rename(folder)
     drawn = open_dataset(folder)
     return replace(drawn, test=tuple(sample for sample in drawn.test if sample.condition == "regular"))
 

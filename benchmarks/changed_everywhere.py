@@ -24,7 +24,7 @@ from anomalyvfm.detector import Detector
 from anomalyvfm.metrics.image import auroc
 from splits import names, open_split
 
-_PRIORS = (-2.0, -1.5, -1.0, -0.5, 0.0)
+_PRIORS = (-2.0, -1.5, -1.0, 0.0)
 _MOST = 40  # good images that are changed
 _SIDE = 256
 

@@ -28,7 +28,7 @@ _LEAST_LOG_PRIOR = -3.0
 # Where parts are aligned, defects show rather at the coarse scale; elsewhere neither scale is likelier, and
 # the image as a whole, whose content varies, is less likely to tell.
 _LOG_PRIOR_OF_FINE = -1.0
-_LOG_PRIOR_OF_WHOLE = -1.0
+_LOG_PRIOR_OF_WHOLE = -1.5
 
 # Of the summary's distance beside that of the patches, where it is known by any number of images; and by how
 # many images, for each of its dimensions, half of that.

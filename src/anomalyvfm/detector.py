@@ -22,7 +22,8 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.extractor import Extracted, ImageSource, readable_sizes, several
+from anomalyvfm.features.extractor import Extracted, ImageSource, readable_sizes, several, source_names
+from anomalyvfm.features.grouping import group_named
 from anomalyvfm.model_folder import read_description, read_tensors, write_model
 from anomalyvfm.pipeline import Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
@@ -156,6 +157,7 @@ class Detector:
                 f"{count} good image{'s' * (count != 1)} to learn from; at least 2 are needed,"
                 " 100 or more for a false-alarm promise of 1 %"
             )
+        _require_groups([*good.images, *good.validation], self.settings.calibration.groups)
         if self._pipeline is not None and self._pipeline.changes_backbone:
             self._backbone = None
         backbone = self._load_backbone()
@@ -470,3 +472,16 @@ class Detector:
                 promised=calibration.promised,
                 explain=explainer.of(batch.features, row) if anomalous and explainer else None,
             )
+
+
+def _require_groups(images: Sequence[ImageSource], rule: str) -> None:
+    """Raise InputError where a rule is given by which no image is named."""
+    names = source_names(images)
+    if rule == "alike" or any(group_named(name, rule) is not None for name in names):
+        return
+    if rule == "folder":
+        raise InputError("calibration.groups=folder: all images are in one folder; give one for each group")
+    raise InputError(
+        f"calibration.groups={rule}: no image is named so, {names[0]} for one; give a pattern of file names"
+        " with {} for the group, such as {}_*"
+    )

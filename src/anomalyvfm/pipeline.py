@@ -26,9 +26,13 @@ from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.explain.gallery import Gallery
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extracted, Extractor, ImageSource, describe, source_names
+from anomalyvfm.features.grouping import group_named, groups_of, placed_features
 from anomalyvfm.tracking import Tracker
 
 Array = NDArray[np.float64]
+
+# So many images that calibrate are put in groups: each is compared with each.
+_MOST_COMPARED = 2000
 
 
 @dataclass(frozen=True)
@@ -125,10 +129,12 @@ class Pipeline(ABC):
     skipped : messages about images that could not be read
     brightest : the largest pixel value of all images learned, of 255
     light_share : share of the images that is learned under another light, too
+    grouped_by : the rule of `group_named`
     """
 
     scorer: Scorer
     light_share = 0.0
+    grouped_by = "alike"
 
     def __init__(self, extractor: Extractor, gallery: Gallery, stored: Stored | None) -> None:
         self.extractor = extractor
@@ -192,9 +198,14 @@ class Pipeline(ABC):
         self.gallery = self.gallery.without(lambda key: self.learned[key] < 1)
 
     def score(self, images: Sequence[ImageSource], scores: GoodScores, track: Tracker) -> None:
-        """Add to ``scores`` what good images, which have not been learned, score; of copies one counts."""
+        """Add to ``scores`` what good images, which have not been learned, score; of copies one counts.
+
+        Of more than a few thousand the first are put in groups: at least so many there are.
+        """
         names = source_names(images)
         seen: set[int] = set()
+        placed: list[NDArray[np.float32]] = []
+        compared = 0
         for batch in self._batches(images, track, "calibrating"):
             self._note_broken(batch)
             rows = []
@@ -203,8 +214,15 @@ class Pipeline(ABC):
                     seen.add(image.key)
                     rows.append(row)
             if batch.features is not None and rows:
-                found = self.scorer.distances(batch.features.rows(rows)).numpy()
-                scores.add(*found, [names[batch.positions[row]] for row in rows], len(rows))
+                features = batch.features.rows(rows)
+                found = self.scorer.distances(features).numpy()
+                scores.add(*found, [names[batch.positions[row]] for row in rows])
+                if compared < _MOST_COMPARED:
+                    compared += len(rows)
+                    placed.append(placed_features(features.scales[-1].patches).cpu().numpy())
+        if placed:
+            named = [group_named(name, self.grouped_by) for name in scores.names[-len(seen) :][:compared]]
+            scores.groups += int(groups_of(np.concatenate(placed), range(compared), named).max()) + 1
 
     def merge(self, other: Pipeline) -> None:
         """Add what another of the same identity has learned."""

@@ -156,6 +156,24 @@ class CalibrationSettings(_Settings):
 
     false_alarm_rate: float = Field(0.01, gt=0, lt=1, description="share of good images that may be rejected")
     pixel_rate: float = Field(0.01, gt=0, lt=1, description="share of good pixels above the outline's level")
+    groups: str = Field(
+        "alike",
+        description="images of one group, as of a part or a shift, are not independent: those alike, and"
+        " where the rule is folder those of a folder, or a pattern of file names with {} for the group and"
+        " * for anything, such as {}_*",
+    )
+
+    @field_validator("groups", mode="after")
+    @classmethod
+    def _rule_or_pattern(cls, value: str) -> str:
+        if value in ("alike", "folder"):
+            return value
+        if value.count("{}") != 1 or "/" in value or "**" in value or "*{}" in value or "{}*" in value:
+            raise ValueError(
+                "alike, folder, or a pattern of file names with {} once, * anywhere and text in between,"
+                " such as {}_*"
+            )
+        return value
 
 
 class HoldoutSettings(CalibrationSettings):

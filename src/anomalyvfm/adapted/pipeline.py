@@ -44,6 +44,7 @@ class AdaptedPipeline(Pipeline):
         extractor = Extractor(backbone, frame, settings.image, settings.batch, scales, stacked=True)
         grid = PatchGrid(*extractor.grid_shape, backbone.channels, step=1, dimensions=backbone.channels)
         super().__init__(extractor, Gallery(0, grid), stored)
+        self.grouped_by = settings.calibration.groups
         self._settings = settings
         self._seed = seed
         self._in_encoder: InEncoderAdapter | None = None

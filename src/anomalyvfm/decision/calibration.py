@@ -224,13 +224,9 @@ class GoodScores:
     def __len__(self) -> int:
         return sum(map(len, self._map_maxima))
 
-    def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str], groups: int) -> None:
-        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images.
-
-        These are of so many ``groups`` more than those before.
-        """
+    def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str]) -> None:
+        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images."""
         self.names += names
-        self.groups += groups
         self._image_scores.append(image_scores)
         self._map_maxima.append(patch_distances.reshape(len(patch_distances), -1).max(1))
         self.map_histogram += distance_histogram(patch_distances)

@@ -13,8 +13,8 @@ from torch import Tensor
 from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extracted
+from anomalyvfm.features.grouping import Labels, group_named, groups_of, placed_features
 from anomalyvfm.features.store import FeatureStore
-from anomalyvfm.statistical.grouping import Labels, groups_of, placed_features
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.tracking import Tracker
 
@@ -24,11 +24,14 @@ _FOLDS = 8
 class KeptImages:
     """Those images that are judged again: at most ``most`` of ``count``, chosen by the seed.
 
-    Of at most ``shown`` of them ``pixels`` are kept too, by row.
+    Of at most ``shown`` of them ``pixels`` are kept too, by row. ``grouped_by`` is the rule of `group_named`.
     """
 
-    def __init__(self, path: Path, count: int, most: int, seed: int, shown: int = 0) -> None:
+    def __init__(
+        self, path: Path, count: int, most: int, seed: int, shown: int = 0, grouped_by: str = "alike"
+    ) -> None:
         self.store = FeatureStore(path)
+        self._grouped_by = grouped_by
         self.keys: list[int] = []
         self.names: list[str] = []
         self._augmented = FeatureStore(path.with_name(f"{path.name}-augmented"))
@@ -69,7 +72,11 @@ class KeptImages:
 
     def groups(self) -> Labels:
         """(n,) the group of each of the images, see `groups_of`."""
-        return groups_of(np.concatenate(self._placed), self.keys)
+        named = [group_named(name, self._grouped_by) for name in self.names]
+        return groups_of(np.concatenate(self._placed), self.keys, named)
+
+    def group_count(self) -> int:
+        return len(np.unique(self.groups())) if self.keys else 0
 
     def summaries(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """(n, D) of all, and how they change in another light; 0 where that was not learned."""
@@ -118,7 +125,7 @@ def cross_fit(
         for start in range(min(_FOLDS, len(groups)))
     ]
     judged = set(kept.different())
-    seen: set[int] = set()
+    scores.groups += kept.group_count()
     scores.cross_fitted = True
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]
@@ -129,9 +136,7 @@ def cross_fit(
                 continue
             features = kept.store.take(rows, scorer.device)
             distances = scorer.distances_with(features, summary_scores[rows]).numpy()
-            begun = {int(labels[row]) for row in rows} - seen
-            seen |= begun
-            scores.add(*distances, [kept.names[row] for row in rows], len(begun))
+            scores.add(*distances, [kept.names[row] for row in rows])
         learn_kept(scorer, kept, fold, 1, batch)
 
 

@@ -124,10 +124,11 @@ def warn_of_calibration(detector: Detector) -> None:
         found = f"{calibration.count} different good images"
         if calibration.independent < calibration.count:
             found = f"{calibration.independent} groups of good images, each alike in itself,"
+        basis = " from their spread" if calibration.count < calibration.images_needed else ""
         click.echo(
             f"warning: only {found} to calibrate with; a false-alarm promise of"
             f" {calibration.false_alarm_rate:.2%} takes {calibration.images_needed}, so the threshold is an"
-            " estimate from their spread",
+            f" estimate{basis}",
             err=True,
         )
 

@@ -75,9 +75,6 @@ class KeptImages:
         named = [group_named(name, self._grouped_by) for name in self.names]
         return groups_of(np.concatenate(self._placed), self.keys, named)
 
-    def group_count(self) -> int:
-        return len(np.unique(self.groups())) if self.keys else 0
-
     def summaries(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """(n, D) of all, and how they change in another light; 0 where that was not learned."""
         summaries = self.store.summaries().to(device)
@@ -125,7 +122,7 @@ def cross_fit(
         for start in range(min(_FOLDS, len(groups)))
     ]
     judged = set(kept.different())
-    scores.groups += kept.group_count()
+    scores.groups += int(labels.max()) + 1
     scores.cross_fitted = True
     for fold in track(folds, len(folds), "calibrating"):
         batches = [fold[start : start + batch] for start in range(0, len(fold), batch)]

@@ -65,11 +65,12 @@ class StatisticalPipeline(Pipeline):
         super().__init__(extractor, gallery, stored)
 
     def fit(self, good: Good, folder: Path, track: Tracker, checkpoint: Path | None) -> GoodScores:
-        """Learn all images; calibrate with the validation's, and with them where these are too few."""
+        """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
         settings = self._settings.calibration
         needed = images_needed(settings.false_alarm_rate)
-        held_out = self._kept_of(good.validation[: 2 * needed], folder)
-        few = held_out.group_count() < needed
+        # Not where their groups are too few: held-out images are like those to come, and learned ones judged
+        # without their group are odder (docs/trials.md).
+        few = len(good.validation) < needed
         most = settings.images if few else 0
         kept = KeptImages(
             folder / "features", len(good.images), most, self._seed, choosing.IMAGES, self.grouped_by
@@ -79,24 +80,23 @@ class StatisticalPipeline(Pipeline):
             self._learn_batch(batch, names, 1)
             kept.add(batch, names)
         self._require_learned(good.images)
-        sample = kept if few else held_out
+        sample = kept if few else self._kept_of(good.validation, folder)
         gaussian, learned = self._settings.gaussian, self.learned.total()
         self.scorer.choose(
             choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self._seed, track)
         )
         scores = GoodScores()
         self.score(good.validation, scores, track)
-        if few and len(kept.keys) > 1:
+        if len(scores) < needed and len(kept.keys) > 1:
             cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
         return scores
 
     def _kept_of(self, images: Sequence[ImageSource], folder: Path) -> KeptImages:
-        """Some of the images that calibrate, to choose by and to tell groups."""
-        kept = KeptImages(
-            folder / "held_out", len(images), len(images), self._seed, choosing.IMAGES, self.grouped_by
-        )
-        names = source_names(images)
-        for batch in self.extractor.extract(images):
+        """Some of the images that calibrate, to choose by."""
+        few = images[: choosing.IMAGES]
+        kept = KeptImages(folder / "choosing", len(few), len(few), self._seed, len(few))
+        names = source_names(few)
+        for batch in self.extractor.extract(few):
             kept.add(batch, names)
         return kept
 

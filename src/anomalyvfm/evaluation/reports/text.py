@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from anomalyvfm.decision.calibration import images_needed
 from anomalyvfm.evaluation.report import Report
 from anomalyvfm.evaluation.reports.style import shorten
 from anomalyvfm.statistical.choice import Choice
@@ -238,10 +239,11 @@ def promise_lines(report: Report) -> list[str]:
             f" distribution of scores (conformal; {counted.rstrip(',')})."
         ]
     else:
+        basis = " from their spread" if images < images_needed(rate) else ""
         lines = [
             f"Aimed at, not promised: {rate:.2%} of good parts rejected. {counted} are too"
-            f" few for a promise at this rate ({math.ceil(1 / rate - 1e-9) - 1} are needed); the threshold is"
-            " an estimate from their spread."
+            f" few for a promise at this rate ({images_needed(rate)} are needed); the threshold is"
+            f" an estimate{basis}."
         ]
     observed = metrics["false_alarm_rate"]
     if observed is None:

@@ -25,7 +25,7 @@ from anomalyvfm.metrics.image import auroc
 from splits import names, open_split
 
 _PRIORS = (-2.0, -1.5, -1.0, 0.0)
-_MOST = 40  # good images that are changed
+MOST = 40  # good images that are changed
 _SIDE = 256
 
 Pixels = NDArray[np.uint8]
@@ -45,23 +45,23 @@ def main() -> None:
         category = open_split(name, options.seed)
         detector = Detector("v2", {"backbone": "efficientnet-lite0"}, seed=options.seed).fit(category)
         labels = np.array([sample.label for sample in category.test])
-        found = _distances(detector, [sample.path for sample in category.test])
-        good = [np.asarray(Image.open(s.path).convert("RGB")) for s in category.test if s.label == 0][:_MOST]
-        as_is = _distances(detector, good)
+        found = distances(detector, [sample.path for sample in category.test])
+        good = [np.asarray(Image.open(s.path).convert("RGB")) for s in category.test if s.label == 0][:MOST]
+        as_is = distances(detector, good)
         rng = np.random.default_rng(options.seed)
         changed = {
-            kind: _distances(detector, [change(pixels, rng) for pixels in good])
+            kind: distances(detector, [change(pixels, rng) for pixels in good])
             for kind, change in _CHANGES.items()
         }
         for prior in _PRIORS:
             calibration = _with_prior(detector.calibration_, prior)
-            areas = [_area(calibration, as_is, odd) for odd in changed.values()]
-            tested = _area(calibration, found[labels == 0], found[labels == 1])
-            cells = " | ".join(f"{area:.3f}" for area in (tested, float(np.mean(areas)), *areas))
+            areas = [area(calibration, as_is, odd) for odd in changed.values()]
+            tested = area(calibration, found[labels == 0], found[labels == 1])
+            cells = " | ".join(f"{one:.3f}" for one in (tested, float(np.mean(areas)), *areas))
             print(f"| {name} | {prior} | {cells} |", flush=True)
 
 
-def _distances(detector: Detector, sources: Sequence[Any]) -> NDArray[np.float64]:
+def distances(detector: Detector, sources: Sequence[Any]) -> NDArray[np.float64]:
     """(n, K) image scores before they are joined."""
     pipeline = detector.pipeline_
     batches = pipeline.extractor.extract(sources)
@@ -75,7 +75,7 @@ def _with_prior(calibration: Calibration, log_prior: float) -> Calibration:
     return replace(calibration, alternatives=(*patches, whole._replace(log_prior=log_prior)))
 
 
-def _area(calibration: Calibration, good: NDArray[np.float64], odd: NDArray[np.float64]) -> float:
+def area(calibration: Calibration, good: NDArray[np.float64], odd: NDArray[np.float64]) -> float:
     labels = np.repeat([0, 1], [len(good), len(odd)])
     return float(auroc(calibration.score(np.concatenate([good, odd])), labels).value or 0.5)
 
@@ -97,7 +97,7 @@ def _noisy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.clip(pixels + noise, 0, 255).astype(np.uint8)
 
 
-def _warmer(pixels: Pixels, _: np.random.Generator) -> Pixels:
+def warmer(pixels: Pixels) -> Pixels:
     warm: Pixels = np.clip(pixels * np.array([1.08, 1.0, 0.92]), 0, 255).astype(np.uint8)
     return warm
 
@@ -111,7 +111,7 @@ _CHANGES: Mapping[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
     "larger": _larger,
     "blurred": _blurred,
     "noisy": _noisy,
-    "warmer": _warmer,
+    "warmer": lambda pixels, _: warmer(pixels),
 }
 
 if __name__ == "__main__":

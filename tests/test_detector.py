@@ -67,9 +67,14 @@ def test_fit_does_not_change_settings_and_is_repeatable() -> None:
     assert scores(detector.fit(images), images[:3]) == pytest.approx(first, abs=1e-6)
 
 
-# As of parts that are aligned, and of others: there patches are remembered, too.
+# As of parts that are aligned, and of others: there patches are remembered, too. And with light judged.
 _KINDS = pytest.mark.parametrize(
-    "kind", [{"gaussian.window": 1}, {"gaussian.window": 2, "gaussian.experts": "all"}]
+    "kind",
+    [
+        {"gaussian.window": 1},
+        {"gaussian.window": 2, "gaussian.experts": "all"},
+        {"gaussian.window": 1, "gaussian.judge_light": True},
+    ],
 )
 
 

@@ -15,7 +15,7 @@ import torch
 
 from anomalyvfm.adapted.pipeline import AdaptedPipeline
 from anomalyvfm.data import Category, ImageError, InputFrame, choose_frame, open_dataset
-from anomalyvfm.decision.calibration import Array, Calibration, GoodScores
+from anomalyvfm.decision.calibration import Array, Calibration, GoodScores, logarithms_of
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
@@ -450,6 +450,8 @@ class Detector:
         calibration = self.calibration_
         distances, image_scores = self.pipeline_.scorer.distances(batch.features).numpy()
         scores = calibration.score(image_scores)
+        judges_light = self.pipeline_.scorer.judges_light
+        light = calibration.light(logarithms_of(image_scores)) if judges_light else None
         maps = calibration.anomaly_map(distances).astype(np.float32)
         # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
         summaries = batch.features.summary.float().flatten(1).cpu().numpy().copy()
@@ -470,6 +472,7 @@ class Detector:
                 summary=summaries[row],
                 pixels=image.pixels if keep_pixels else None,
                 promised=calibration.promised,
+                light=None if light is None else float(light[row]),
                 explain=explainer.of(batch.features, row) if anomalous and explainer else None,
             )
 

@@ -62,10 +62,12 @@ class Spread:
 class Scorer(ABC):
     """Knows good images by sums over their features, on a ``device``.
 
-    ``alternatives`` tell calibration how to join its K image scores into one.
+    ``alternatives`` tell calibration how to join its K image scores into one; the last of them is that of
+    the light where it ``judges_light``.
     """
 
     device: torch.device
+    judges_light: bool = False
     alternatives: tuple[Alternative, ...]
 
     @abstractmethod

@@ -121,6 +121,10 @@ class GaussianSettings(_Settings):
         description="weight of the summary's distance beside the coarsest scale's, where parts are aligned;"
         " none: the more, the more images are learned",
     )
+    judge_light: bool = Field(
+        False,
+        description="whether brightness, contrast and colour of the image as it was taken are judged, too",
+    )
 
     @field_validator("scales", mode="before")
     @classmethod

@@ -68,7 +68,8 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
             ("canvas", "input_frame"),
         ):
             session.execute(text(f"ALTER TABLE inspections RENAME COLUMN {new} TO {old}"))
-        session.execute(text("ALTER TABLE inspections DROP COLUMN promised"))
+        for added in ("promised", "light"):
+            session.execute(text(f"ALTER TABLE inspections DROP COLUMN {added}"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 

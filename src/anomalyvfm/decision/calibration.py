@@ -92,7 +92,7 @@ class Calibration:
 
         0 is the average good image, 1 a standard deviation of good images above it.
         """
-        scores: Array = self.joined(_log(image_scores), np.logaddexp)
+        scores: Array = self.joined(logarithms_of(image_scores), np.logaddexp)
         return scores
 
     def joined(self, logarithms: Values, logaddexp: Callable[[Values, Values], Values]) -> Values:
@@ -103,6 +103,15 @@ class Calibration:
         """
         center, spread = self._joined_location
         return (self._joined_evidence(logarithms, logaddexp) - center) / spread
+
+    def light(self, logarithms: Values) -> Values:
+        """(m,) what images would score by their light alone, where that is the last of the alternatives.
+
+        By the logarithms of (m, K) image scores; as :meth:`joined`, of an array or of a tensor.
+        """
+        weights, log_prior = self.alternatives[-1]
+        center, spread = self._joined_location
+        return (self._weighted_sum(logarithms, weights) + log_prior - center) / spread
 
     def anomaly_map(self, patch_distances: Values) -> Values:
         """Patch distances, any shape, in standard deviations of good ones; as an array or a tensor."""
@@ -159,12 +168,12 @@ class Calibration:
     @cached_property
     def _image_score_locations(self) -> list[tuple[float, float]]:
         """Mean and spread of the logarithms of each of the K image_scores of good images."""
-        return [_location(good, _USUAL_SPREAD) for good in _log(self.image_scores).T]
+        return [_location(good, _USUAL_SPREAD) for good in logarithms_of(self.image_scores).T]
 
     @cached_property
     def _joined_location(self) -> tuple[float, float]:
         """Mean and spread of good images' evidence: the zero and the unit of scores."""
-        return _location(self._joined_evidence(_log(self.image_scores), np.logaddexp), 1.0)
+        return _location(self._joined_evidence(logarithms_of(self.image_scores), np.logaddexp), 1.0)
 
     @cached_property
     def _sorted(self) -> Array:
@@ -199,7 +208,7 @@ def high_threshold(
 ) -> float:
     """Map value that good images, with these largest distances, exceed with probability ≤ the rate."""
     mean, spread = map_location
-    peak = math.exp(_upper_bound(np.sort(_log(map_maxima)), false_alarm_rate, _USUAL_SPREAD))
+    peak = math.exp(_upper_bound(np.sort(logarithms_of(map_maxima)), false_alarm_rate, _USUAL_SPREAD))
     return max((peak - mean) / spread, low_threshold)
 
 
@@ -246,7 +255,8 @@ def distance_histogram(distances: Array) -> Array:
     return np.histogram(inside, _EDGES)[0].astype(np.float64)
 
 
-def _log(distances: Array) -> Array:
+def logarithms_of(distances: Array) -> Array:
+    """Natural logarithms of distances, any shape, of which none is 0."""
     return np.log(np.maximum(distances, 1e-12))
 
 

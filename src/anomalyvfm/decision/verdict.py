@@ -46,8 +46,15 @@ class Verdict:
     """(h, w, 3) the image in the frame, where it was asked to be kept."""
     promised: bool = False
     """Whether the threshold keeps its false-alarm rate whatever good images score; else it is an estimate."""
+    light: float | None = None
+    """What the score would be by the light of the image alone; None where that is not judged."""
     explain: Explain | None = field(default=None, repr=False)
     """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
+
+    @property
+    def odd_light(self) -> bool:
+        """Whether the light alone, brightness, contrast or colour of the whole image, makes it anomalous."""
+        return self.light is not None and self.light > self.threshold
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
@@ -75,6 +82,7 @@ class Verdict:
             "p_value": round(self.p_value, 6),
             "anomalous": self.anomalous,
             "promised": self.promised,
+            **({} if self.light is None else {"light": round(self.light, 5), "odd_light": self.odd_light}),
             "regions": [region.as_dict() for region in self.regions],
             "ms": round(1000 * self.seconds, 2),
         }

@@ -21,7 +21,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.export.framing import placing, restoring
 from anomalyvfm.export.graph import JudgingGraph
 from anomalyvfm.features.core_threads import one_core
-from anomalyvfm.runtime.manifest import SCORES
+from anomalyvfm.runtime.manifest import LIGHT, SCORES
 
 OPSET = 18
 _LARGEST = 2**31 - 2**20  # bytes; a protocol buffer holds no more
@@ -31,7 +31,7 @@ def assemble(graph: JudgingGraph, frame: InputFrame, branching: bool = True) -> 
     """The whole graph of one detector.
 
     Input ``images`` (B, H, W, 3) uint8; outputs ``score`` (B,), ``p_value`` (B,), ``grid`` (B, h, w), ``map``
-    (B, H, W) and ``summary`` (B, D), float32.
+    (B, H, W), ``summary`` (B, D) and, where it is judged, ``light`` (B,), float32.
     ``branching`` spares images of the frame's size what places others there; OpenVINO mistakes such graphs.
 
     Raises InputError for a model too large for one file.
@@ -53,7 +53,8 @@ def assemble(graph: JudgingGraph, frame: InputFrame, branching: bool = True) -> 
     map_ = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["B", "H", "W"])
     outputs = {output.name: output for output in [*model.graph.output, map_]}
     del model.graph.output[:]
-    model.graph.output.extend(outputs[name] for name in (*SCORES, "map", "summary"))
+    named = (*SCORES, "map", "summary", LIGHT)
+    model.graph.output.extend(outputs[name] for name in named if name in outputs)
     onnx.checker.check_model(model)
     return model
 

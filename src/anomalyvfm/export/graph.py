@@ -15,7 +15,8 @@ from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from anomalyvfm.features.backbones.vit import DinoViT
 from anomalyvfm.features.extractor import BRIGHTNESS, CONTRAST, LEAST_CONTRAST, features_of
-from anomalyvfm.runtime.manifest import SCORES, patches_name
+from anomalyvfm.features.illumination import light_of
+from anomalyvfm.runtime.manifest import LIGHT, SCORES, TAKEN_IN, patches_name
 
 
 class JudgingGraph(nn.Module):
@@ -35,7 +36,13 @@ class JudgingGraph(nn.Module):
         self._views = extractor.views
         grids = 1 if extractor.stacked else len(extractor.views)
         grids += backbone.detail_channels > 0
-        self.outputs = (*SCORES, "summary", *(patches_name(number) for number in range(grids)))
+        self._judges_light = extractor.light
+        self.outputs = (
+            *SCORES,
+            "summary",
+            *(patches_name(number) for number in range(grids)),
+            *((LIGHT, TAKEN_IN) if self._judges_light else ()),
+        )
         self._tilings = extractor.tilings
         self._stacked = extractor.stacked
         self._standard = extractor.settings.exposure == "standard"
@@ -46,19 +53,25 @@ class JudgingGraph(nn.Module):
         self.good_scores = nn.Buffer(torch.from_numpy(calibration.scores).float())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The ``outputs`` for B images; the first three follow from the others alone."""
+        """The ``outputs`` for B images; scores, map and light's score follow from the others alone."""
         exposed = standard_exposure(pixels) if self._standard else pixels
         size = (self._frame.height, self._frame.width)
         views = [resized(exposed, size, (view.height, view.width)) for view in self._views]
         features = features_of(views, self._tilings, self._features, self._stacked)
+        if self._judges_light:
+            features = replace(features, light=light_of(pixels))
         summary = features.summary.flatten(1)
         whole = summary.reshape(-1, *features.summary.shape[1:])
         distances = self._scorer.distances(replace(features, summary=whole))
-        score = self._calibration.joined(distances.image_scores.clamp_min(1e-12).log(), _logaddexp)
+        logarithms = distances.image_scores.clamp_min(1e-12).log()
+        score = self._calibration.joined(logarithms, _logaddexp)
         above = (self.good_scores >= score[:, None]).float().sum(1)
         p_value = self._calibration.p_value_of(above)
         anomaly_map = self._calibration.anomaly_map(distances.patch_distances)
-        return score, p_value, anomaly_map, summary, *features.grids
+        judged = (score, p_value, anomaly_map, summary, *features.grids)
+        if features.light is None:
+            return judged
+        return *judged, self._calibration.light(logarithms), features.light
 
     def _features(self, tiles: Tensor) -> PatchFeatures:
         # Past the threads that a CPU is kept busy with: an exported graph has its own.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from anomalyvfm.data import ImageError, ImageSource, InputFrame, Tiling, read_many, read_source
 from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
-from anomalyvfm.features.illumination import augment_light, is_augmented
+from anomalyvfm.features.illumination import augment_light, is_augmented, light_of
 from anomalyvfm.presets import ImageSettings
 
 __all__ = [
@@ -82,7 +82,8 @@ class Extractor:
 
     With several ``scales``, shares of the frame's sides with 1 the largest, an image is seen at each of
     them, on a grid of its own; ``stacked``, the features have one more axis before the last instead: patches
-    (B, H, W, S, C) on the finest grid, summaries (B, S, D).
+    (B, H, W, S, C) on the finest grid, summaries (B, S, D). With ``light``, the features say in which the
+    image was taken.
     """
 
     def __init__(
@@ -93,8 +94,10 @@ class Extractor:
         batch: int,
         scales: Sequence[float] = (1.0,),
         stacked: bool = False,
+        light: bool = False,
     ) -> None:
         self.stacked = stacked
+        self.light = light
         self.backbone = backbone
         self.frame = frame
         self.settings = settings
@@ -171,7 +174,11 @@ class Extractor:
             torch.from_numpy(np.stack([image.views[number] for image in images]))
             for number in range(len(self.views))
         ]
-        return features_of(views, self.tilings, self._in_parts, self.stacked)
+        features = features_of(views, self.tilings, self._in_parts, self.stacked)
+        if not self.light:
+            return features
+        taken = torch.cat([light_of(torch.from_numpy(image.pixels[None])) for image in images])
+        return replace(features, light=taken.to(self.backbone.device))
 
     def _in_parts(self, tiles: Tensor) -> PatchFeatures:
         # The backbone sees as many tiles at once as it would see images: memory does not grow with tiles.

@@ -1,15 +1,41 @@
-"""Good images under another light: how features then change says what no defect should be told from."""
+"""The light an image was taken in, in numbers; and good images under another light.
+
+How features change with the light says what no defect should be told from. Where the light itself may be the
+defect, a bleached or a scorched part, its numbers are judged on their own.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 # Exposures a stop and a half apart, a lamp moved to one side, a warmer or a colder one, a camera's other
 # tone curve: what happens on a line between one shift and the next.
 _GAIN, _TONE, _COLOUR, _SLOPE = 0.5, 0.4, 0.1, 0.8
 _NOISE = 0.01
 _KEY_BITS = 56
+
+LIGHT_NUMBERS = 4
+"""What `light_of` tells of an image."""
+# Grey levels: below these, brightness and contrast are noise.
+_LEAST = 4
+
+
+def light_of(pixels: Tensor) -> Tensor:
+    """(B, 4) logarithms of brightness, contrast, and red and blue against green, of (B, H, W, 3) uint8.
+
+    Brightness and contrast are mean and standard deviation of the grey levels. Float32, added up row by row:
+    a runtime may add up a hundred thousand values one by one.
+    """
+    values = pixels.float()
+    colours = values.mean(2).mean(1)
+    red, green, blue = (colours + _LEAST).log().unbind(1)
+    brightness = colours.mean(1)
+    grey = values.mean(3) - brightness[:, None, None]
+    contrast = grey.square().mean(2).mean(1).sqrt()
+    return torch.stack([(brightness + _LEAST).log(), (contrast + _LEAST).log(), red - green, blue - green], 1)
 
 
 def is_augmented(key: int, share: float) -> bool:

@@ -26,6 +26,7 @@ class FeatureStore:
         self._dtype = dtype
         self._grids: list[_Rows] = []  # as `PatchFeatures.grids`
         self._summaries: list[list[Tensor]] = []  # by scale
+        self._light: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self._summaries[0]) if self._summaries else 0
@@ -43,10 +44,16 @@ class FeatureStore:
             rows.append(grid)
         for summaries, scale in zip(self._summaries, features.scales, strict=True):
             summaries += scale.summary.to("cpu", torch.float32).unbind(0)
+        if features.light is not None:
+            self._light += features.light.cpu().unbind(0)
 
     def summaries(self) -> Tensor:
         """(N, D) or (N, S, D) float32: a vector for each image as a whole, at the largest scale."""
         return torch.stack(self._summaries[0])
+
+    def light(self) -> Tensor:
+        """(N, 4) float32: the light each image was taken in, where that is judged."""
+        return torch.stack(self._light)
 
     def patches(self) -> Tensor:
         """(N, H, W, D) or (N, H, W, S, D), those of the largest scale mapped from their file."""
@@ -59,7 +66,8 @@ class FeatureStore:
         summaries = [torch.stack([own[row] for row in rows]).to(device) for own in self._summaries]
         largest, *coarser = map(PatchFeatures, grids, summaries)
         detail = grids[-1] if len(grids) > len(summaries) else None
-        return replace(largest, detail=detail, coarser=tuple(coarser))
+        light = torch.stack([self._light[row] for row in rows]).to(device) if self._light else None
+        return replace(largest, detail=detail, coarser=tuple(coarser), light=light)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ _COLUMNS = (
     "p_value",
     "anomalous",
     "promised",
+    "light",
+    "odd_light",
     "regions",
     "area",
     "ms",

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.errors import InputError
-from anomalyvfm.runtime.manifest import PLACED, SCORES, SUMMARY, patches_name
+from anomalyvfm.runtime.manifest import LIGHT, PLACED, SCORES, SUMMARY, TAKEN_IN, patches_name
 
 Outputs = dict[str, NDArray[np.float32]]
-_WANTED = (*SCORES, SUMMARY)  # maps are made from grids, where they are looked at
+# Of these what there is. Maps are made from grids, where they are looked at.
+_WANTED = (*SCORES, LIGHT, SUMMARY)
 
 # Images that a core takes through onnxruntime at once: the scorer's statistics, larger than any cache, then
 # go through memory once for them. More bring little, and the backbone's maps of all are held.
@@ -55,6 +56,8 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types, one for each of its status codes
             raise _unloadable(path, "onnxruntime", onnxruntime.__version__, error) from None
+        there = {output.name for output in self._session.get_outputs()}
+        self._wanted = [name for name in _WANTED if name in there]
         self._threads = threads
         self._cores = ThreadPoolExecutor(threads, thread_name_prefix="onnxruntime")
 
@@ -64,13 +67,13 @@ class OnnxEngine:
 
         def wait() -> Outputs:
             results = zip(*(run.result() for run in runs), strict=True)
-            return {name: np.concatenate(parts) for name, parts in zip(_WANTED, results, strict=True)}
+            return {name: np.concatenate(parts) for name, parts in zip(self._wanted, results, strict=True)}
 
         return wait
 
     def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         results: list[NDArray[np.float32]] = self._session.run(
-            list(_WANTED), {"images": images}, self._only_wanted
+            self._wanted, {"images": images}, self._only_wanted
         )
         return results
 
@@ -102,7 +105,8 @@ class OpenVinoEngine:
         try:
             graph = self._read()
             self._features = _features_in(graph)
-            scoring = _scoring(graph, self._features, self.together, self._frame)
+            self._scores = (*SCORES, LIGHT) if TAKEN_IN in self._features else SCORES
+            scoring = _scoring(graph, self._features, self._scores, self.together, self._frame)
             self._scorer = self._compiled(scoring, 1).create_infer_request()
             self._seeing[True] = self._requests(_for_frame(self._read(), self._features, self._frame))
         except RuntimeError as error:
@@ -123,7 +127,7 @@ class OpenVinoEngine:
                 for name, batch in zip(self._features, features, strict=True):
                     batch[row] = request.get_tensor(name).data[0]
             self._scorer.infer()  # also of the rows beyond these images, which nobody reads
-            found = {name: self._scorer.get_tensor(name).data for name in SCORES}
+            found = {name: self._scorer.get_tensor(name).data for name in self._scores}
             found[SUMMARY] = features[self._features.index(SUMMARY)]
             return {name: values[: len(requests)].copy() for name, values in found.items()}
 
@@ -146,7 +150,9 @@ class OpenVinoEngine:
         return self._core.compile_model(graph, "CPU", settings)
 
 
-def _scoring(graph: Any, names: Sequence[str], images: int, size: tuple[int, int]) -> Any:
+def _scoring(
+    graph: Any, names: Sequence[str], wanted: Sequence[str], images: int, size: tuple[int, int]
+) -> Any:
     """The graph from the features of so many images, seen on a frame of that size, to their scores."""
     import openvino
     from openvino import opset13 as ops
@@ -160,7 +166,7 @@ def _scoring(graph: Any, names: Sequence[str], images: int, size: tuple[int, int
             reader.replace_source_output(feature.output(0))
         feature.output(0).set_names({f"{name}_input"})
         features.append(feature)
-    scores = [graph.output(name).get_node().input(0).get_source_output() for name in SCORES]
+    scores = [graph.output(name).get_node().input(0).get_source_output() for name in wanted]
     # The images are left over as what tells shapes, known by now.
     return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring")
 
@@ -176,7 +182,7 @@ def _features_in(graph: Any) -> tuple[str, ...]:
     """The names of the features in a graph."""
     inside = {name for node in graph.get_ops() for output in node.outputs() for name in output.get_names()}
     scales = takewhile(inside.__contains__, map(patches_name, count()))
-    return (*scales, SUMMARY)
+    return (*scales, SUMMARY, *inside.intersection([TAKEN_IN]))
 
 
 def _named(graph: Any, name: str) -> Any:

@@ -23,7 +23,7 @@ from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
-from anomalyvfm.runtime.manifest import GRAPHS, read_manifest
+from anomalyvfm.runtime.manifest import GRAPHS, LIGHT, read_manifest
 
 _READ_AHEAD = 16
 _FACTS = ("threshold", "low_threshold", "high_threshold", "promised")
@@ -211,4 +211,5 @@ class Runtime:
             frame=self.frame,
             seconds=seconds,
             summary=outputs["summary"],
+            light=float(outputs[LIGHT]) if LIGHT in outputs else None,
         )

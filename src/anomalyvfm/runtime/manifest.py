@@ -14,6 +14,8 @@ GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 """The file to load, by kind."""
 SUMMARY = "summary"
 """What the graph names the vector of an image as a whole, (B, D)."""
+LIGHT, TAKEN_IN = "light", "taken_in"
+"""What the graph names the score (B,) by the light alone, and the light's numbers (B, 4); where judged."""
 SCORES = ("score", "p_value", "grid")
 """What the graph names what follows from features: score and p-value (B,), anomaly map (B, h, w)."""
 PLACED = "on_canvas"
@@ -32,7 +34,7 @@ _RENAMED = {
 def patches_name(number: int) -> str:
     """What the graph names the patch embeddings of images at a scale, 0 the largest, or in detail, the last.
 
-    They and the summary are the features from which all else follows.
+    They, the summary and the light's numbers are the features from which all else follows.
     """
     return "patches" if number == 0 else f"patches_{number}"
 

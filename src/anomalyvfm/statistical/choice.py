@@ -53,14 +53,19 @@ class Choice:
     densities: Mapping[int, float] = field(default_factory=dict)
     told: Sequence[float] = ()
 
-    def alternatives(self, count: int) -> tuple[Alternative, ...]:
-        """How the scores of ``count`` scales, of the banks and of the whole image are joined into one."""
+    def alternatives(self, count: int, light: bool = False) -> tuple[Alternative, ...]:
+        """How the scores of ``count`` scales, of the banks and of the whole image are joined into one.
+
+        With ``light``, that of the light comes after them.
+        """
         patches = count + len(self.banks)
         priors = self.log_priors(count)
 
-        def weights(*own: int, summary: float = 0.0) -> tuple[float, ...]:
-            return (*(float(number in own) for number in range(patches)), summary)
+        def weights(*own: int, summary: float = 0.0, light_alone: float = 0.0) -> tuple[float, ...]:
+            whole = (summary, light_alone) if light else (summary,)
+            return (*(float(number in own) for number in range(patches)), *whole)
 
+        by_light = (Alternative(weights(light_alone=1.0), _LOG_PRIOR_OF_WHOLE),) if light else ()
         if self.window > 1:
             return (
                 *(
@@ -68,10 +73,12 @@ class Choice:
                     for number, prior in zip((*self.scales, *range(count, patches)), priors, strict=True)
                 ),
                 Alternative(weights(summary=1.0), _LOG_PRIOR_OF_WHOLE),
+                *by_light,
             )
         *finer, coarsest = self.scales
         with_summary = Alternative(weights(coarsest, summary=self.summary_weight))
-        return (*(Alternative(weights(scale), _LOG_PRIOR_OF_FINE) for scale in finer), with_summary)
+        fine = (Alternative(weights(scale), _LOG_PRIOR_OF_FINE) for scale in finer)
+        return (*fine, with_summary, *by_light)
 
     def log_priors(self, count: int) -> list[float]:
         """Logarithms of how likely each is to tell a defect: the scales, of ``count``, and then the banks.

@@ -114,7 +114,8 @@ def cross_fit(
         groups = [[row] for row in groups[0]]
     groups.sort(key=lambda group: min(kept.keys[row] for row in group))  # in whatever order they were learned
     summaries, changes = kept.summaries(scorer.device)
-    summary_scores = scorer.summary_scores_without(summaries, changes, groups)
+    light = kept.store.light().to(scorer.device) if scorer.judges_light else None
+    whole_scores = scorer.whole_scores_without(summaries, changes, light, groups)
 
     order = np.random.default_rng(seed).permutation(len(groups)).tolist()
     folds = [
@@ -132,7 +133,7 @@ def cross_fit(
             if not rows:
                 continue
             features = kept.store.take(rows, scorer.device)
-            distances = scorer.distances_with(features, summary_scores[rows]).numpy()
+            distances = scorer.distances_with(features, whole_scores[rows]).numpy()
             scores.add(*distances, [kept.names[row] for row in rows])
         learn_kept(scorer, kept, fold, 1, batch)
 

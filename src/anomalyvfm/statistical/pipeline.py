@@ -41,7 +41,9 @@ class StatisticalPipeline(Pipeline):
         self.light_share = settings.gaussian.light_share
         self.grouped_by = settings.calibration.groups
         gaussian = settings.gaussian
-        extractor = Extractor(backbone, frame, settings.image, settings.batch, gaussian.scales)
+        extractor = Extractor(
+            backbone, frame, settings.image, settings.batch, gaussian.scales, light=gaussian.judge_light
+        )
         if stored is None:
             grids = _grids(extractor, gaussian)
             every = tuple(range(len(grids)))

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.grid import PatchGrid
+from anomalyvfm.features.illumination import LIGHT_NUMBERS
 from anomalyvfm.pipeline import Distances, Scorer, Spread, under
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.choice import Choice
@@ -25,7 +26,8 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 
 class StatisticalScorer(Scorer):
-    """Scores of an image: of its oddest patches at each scale, the largest first, and of its summary.
+    """Scores of an image: of its oddest patches at each scale, the largest first, of its summary, and last,
+    where that is judged, of the light it was taken in.
 
     Between these are those of its patches farthest from all remembered ones, at the scales whose banks count
     and in detail: a bank's number is that of what it compares among `PatchFeatures.grids`. ``grids`` are
@@ -73,6 +75,8 @@ class StatisticalScorer(Scorer):
             for number in choice.banks
         }
         self._summary = ImageScorer(summary_channels, device, sums("summary"), self._light_weight)
+        self.judges_light = settings.judge_light
+        self._light = ImageScorer(LIGHT_NUMBERS, device, sums("light")) if self.judges_light else None
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
         # only these tell which layers deviate.
         self._channels: Tensor | None = None
@@ -92,7 +96,7 @@ class StatisticalScorer(Scorer):
         self.banks = {number: self.banks[number] for number in choice.banks}
         priors = np.exp(choice.log_priors(len(self.grids)))
         self._map_weights = (priors / priors.sum()).tolist()
-        self.alternatives = choice.alternatives(len(self.grids))
+        self.alternatives = choice.alternatives(len(self.grids), self.judges_light)
         self._widened = self._may_widen and choice.window > 1
         for patches in self.patches:
             patches.use_window(choice.window)
@@ -100,6 +104,8 @@ class StatisticalScorer(Scorer):
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
         self.learn_map(features, sign)
         self._summary.learn(features.summary, sign)
+        if self._light is not None and features.light is not None:
+            self._light.learn(features.light, sign)
         if self._channels is not None:
             self._channels += sign * self.grid.to_positions(features.patches).sum(1, dtype=torch.float64)
 
@@ -124,11 +130,16 @@ class StatisticalScorer(Scorer):
         for number, bank in self.banks.items():
             bank.merge(other.banks[number])
         self._summary.fitted.merge(other._summary.fitted)
+        if self._light is not None and other._light is not None:
+            self._light.fitted.merge(other._light.fitted)
         if self._channels is not None and other._channels is not None:
             self._channels += other._channels
 
     def distances(self, features: PatchFeatures) -> Distances:
-        return self.distances_with(features, self._summary.image_scores(features.summary))
+        whole = [self._summary.image_scores(features.summary)]
+        if self._light is not None and features.light is not None:
+            whole.append(self._light.image_scores(features.light))
+        return self.distances_with(features, torch.stack(whole, 1))
 
     def layer_shares(self, features: PatchFeatures, places: Tensor, widths: Sequence[int]) -> Tensor:
         """(K, L) share of each layer, of ``widths`` channels, in the distances at K ``places``."""
@@ -144,23 +155,28 @@ class StatisticalScorer(Scorer):
         for patches, scale, changed in zip(self.patches, features.scales, augmented.scales, strict=True):
             patches.learn_augmented(scale, changed, sign)
 
-    def summary_scores_without(
-        self, summaries: Tensor, changes: Tensor, groups: Sequence[Sequence[int]]
+    def whole_scores_without(
+        self, summaries: Tensor, changes: Tensor, light: Tensor | None, groups: Sequence[Sequence[int]]
     ) -> Tensor:
-        """(B,) scores of learned images by their summaries (B, D), as if none of their group had been.
+        """(B, 1 or 2) scores of learned images as a whole, as if none of their group had been.
 
-        ``changes`` (B, D) are those of the summaries in another light, 0 where an image was not augmented.
+        By their summaries (B, D), whose ``changes`` (B, D) are those in another light, 0 where an image was
+        not augmented; and by the ``light`` (B, 4) where that is judged.
         """
-        return self._summary.image_scores_without(summaries, changes, groups)
+        scores = [self._summary.image_scores_without(summaries, changes, groups)]
+        if self._light is not None and light is not None:
+            scores.append(self._light.image_scores_without(light, torch.zeros_like(light), groups))
+        return torch.stack(scores, 1)
 
-    def distances_with(self, features: PatchFeatures, summary_scores: Tensor) -> Distances:
-        """As :meth:`distances`, where the scores (B,) of the summaries are known."""
+    def distances_with(self, features: PatchFeatures, whole_scores: Tensor) -> Distances:
+        """As :meth:`distances`, where the scores (B, 1 or 2) of the images as a whole are known."""
         maps, compared = self._maps(features), self._compared(features)
         counting = [*(maps[scale] for scale in self.choice.scales), *compared]
         scores = self._image_scores([*maps, *compared])
         joined = _joined(counting, self._map_weights, maps[0].shape[1:])
         return Distances(
-            widened(joined) if self._widened else joined, torch.stack([*scores, summary_scores], 1)
+            widened(joined) if self._widened else joined,
+            torch.cat([torch.stack(scores, 1), whole_scores], 1),
         )
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
@@ -173,6 +189,8 @@ class StatisticalScorer(Scorer):
         for bank in self.banks.values():
             bank.derive()
         _ = self._summary.fitted.gaussian
+        if self._light is not None:
+            _ = self._light.fitted.gaussian
 
     def spread(self) -> Spread | None:
         statistics = self.patches[0].fitted.statistics
@@ -185,12 +203,15 @@ class StatisticalScorer(Scorer):
             "context_dimensions": self.context_dimensions,
             "light_weight": self._light_weight,
             "may_widen": self._may_widen,
+            "judges_light": self.judges_light,
             "choice": self.choice.identity(),
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
         sums = {_name(number): patches.fitted.statistics for number, patches in enumerate(self.patches)}
         sums["summary"] = self._summary.fitted.statistics
+        if self._light is not None:
+            sums["light"] = self._light.fitted.statistics
         return {
             **{
                 f"{name}.{part}": tensor

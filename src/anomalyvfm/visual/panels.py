@@ -52,7 +52,7 @@ def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
     low, high = heat_range(verdict)
     caption = (
         f"{'anomalous' if verdict.anomalous else 'good'}: score {verdict.score:.2f}, "
-        f"threshold {verdict.threshold:.2f}"
+        f"threshold {verdict.threshold:.2f}{'; its light is odd' if verdict.odd_light else ''}"
     )
     ends, unit = (f"{low:.1f}", f"{high:.1f}"), "std of good pixels"
     font = _font(_TEXT)

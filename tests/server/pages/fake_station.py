@@ -26,6 +26,7 @@ def part(number: int, score: float = 0.3, **changes: Any) -> dict[str, Any]:
         "p_value": 0.008 if anomalous else 0.4,
         "threshold": LIMIT,
         "promised": True,
+        "light": None,
         "anomalous": anomalous,
         "regions": [{"bbox": [10, 20, 60, 50], "area": 900, "peak": 9.1}] if anomalous else [],
         "width": 640,

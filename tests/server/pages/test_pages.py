@@ -288,3 +288,10 @@ def test_a_part_page_says_where_its_limit_is_an_estimate(
 ) -> None:
     page = open_pages(FakeStation([part(1, 7.0, promised=promised)])).get("/inspections/1").text
     assert ("an estimate: too few good parts to promise a rate" in page) == said
+
+
+@pytest.mark.parametrize(("light", "said"), [(None, False), (0.2, False), (6.5, True)])
+def test_a_part_page_says_where_its_light_is_odd(light: float | None, said: bool, open_pages: Open) -> None:
+    page = open_pages(FakeStation([part(1, 7.0, light=light)])).get("/inspections/1").text
+    assert ("<dt>Light</dt>" in page) == (light is not None)
+    assert ("brightness, contrast or colour of the whole image is off" in page) == said

@@ -29,6 +29,8 @@ class PatchFeatures:
     """(B, 2·H, 2·W, E) float32: an earlier layer on a finer grid, where the backbone was asked for it."""
     coarser: tuple[PatchFeatures, ...] = ()
     """The same images seen smaller, the largest first."""
+    light: Tensor | None = None
+    """(B, 4) float32: the light they were taken in, see `light_of`, where that is judged."""
 
     @classmethod
     def of(cls, parts: Sequence[Tensor]) -> PatchFeatures:
@@ -51,7 +53,8 @@ class PatchFeatures:
         kept = list(images)
         coarser = tuple(scale.rows(kept) for scale in self.coarser)
         detail = None if self.detail is None else self.detail[kept]
-        return PatchFeatures(self.patches[kept], self.summary[kept], detail, coarser)
+        light = None if self.light is None else self.light[kept]
+        return PatchFeatures(self.patches[kept], self.summary[kept], detail, coarser, light)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -26,6 +26,7 @@ INSPECTION: dict[str, Any] = {
     "p_value": 0.009901,
     "threshold": 3.1,
     "promised": True,
+    "light": None,
     "anomalous": True,
     "regions": [
         {
@@ -91,6 +92,10 @@ class Inspection(_Shape):
     promised: bool | None = Field(
         description="whether the threshold keeps its false-alarm rate for any good parts; else it is an"
         " estimate, from too few; null for parts of before this was kept"
+    )
+    light: float | None = Field(
+        description="what the score would be by brightness, contrast and colour of the whole image alone;"
+        " null where the model does not judge these"
     )
     anomalous: bool
     regions: list[Region]

@@ -19,8 +19,8 @@ from anomalyvfm.server.store.inspections import as_dict
 from anomalyvfm.server.store.tables import InspectionRow
 
 COLUMNS = (
-    *("id", "at", "model", "version", "name", "score", "p_value", "threshold", "promised", "anomalous"),
-    *("width", "height", "ms", "sha256", "by", "sampled", "label", "reviewed_by", "reviewed_at"),
+    *("id", "at", "model", "version", "name", "score", "p_value", "threshold", "promised", "light"),
+    *("anomalous", "width", "height", "ms", "sha256", "by", "sampled", "label", "reviewed_by", "reviewed_at"),
 )
 
 _A_TIME = 1000
@@ -45,7 +45,7 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
 
     kinds = {
         **dict.fromkeys(("id", "version", "width", "height"), pa.int64()),
-        **dict.fromkeys(("score", "p_value", "threshold", "ms"), pa.float64()),
+        **dict.fromkeys(("score", "p_value", "threshold", "light", "ms"), pa.float64()),
         **dict.fromkeys(("promised", "anomalous", "sampled"), pa.bool_()),
         **dict.fromkeys(("at", "reviewed_at"), pa.timestamp("ms", tz="UTC")),
     }

@@ -69,6 +69,7 @@ def as_dict(row: InspectionRow) -> dict[str, Any]:
         "p_value": row.p_value,
         "threshold": row.threshold,
         "promised": row.promised,
+        "light": row.light,
         "anomalous": row.anomalous,
         "regions": row.regions,
         "width": row.width,

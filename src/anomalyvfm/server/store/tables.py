@@ -77,6 +77,7 @@ class InspectionRow(Base):
     p_value: Mapped[float]
     threshold: Mapped[float]
     promised: Mapped[bool | None]
+    light: Mapped[float | None]
     low_threshold: Mapped[float]
     high_threshold: Mapped[float]
     anomalous: Mapped[bool]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +160,27 @@ def test_calibration_follows_from_sampled_good_parts_that_the_scorer_has_not_lea
     assert (newest["action"], newest["by"], newest["active"]) == ("calibrate", "station", True)
     assert newest["calibration"]["images"] == 10
     assert learned(model_of(station).detector).total() == 2, "the scorer forgot it, the model did not"
+
+
+def test_sampled_parts_that_are_alike_back_no_new_promise(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station(sampled_share=1.0)
+    calibrate = FakeDetector.calibrate
+
+    def in_three_groups(self: FakeDetector, images: Sequence[Any]) -> FakeDetector:
+        calibrate(self, images)
+        self.calibration_ = replace(self.calibration_, groups=3)
+        return self
+
+    monkeypatch.setattr(FakeDetector, "calibrate", in_three_groups)
+    for number in range(9):
+        station.learning.review(judged(station, 95 + number)["id"], "good", "ann")
+    with pytest.raises(Problem, match="of 3 groups, each alike in itself; the promise needs 9") as caught:
+        station.learning.recalibrate("part", "eve", "")
+    assert caught.value.status == 409
+    assert station.models.get("part")["active"]["calibration"]["promised"]
+    assert "calibrate" not in [one["action"] for one in station.models.versions("part")]
 
 
 def test_old_versions_give_way_and_say_so(open_station: Open) -> None:

@@ -35,7 +35,6 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
     """What a model's description says, a line a fact."""
     fitted, calibration = description["fitted_on"], description["calibration"]
     frame, backbone = description["input_frame"], description["backbone"]
-    kept = "conformal" if calibration["promised"] else "an estimate, not promised: too few images"
     rows = [
         ("model", str(folder)),
         ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
@@ -50,7 +49,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         (
             "threshold",
             f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"
-            f" above ({kept}; by {_independent(calibration)})",
+            f" above ({_backing(calibration)})",
         ),
     ]
     if (grid := description.get("grid")) is not None:
@@ -83,11 +82,15 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
     click.echo("\n".join(f"{name:<10} {value}" for name, value in rows))
 
 
-def _independent(calibration: dict[str, Any]) -> str:
-    """How many good images calibrated, and of how many groups they are."""
+def _backing(calibration: dict[str, Any]) -> str:
+    """What stands behind a threshold: how many good images calibrated, and of how many groups they are."""
     images = calibration["images"]
     groups = calibration.get("groups", images)
-    return f"{images} good images" + (f" in {groups} groups of their like" if groups < images else "")
+    few = "groups" if groups < images else "images"
+    kept = "conformal" if calibration["promised"] else f"an estimate, not promised: too few {few}"
+    return f"{kept}; by {images} good images" + (
+        f" in {groups} groups of their like" if groups < images else ""
+    )
 
 
 def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -100,7 +103,6 @@ def _print_exported(folder: Path, manifest: dict[str, Any]) -> None:
     """What an exported folder's manifest says, a line a fact."""
     made, calibration, parity = manifest["model"], manifest["calibration"], manifest["parity"]
     frame = manifest["input_frame"]
-    kept = "conformal" if calibration["promised"] else "an estimate, not promised: too few images"
     rows = [
         ("exported", f"{folder}: {manifest['kind']}, {manifest['precision']}, opset {manifest['opset']}"),
         ("from", f"{made['preset']}, {made['images']} good images of {made['category']}"),
@@ -110,7 +112,7 @@ def _print_exported(folder: Path, manifest: dict[str, Any]) -> None:
         (
             "threshold",
             f"{calibration['threshold']:.3f}: at most {calibration['false_alarm_rate']:.2%} of good images"
-            f" above ({kept}; by {_independent(calibration)})",
+            f" above ({_backing(calibration)})",
         ),
         (
             "parity",

@@ -124,7 +124,8 @@ class Learning:
 
         Sampled parts are chosen without regard to their score, as those that raised an alarm are not, so
         the promise holds for good parts as they come. Those the model has learned are first forgotten by
-        the copy that scores them. Raises Problem 409 where there are fewer than the promise needs.
+        the copy that scores them. Raises Problem 409 where there are fewer than the promise needs, each that
+        looks like others counted with these as one.
         """
         registered = self._registry.get(name)
         current = registered.active
@@ -142,9 +143,15 @@ class Learning:
         learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
         # The sums are copied, and what is derived from them made anew, only where they change.
         scorer = current.detector.clone().forget(learned) if learned else copy.copy(current.detector)
-        scorer.calibrate(list(decoded.values()))
+        found = scorer.calibrate(list(decoded.values())).calibration_
+        if not found.promised:
+            raise Problem(
+                409,
+                f"the {len(images)} sampled parts of {name} that were reviewed as good are of"
+                f" {found.independent} groups, each alike in itself; the promise needs {needed}",
+            )
         with registered.changing:  # the model may have learned meanwhile; scores only fall by that
-            detector = registered.active.detector.with_calibration(scorer.calibration_)
+            detector = registered.active.detector.with_calibration(found)
             change = Change("calibrate", by, why)
             return self._registry.add_version(registered, detector, change, lambda _: None)
 

@@ -122,7 +122,7 @@ def test_forgetting_what_was_not_learned_changes_nothing() -> None:
 
 def test_models_of_other_settings_do_not_merge() -> None:
     one = fitted(good(4), good(2, seed=1))
-    with pytest.raises(InputError, match="their input_frame, image, grid, coarser_grids differ"):
+    with pytest.raises(InputError, match="their input_frame, image, grid, coarser_grids, detail_grid differ"):
         one.merge(fitted(good(4), good(2, seed=1), **{"image.size": 64}))
 
 

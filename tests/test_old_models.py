@@ -66,6 +66,7 @@ def test_a_description_of_the_older_schema_is_in_the_words_of_today() -> None:
     assert not {"canvas", "given", "relit_weight"} & now.keys()
     added = {name: now["settings"]["gaussian"][name] for name in ("window", "bank", "widen")}
     assert added == {"window": 1, "bank": "never", "widen": "never"}
+    assert now["detail_grid"] is None
 
 
 def test_an_exported_model_of_the_older_schema_judges_as_it_did() -> None:

@@ -15,7 +15,7 @@ from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 _REMEDY = "fit it anew"
 
@@ -66,7 +66,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         body = _of_schema_4(body)
     if body["schema_version"] == 4:
         body = _of_schema_5(body)
-    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_6(body)
+    if body["schema_version"] == 5:
+        body = _of_schema_6(body)
+    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_7(body)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -130,6 +132,11 @@ def _of_schema_5(body: dict[str, Any]) -> dict[str, Any]:
 def _of_schema_6(body: dict[str, Any]) -> dict[str, Any]:
     """A description of schema 5 in the words of schema 6, in which v2 may widen what is odd in a map."""
     if "choice" not in body:
-        return body
+        return {**body, "schema_version": 6}
     settings = stored_preset(body["settings"]).override({"gaussian.widen": "never"})
-    return {**body, "settings": settings.model_dump(mode="json")}
+    return {**body, "schema_version": 6, "settings": settings.model_dump(mode="json")}
+
+
+def _of_schema_7(body: dict[str, Any]) -> dict[str, Any]:
+    """A description of schema 6 in the words of schema 7, in which v2's maps may be finer by its detail."""
+    return {**body, "detail_grid": None} if "choice" in body else body

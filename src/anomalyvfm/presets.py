@@ -321,7 +321,7 @@ class GaussianPreset(Preset):
 
     @property
     def detail(self) -> bool:
-        return self.gaussian.bank != "never"  # detail is compared, not learned
+        return True
 
 
 class AdaptedPreset(Preset):

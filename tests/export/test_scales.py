@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anomalyvfm.detector import Detector
@@ -27,3 +28,4 @@ def test_two_scales_judge_alike_once_exported(kind: str, window: int, tmp_path: 
     for ours, theirs in zip(detector.predict(images), exported, strict=True):
         assert theirs.score == pytest.approx(ours.score, abs=0.01)
         assert theirs.anomalous == ours.anomalous
+        np.testing.assert_allclose(theirs.anomaly_map, ours.anomaly_map, atol=0.05)

@@ -1,6 +1,7 @@
 """What a fit chooses: windows by density, scales by drawn defects, and a model that keeps its choice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,30 @@ def test_a_map_widens_where_parts_are_not_aligned_and_scores_do_not(
     torch.testing.assert_close(one.image_scores, plain.image_scores)
     expected = widened(plain.patch_distances) if wide else plain.patch_distances
     torch.testing.assert_close(one.patch_distances, expected)
+
+
+@pytest.mark.parametrize(("window", "experts", "finer"), [(1, "all", 2), (1, "coarse", 1), (2, "all", 1)])
+def test_maps_are_finer_by_the_detail_where_parts_are_aligned_and_scores_as_without(
+    window: int, experts: str, finer: int
+) -> None:
+    settings = {**TWO_SCALES, "gaussian.window": window, "gaussian.experts": experts}
+    detector = Detector("v2", settings, device="cpu").fit(good(12))
+    scorer = scorer_of(detector)
+    (batch,) = detector.pipeline_.extractor.extract(good(2, seed=5))
+    assert batch.features is not None
+    assert batch.features.detail is not None
+    spoilt = batch.features.detail.clone()
+    spoilt[0, 4, 9] += 10 * spoilt.std()
+
+    before = scorer.distances(batch.features)
+    after = scorer.distances(replace(batch.features, detail=spoilt))
+
+    rows, columns = scorer.grid.height, scorer.grid.width
+    assert before.patch_distances.shape == (2, finer * rows, finer * columns)
+    changed = (after.patch_distances != before.patch_distances).nonzero().tolist()
+    if finer == 2:
+        assert changed == [[0, 4, 9]]
+        torch.testing.assert_close(after.image_scores, before.image_scores, rtol=0, atol=0)
 
 
 def test_models_that_chose_differently_merge_once_the_choice_is_set() -> None:

@@ -38,7 +38,7 @@ def scorer(**settings: object) -> StatisticalScorer:
     chosen = GaussianSettings(context_dimensions=3, **settings)
     grid = PatchGrid.within(4, 5, sum(WIDTHS), chosen.max_mb, chosen.dimensions, chosen.context_dimensions)
     choice = Choice(1, (0,), 0.0)
-    learned = StatisticalScorer([grid], 6, 0, chosen, choice, torch.device("cpu"))
+    learned = StatisticalScorer([grid], 6, 0, None, chosen, choice, torch.device("cpu"))
     learned.learn(good(300, 0))
     return learned
 

@@ -45,18 +45,21 @@ class StatisticalPipeline(Pipeline):
             backbone, frame, settings.image, settings.batch, gaussian.scales, light=gaussian.judge_light
         )
         if stored is None:
-            grids = _grids(extractor, gaussian)
+            grids, detail_grid = _grids(extractor, gaussian), _detail_grid(extractor, gaussian)
             every = tuple(range(len(grids)))
             banks = every if backbone.detail_channels == 0 else (*every, len(every))
             choice = Choice(1, every, 0.0, banks=() if gaussian.bank == "never" else banks)
         else:
             described = stored.description
             grids = [PatchGrid(**grid) for grid in (described["grid"], *described["coarser_grids"])]
+            detail = described["detail_grid"]
+            detail_grid = None if detail is None else PatchGrid(**detail)
             choice = Choice.from_dict(described["choice"])
         self.scorer = StatisticalScorer(
             grids,
             backbone.summary_channels,
             backbone.detail_channels,
+            detail_grid,
             gaussian,
             choice,
             backbone.device,
@@ -128,3 +131,12 @@ def _grids(extractor: Extractor, settings: GaussianSettings) -> list[PatchGrid]:
         PatchGrid.within(*shape, channels, share, settings.dimensions, context)
         for shape in extractor.grid_shapes
     ]
+
+
+def _detail_grid(extractor: Extractor, settings: GaussianSettings) -> PatchGrid | None:
+    """That of what the backbone sees in detail, twice as fine as its patches; it has few channels."""
+    channels = extractor.backbone.detail_channels
+    if not channels:
+        return None
+    height, width = extractor.grid_shape
+    return PatchGrid.within(2 * height, 2 * width, channels, settings.max_mb, settings.dimensions)

@@ -31,8 +31,10 @@ class StatisticalScorer(Scorer):
 
     Between these are those of its patches farthest from all remembered ones, at the scales whose banks count
     and in detail: a bank's number is that of what it compares among `PatchFeatures.grids`. ``grids`` are
-    those of the scales, ``detail_channels`` the channels of the detail. What is chosen, by `choose`, is how
-    large a window of positions is and which scales and banks count; other banks remember nothing.
+    those of the scales, ``detail_channels`` the channels of the detail, which is learned by position, too,
+    where it has a ``detail_grid``: maps are finer by it where parts are aligned, and scores as without it.
+    What is chosen, by `choose`, is how large a window of positions is and which scales and banks count; other
+    banks remember nothing.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class StatisticalScorer(Scorer):
         grids: Sequence[PatchGrid],
         summary_channels: int,
         detail_channels: int,
+        detail_grid: PatchGrid | None,
         settings: GaussianSettings,
         choice: Choice,
         device: torch.device,
@@ -67,6 +70,12 @@ class StatisticalScorer(Scorer):
             )
             for number, grid in enumerate(self.grids)
         ]
+        self._detail = None
+        if detail_grid is not None:
+            kept_sums = sums("detail")
+            self._detail = PatchScorer(
+                detail_grid, 0, summary_channels, settings, self._light_weight, device, kept_sums
+            )
         channels = [*(grid.channels for grid in self.grids), detail_channels]
         self.banks = {
             number: MemoryBank(
@@ -94,11 +103,12 @@ class StatisticalScorer(Scorer):
         """Judge by these windows and scales."""
         self.choice = choice
         self.banks = {number: self.banks[number] for number in choice.banks}
-        priors = np.exp(choice.log_priors(len(self.grids)))
+        self._shows_detail = self._detail is not None and choice.window == 1 and 0 in choice.scales
+        priors = np.exp([*choice.log_priors(len(self.grids)), *([0.0] if self._shows_detail else [])])
         self._map_weights = (priors / priors.sum()).tolist()
         self.alternatives = choice.alternatives(len(self.grids), self.judges_light)
         self._widened = self._may_widen and choice.window > 1
-        for patches in self.patches:
+        for patches in self._learning:
             patches.use_window(choice.window)
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
@@ -125,7 +135,7 @@ class StatisticalScorer(Scorer):
         self._summary.learn_augmented(features.summary, augmented.summary, sign)
 
     def merge(self, other: Self) -> None:
-        for mine, theirs in zip(self.patches, other.patches, strict=True):
+        for mine, theirs in zip(self._learning, other._learning, strict=True):
             mine.fitted.merge(theirs.fitted)
         for number, bank in self.banks.items():
             bank.merge(other.banks[number])
@@ -147,13 +157,14 @@ class StatisticalScorer(Scorer):
 
     def learn_map(self, features: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn`, but of the patches alone: what comes and goes while a map is cross-fitted."""
-        for patches, scale in zip(self.patches, features.scales, strict=True):
-            patches.learn(scale, sign)
+        for patches, seen in zip(self._learning, self._learned(features), strict=True):
+            patches.learn(seen, sign)
 
     def learn_map_augmented(self, features: PatchFeatures, augmented: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn_augmented`, but of the patches alone."""
-        for patches, scale, changed in zip(self.patches, features.scales, augmented.scales, strict=True):
-            patches.learn_augmented(scale, changed, sign)
+        pairs = zip(self._learned(features), self._learned(augmented), strict=True)
+        for patches, (seen, changed) in zip(self._learning, pairs, strict=True):
+            patches.learn_augmented(seen, changed, sign)
 
     def whole_scores_without(
         self, summaries: Tensor, changes: Tensor, light: Tensor | None, groups: Sequence[Sequence[int]]
@@ -173,7 +184,11 @@ class StatisticalScorer(Scorer):
         maps, compared = self._maps(features), self._compared(features)
         counting = [*(maps[scale] for scale in self.choice.scales), *compared]
         scores = self._image_scores([*maps, *compared])
-        joined = _joined(counting, self._map_weights, maps[0].shape[1:])
+        size = maps[0].shape[1:]
+        if self._detail is not None and self._shows_detail:
+            counting.append(self._detail.distances(features.in_detail()))
+            size = counting[-1].shape[1:]
+        joined = _joined(counting, self._map_weights, size)
         return Distances(
             widened(joined) if self._widened else joined,
             torch.cat([torch.stack(scores, 1), whole_scores], 1),
@@ -184,7 +199,7 @@ class StatisticalScorer(Scorer):
         return torch.stack(self._image_scores([*self._maps(features), *self._compared(features)]), 1)
 
     def derive(self) -> None:
-        for patches in self.patches:
+        for patches in self._learning:
             _ = patches.fitted.gaussian
         for bank in self.banks.values():
             bank.derive()
@@ -200,6 +215,7 @@ class StatisticalScorer(Scorer):
         return {
             "grid": asdict(self.grid),
             "coarser_grids": [asdict(grid) for grid in self.grids[1:]],
+            "detail_grid": None if self._detail is None else asdict(self._detail.grid),
             "context_dimensions": self.context_dimensions,
             "light_weight": self._light_weight,
             "may_widen": self._may_widen,
@@ -209,6 +225,8 @@ class StatisticalScorer(Scorer):
 
     def to_tensors(self) -> dict[str, Tensor]:
         sums = {_name(number): patches.fitted.statistics for number, patches in enumerate(self.patches)}
+        if self._detail is not None:
+            sums["detail"] = self._detail.fitted.statistics
         sums["summary"] = self._summary.fitted.statistics
         if self._light is not None:
             sums["light"] = self._light.fitted.statistics
@@ -225,6 +243,15 @@ class StatisticalScorer(Scorer):
             },
             **({} if self._channels is None else {"channels": self._channels.cpu()}),
         }
+
+    @property
+    def _learning(self) -> list[PatchScorer]:
+        """What learns by position: at each scale, and then in detail."""
+        return [*self.patches, *([] if self._detail is None else [self._detail])]
+
+    def _learned(self, features: PatchFeatures) -> list[PatchFeatures]:
+        """What these learn, in their order."""
+        return [*features.scales, *([] if self._detail is None else [features.in_detail()])]
 
     def _maps(self, features: PatchFeatures) -> list[Tensor]:
         """(B, h, w) distances at each scale."""

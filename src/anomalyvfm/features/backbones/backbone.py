@@ -48,6 +48,12 @@ class PatchFeatures:
         """(B, h, w, c) all there are: the patches of each scale, and after them what detail there is."""
         return [*(scale.patches for scale in self.scales), *([] if self.detail is None else [self.detail])]
 
+    def in_detail(self) -> PatchFeatures:
+        """The detail alone, as patches. Raises ValueError where there is none."""
+        if self.detail is None:
+            raise ValueError("these features hold no detail")
+        return PatchFeatures(self.detail, self.summary)
+
     def rows(self, images: Sequence[int]) -> PatchFeatures:
         """Those of some of the images."""
         kept = list(images)

@@ -161,13 +161,13 @@ class Detector:
         if self._pipeline is not None and self._pipeline.changes_backbone:
             self._backbone = None
         backbone = self._load_backbone()
-        frame = choose_frame(
+        chosen = choose_frame(
             readable_sizes(good.images[:_SIZES_LOOKED_AT], self.settings.image),
             self.settings.image.size or backbone.image_size,
             backbone.multiple,
             self.settings.image.aspect,
         )
-        self._begin(backbone, frame)
+        self._begin(backbone, replace(chosen, patch=backbone.stride))
         with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
             scores = self.pipeline_.fit(good, Path(folder), track, checkpoint)
         self._set_calibration(scores, all_good)

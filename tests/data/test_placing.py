@@ -184,6 +184,13 @@ def test_positions_go_to_the_frame_and_back(
     np.testing.assert_allclose(frame.from_frame(placed, size), points, atol=1e-9)
 
 
+@pytest.mark.parametrize(("patch", "sides"), [(None, (8.0, 4.0)), (16, (16.0, 8.0))])
+def test_a_patch_is_what_the_backbone_tells_apart_however_fine_the_map(
+    patch: int | None, sides: tuple[float, float]
+) -> None:
+    assert InputFrame(64, 128, patch=patch).patch_size((8, 16), (64, 64)) == sides
+
+
 def test_positions_follow_what_is_placed() -> None:
     image = np.zeros((100, 50, 3), np.uint8)
     image[60:64, 30:34] = 255

@@ -29,6 +29,8 @@ class InputFrame:
     height: int
     width: int
     aspect: Aspect = "stretch"
+    patch: int | None = None
+    """Pixels a side of what the backbone tells apart, where maps may be finer; None: as fine as the map."""
 
     def __post_init__(self) -> None:
         _check_aspect(self.aspect)
@@ -76,9 +78,12 @@ class InputFrame:
         return (points - (left, top)) / (width / size[1], height / size[0])
 
     def patch_size(self, grid: tuple[int, ...], size: tuple[int, int]) -> tuple[float, float]:
-        """Height and width of a patch of a map (h, w) of the frame, in pixels of an image of ``size``."""
+        """Height and width of a patch, in pixels of an image of ``size``, where the map is (h, w)."""
         _, _, height, width = self.window(size)
-        return self.height / grid[0] * size[0] / height, self.width / grid[1] * size[1] / width
+        down, across = (
+            self.patch or side / n for side, n in zip((self.height, self.width), grid, strict=True)
+        )
+        return down * size[0] / height, across * size[1] / width
 
     def window(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Where an image of (H, W) lies in the frame: top, left, height, width."""

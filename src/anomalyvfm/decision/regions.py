@@ -17,8 +17,8 @@ from anomalyvfm.errors import InputError
 # large share where the whole region is hardly larger than a spot's halo, a small one where it is wide, for
 # wide defects are stronger in some places than in others. Sizes are patches above the small share. Chosen on
 # magnetic_tile and drawn parts with benchmarks/outlines.py.
-_SHARES = (0.6, 0.3)
-_PATCHES = (20.0, 40.0)
+_SHARES = (0.6, 0.15)
+_PATCHES = (40.0, 200.0)
 # Distances to an outline are exact enough on this many points a patch.
 _POINTS = 8
 

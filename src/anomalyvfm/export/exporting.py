@@ -176,11 +176,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
     settings = detector.settings.image
     return {
         "anomalyvfm_version": __version__,
-        "input_frame": {
-            "height": detector.frame_.height,
-            "width": detector.frame_.width,
-            "aspect": detector.frame_.aspect,
-        },
+        "input_frame": asdict(detector.frame_),
         "image": {"max_pixels": settings.max_pixels, "white_level": settings.white_level},
         "calibration": {
             "images": calibration.count,

@@ -3,13 +3,15 @@
     python benchmarks/false_alarms.py [--data pcb,elpv-mono] [--splits 20] [--learned 0.6,60]
 
 Each split learns a random part of a data set's good images (60 %, and 60 images) and counts how many of the
-others are called anomalous at a promised 1 % and 5 %. No image calibrates but those learned. Counts are held
-against two 95 % bands: that of a binomial with the promised rate, and the wider one of a conformal
-threshold, which is itself drawn with the images. A promise is kept where at least 90 % of the splits lie
-inside the binomial band and the average rate is not above what was promised. Where too few images are learned
-for a rate, the model promises nothing, and the table says so. Splits run in processes of one core each, in
-which each image goes through the backbone once. A split's counts are written as soon as they are there, under
---cache, and not counted again until images, settings or code change: a run that was stopped goes on.
+others are called anomalous at a promised 1 % and 5 %. No image calibrates but those learned. Photographs
+near each other (`groups_of`: magnetic_tile has six of each tile) are all learned or all unseen. Counts are
+held against two 95 % bands: that of a binomial with the promised rate, and the wider one of a conformal
+threshold, which is itself drawn with the groups that calibrate. A promise is kept where at least 90 % of
+the splits lie inside the binomial band and the average rate is not above what was promised. Where too few
+images are learned for a rate, the model promises nothing, and the table says so. Splits run in processes of
+one core each, in which each image goes through the backbone once. A split's counts are written as soon as
+they are there, under --cache, and not counted again until images, settings or code change: a run that was
+stopped goes on.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anomalyvfm.data import Sample
+from anomalyvfm.data import InputFrame, Sample
 from anomalyvfm.detector import Detector
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.remembering import RememberingBackbone
+from anomalyvfm.features.extractor import Extractor
+from anomalyvfm.features.grouping import groups_of, placed_features
 from anomalyvfm.presets import preset
 from kept_rows import keep, kept, key, measured_sources
 from promise_bands import binomial_band, conformal_band
@@ -40,9 +44,11 @@ from splits import CACHE, SHARED, names, open_whole
 
 RATES = (0.01, 0.05)
 _LEAST_UNSEEN = 15
+_SIDE = 256  # pixels of the images that are compared
 
 # Of a process that counts, set by `_begin`.
 _paths: list[Path]
+_alike: list[list[int]]
 _backbone: RememberingBackbone
 _overrides: dict[str, object]
 
@@ -119,11 +125,13 @@ def observe(
 ) -> list[Count]:
     """The counts of all splits, for every number of images learned and every rate."""
     asked = [(split, number) for number in learned for split in range(splits)]
+    paths = [sample.path for sample in images]
     sources = measured_sources()
-    files = {one: folder / f"{key([name, *one, overrides], sources, images)}.json" for one in asked}
+    about = [name, "by group", overrides]
+    files = {one: folder / f"{key([*about, *one], sources, images)}.json" for one in asked}
     missing = [one for one in asked if not files[one].exists()]
     with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as scratch:
-        begin = ([sample.path for sample in images], scratch, overrides)
+        begin = (paths, alike(paths, overrides) if missing else [], scratch, overrides)
         pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, begin)
         with pool:
             for one in [pool.submit(_count, *one, files[one]) for one in missing]:
@@ -132,11 +140,25 @@ def observe(
     return [replace(count, data=name) for count in counts]
 
 
-def _begin(paths: list[Path], scratch: str, overrides: dict[str, object]) -> None:
+def alike(paths: Sequence[Path], overrides: dict[str, object]) -> list[list[int]]:
+    """The numbers of the images of each group."""
+    settings = preset("v2").override(overrides)
+    backbone = backbones.load(settings.backbone)
+    extractor = Extractor(backbone, InputFrame(_SIDE, _SIDE), settings.image, settings.batch)
+    placed = [
+        placed_features(batch.features.patches).cpu().numpy()
+        for batch in extractor.extract(paths)
+        if batch.features is not None
+    ]
+    labels = groups_of(np.concatenate(placed), range(len(paths)), [None] * len(paths))
+    return [np.flatnonzero(labels == label).tolist() for label in range(labels.max() + 1)]
+
+
+def _begin(paths: list[Path], groups: list[list[int]], scratch: str, overrides: dict[str, object]) -> None:
     """What a process keeps from split to split."""
-    global _paths, _backbone, _overrides
+    global _paths, _alike, _backbone, _overrides
     torch.set_num_threads(1)
-    _paths = paths
+    _paths, _alike = paths, groups
     loaded = backbones.load(str(overrides["backbone"]), detail=preset("v2").override(overrides).detail)
     _backbone = RememberingBackbone(loaded, Path(scratch, f"features-{os.getpid()}"))
     _overrides = overrides
@@ -145,10 +167,13 @@ def _begin(paths: list[Path], scratch: str, overrides: dict[str, object]) -> Non
 def _count(split: int, learned: int, file: Path) -> None:
     """Write one split's counts at all rates: one fit serves them, thresholds are read off the same scores."""
     started = time.perf_counter()
-    order = np.random.default_rng(split).permutation(len(_paths)).tolist()
+    rows: list[int] = []
+    others: list[int] = []
+    for group in np.random.default_rng(split).permutation(len(_alike)).tolist():
+        (rows if len(rows) < learned else others).extend(_alike[group])
     detector = Detector("v2", _overrides, seed=split, backbone=_backbone)
-    detector.fit([_paths[i] for i in order[:learned]])
-    scores = np.array([verdict.score for verdict in detector.predict([_paths[i] for i in order[learned:]])])
+    detector.fit([_paths[row] for row in rows])
+    scores = np.array([verdict.score for verdict in detector.predict([_paths[row] for row in others])])
     found = []
     for rate in RATES:
         calibration = replace(detector.calibration_, false_alarm_rate=rate)
@@ -159,7 +184,7 @@ def _count(split: int, learned: int, file: Path) -> None:
                 split=split,
                 rate=rate,
                 promised=calibration.promised,
-                calibrating=calibration.count,
+                calibrating=calibration.independent,
                 unseen=len(scores),
                 alarms=int((scores > calibration.threshold).sum()),
                 seconds=time.perf_counter() - started,
@@ -180,10 +205,10 @@ def table(counts: Sequence[Count]) -> str:
         "|---" * 12 + "|",
     ]
     for (data, learned, rate), group in groups.items():
-        unseen = group[0].unseen
-        rates = [count.alarms / unseen for count in group]
-        sides = [binomial_band(unseen, rate).side(count.alarms) for count in group]
-        bands = [conformal_band(unseen, rate, count.calibrating) for count in group]
+        unseen = round(np.mean([count.unseen for count in group]))
+        rates = [count.alarms / count.unseen for count in group]
+        sides = [binomial_band(count.unseen, rate).side(count.alarms) for count in group]
+        bands = [conformal_band(count.unseen, rate, count.calibrating) for count in group]
         conformal = [band.side(count.alarms) for band, count in zip(bands, group, strict=True) if band]
         promised = all(count.promised for count in group)
         kept = ("yes" if holds(sides, rates, rate) else "no") if promised else "–"

@@ -26,10 +26,13 @@ def partition(labels: np.ndarray) -> set[frozenset[int]]:
 
 
 def photographs(parts: int, each: int, seed: int) -> np.ndarray:
-    """Features of so many parts, each photographed so often, part by part."""
+    """Features of so many parts, each photographed so often, part by part.
+
+    Of so many numbers each that two parts are never alike by chance.
+    """
     rng = np.random.default_rng(seed)
-    own = rng.normal(size=(parts, 1, 60)) + 0.2 * rng.normal(size=(parts, each, 60))
-    return own.reshape(parts * each, 60).astype(np.float32)
+    own = rng.normal(size=(parts, 1, 480)) + 0.2 * rng.normal(size=(parts, each, 480))
+    return own.reshape(parts * each, 480).astype(np.float32)
 
 
 def by_looks(features: np.ndarray, keys: Sequence[int] | None = None) -> np.ndarray:

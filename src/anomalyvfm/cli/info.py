@@ -84,9 +84,11 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
 
 def _backing(calibration: dict[str, Any]) -> str:
     """What stands behind a threshold: how many good images calibrated, and of how many groups they are."""
+    from anomalyvfm.decision.calibration import images_needed
+
     images = calibration["images"]
     groups = calibration.get("groups", images)
-    few = "groups" if groups < images else "images"
+    few = "images" if images < images_needed(calibration["false_alarm_rate"]) else "groups"
     kept = "conformal" if calibration["promised"] else f"an estimate, not promised: too few {few}"
     return f"{kept}; by {images} good images" + (
         f" in {groups} groups of their like" if groups < images else ""

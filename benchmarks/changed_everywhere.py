@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,11 @@ from anomalyvfm.metrics.image import auroc
 from splits import names, open_split
 
 _PRIORS = (-2.0, -1.5, -1.0, 0.0)
-MOST = 40  # good images that are changed
+_MOST = 40  # good images that are changed
 _SIDE = 256
 
 Pixels = NDArray[np.uint8]
+Change = Callable[[Pixels, np.random.Generator], Pixels]
 
 
 def main() -> None:
@@ -42,26 +43,40 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|", flush=True)
     for name in names(options.data):
-        category = open_split(name, options.seed)
-        detector = Detector("v2", {"backbone": "efficientnet-lite0"}, seed=options.seed).fit(category)
-        labels = np.array([sample.label for sample in category.test])
-        found = distances(detector, [sample.path for sample in category.test])
-        good = [np.asarray(Image.open(s.path).convert("RGB")) for s in category.test if s.label == 0][:MOST]
-        as_is = distances(detector, good)
-        rng = np.random.default_rng(options.seed)
-        changed = {
-            kind: distances(detector, [change(pixels, rng) for pixels in good])
-            for kind, change in _CHANGES.items()
-        }
+        judged = judge(name, options.seed, _CHANGES)
         for prior in _PRIORS:
-            calibration = _with_prior(detector.calibration_, prior)
-            areas = [area(calibration, as_is, odd) for odd in changed.values()]
-            tested = area(calibration, found[labels == 0], found[labels == 1])
+            calibration = _with_prior(judged.calibration, prior)
+            tested, *areas = (area(calibration, good, odd) for good, odd in judged.pairs)
             cells = " | ".join(f"{one:.3f}" for one in (tested, float(np.mean(areas)), *areas))
             print(f"| {name} | {prior} | {cells} |", flush=True)
 
 
-def distances(detector: Detector, sources: Sequence[Any]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Judged:
+    """Image scores (n, K) before they are joined, of good images and others.
+
+    ``pairs`` are those of the test images, and then for each change of the good ones as they are and changed.
+    """
+
+    calibration: Calibration
+    pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def judge(name: str, seed: int, changes: Mapping[str, Change], **settings: object) -> Judged:
+    """Learn the data set, and judge its test images and good ones that were changed."""
+    category = open_split(name, seed)
+    detector = Detector("v2", {"backbone": "efficientnet-lite0", **settings}, seed=seed).fit(category)
+    labels = np.array([sample.label for sample in category.test])
+    tested = _distances(detector, [sample.path for sample in category.test])
+    good = [np.asarray(Image.open(s.path).convert("RGB")) for s in category.test if s.label == 0][:_MOST]
+    as_is = _distances(detector, good)
+    rng = np.random.default_rng(seed)
+    changed = [_distances(detector, [change(pixels, rng) for pixels in good]) for change in changes.values()]
+    pairs = [(tested[labels == 0], tested[labels == 1]), *((as_is, odd) for odd in changed)]
+    return Judged(detector.calibration_, pairs)
+
+
+def _distances(detector: Detector, sources: Sequence[Any]) -> NDArray[np.float64]:
     """(n, K) image scores before they are joined."""
     pipeline = detector.pipeline_
     batches = pipeline.extractor.extract(sources)
@@ -97,7 +112,7 @@ def _noisy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.clip(pixels + noise, 0, 255).astype(np.uint8)
 
 
-def warmer(pixels: Pixels) -> Pixels:
+def warmer(pixels: Pixels, _: np.random.Generator) -> Pixels:
     warm: Pixels = np.clip(pixels * np.array([1.08, 1.0, 0.92]), 0, 255).astype(np.uint8)
     return warm
 
@@ -107,11 +122,11 @@ def _scale(pixels: Pixels) -> float:
     return float(np.sqrt(pixels.shape[0] * pixels.shape[1])) / _SIDE
 
 
-_CHANGES: Mapping[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+_CHANGES: Mapping[str, Change] = {
     "larger": _larger,
     "blurred": _blurred,
     "noisy": _noisy,
-    "warmer": lambda pixels, _: warmer(pixels),
+    "warmer": warmer,
 }
 
 if __name__ == "__main__":

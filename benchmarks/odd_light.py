@@ -10,16 +10,14 @@ of the real test images and the share of their good ones that is rejected.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from anomalyvfm.decision.calibration import Calibration
-from anomalyvfm.detector import Detector
-from changed_everywhere import MOST, Pixels, area, distances, warmer
-from splits import names, open_split
+from changed_everywhere import Change, Pixels, area, judge, warmer
+from splits import names
 
 
 def main() -> None:
@@ -32,23 +30,15 @@ def main() -> None:
     columns = ("data", "light", "test images", "false alarms", *_CHANGES)
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|", flush=True)
-    settings = {"backbone": "efficientnet-lite0", "gaussian.judge_light": True}
     for name in names(options.data):
-        category = open_split(name, options.seed)
-        detector = Detector("v2", settings, seed=options.seed).fit(category)
-        labels = np.array([sample.label for sample in category.test])
-        tested = distances(detector, [sample.path for sample in category.test])
-        good = [np.asarray(Image.open(s.path).convert("RGB")) for s in category.test if s.label == 0][:MOST]
-        as_is = distances(detector, good)
-        changed = [distances(detector, [change(pixels) for pixels in good]) for change in _CHANGES.values()]
-        judged = detector.calibration_
+        judged = judge(name, options.seed, _CHANGES, **{"gaussian.judge_light": True})
         for said, calibration, counting in (
-            ("not judged", without_light(judged), slice(-1)),
-            ("judged", judged, slice(None)),
+            ("not judged", without_light(judged.calibration), slice(-1)),
+            ("judged", judged.calibration, slice(None)),
         ):
-            found = [(tested[labels == 0], tested[labels == 1]), *((as_is, odd) for odd in changed)]
-            areas = [area(calibration, one[:, counting], other[:, counting]) for one, other in found]
-            alarms = calibration.score(tested[labels == 0][:, counting]) > calibration.threshold
+            pairs = [(good[:, counting], odd[:, counting]) for good, odd in judged.pairs]
+            areas = [area(calibration, good, odd) for good, odd in pairs]
+            alarms = calibration.score(pairs[0][0]) > calibration.threshold
             cells = [f"{areas[0]:.3f}", f"{alarms.mean():.2%}", *(f"{one:.3f}" for one in areas[1:])]
             print(f"| {name} | {said} | {' | '.join(cells)} |", flush=True)
 
@@ -61,17 +51,17 @@ def without_light(calibration: Calibration) -> Calibration:
     )
 
 
-def _times(gain: float) -> Callable[[Pixels], Pixels]:
-    return lambda pixels: np.clip(pixels * gain, 0, 255).astype(np.uint8)
+def _times(gain: float) -> Change:
+    return lambda pixels, _: np.clip(pixels * gain, 0, 255).astype(np.uint8)
 
 
-def _flatter(pixels: Pixels) -> Pixels:
+def _flatter(pixels: Pixels, _: np.random.Generator) -> Pixels:
     mean = pixels.mean((0, 1))
     flat: Pixels = (mean + 0.8 * (pixels - mean)).astype(np.uint8)
     return flat
 
 
-_CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = {
+_CHANGES: Mapping[str, Change] = {
     "brighter": _times(1.15),
     "darker": _times(0.85),
     "flatter": _flatter,

@@ -73,8 +73,8 @@ class StatisticalPipeline(Pipeline):
         """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
         settings = self._settings.calibration
         needed = images_needed(settings.false_alarm_rate)
-        # Learned images calibrate where the held-out ones are too few, but not where only their groups are: those
-        # held out are like those to come, and learned ones judged without their group are odder (docs/trials.md).
+        # Learned images calibrate where the held-out ones are too few, not where only their groups are: those
+        # are like the images to come, and learned ones judged without their group are odder (docs/trials.md).
         few = len(good.validation) < needed
         most = settings.images if few else 0
         kept = KeptImages(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -303,7 +304,7 @@ def test_an_image_of_an_unwritten_version_outlasts_its_row(
     part = judged(station, 180)
     unwritten(station, monkeypatch)
     station.learning.review(part["id"], "good", "ann")
-    station.files.sweep(lambda _: set(), lambda _: False)
+    station.files.sweep(lambda _: set(), lambda _: False, Path.unlink)
     assert station.files.path(part["sha256"]).exists()
 
 

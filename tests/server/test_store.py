@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
             session.execute(text(f"ALTER TABLE inspections RENAME COLUMN {new} TO {old}"))
         for added in ("promised", "light"):
             session.execute(text(f"ALTER TABLE inspections DROP COLUMN {added}"))
+        session.execute(text("DROP TABLE station"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 
@@ -156,7 +158,9 @@ def test_a_good_patch_is_kept_as_long_as_a_part_shows_it(
     assert not path.exists()
 
 
-def test_files_without_a_row_go_at_the_start_and_others_stay(open_station: Open) -> None:
+def test_files_without_a_row_go_to_the_trash_at_the_start_and_others_stay(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     station = open_station()
     kept = station.submit(picture(100), None, "", "me").result(10)
     station.close()
@@ -166,10 +170,22 @@ def test_files_without_a_row_go_at_the_start_and_others_stay(open_station: Open)
     partial = files.path(lost).with_name(f"{lost}.x.partial")
     partial.write_bytes(b"half")
     (station.settings.data / "models" / "part" / ".half-a-version.12.partial").mkdir()
+    unnamed = station.settings.data / "models" / "part" / "of-no-row"
+    unnamed.mkdir()
+    (unnamed / "model.json").write_text("{}")
 
     station = open_station(models=[])
 
     assert not files.path(lost).exists() and not partial.exists()
+    trash = station.settings.data / "trash" / date.today().isoformat()
+    assert (trash / "files" / lost[:2] / lost).read_bytes() == b"a kill came before the row"
+    assert (trash / "models" / "part" / "of-no-row" / "model.json").read_text() == "{}"
+    station.tidy()
+    assert trash.exists(), "for days"
+    later = date.today() + timedelta(days=station.settings.trash_days + 1)
+    monkeypatch.setattr("anomalyvfm.server.store.trash.date", _Day(later))
+    assert station.tidy().bytes == 28
+    assert not trash.exists()
     assert station.inspections.original(kept["id"]) == picture(100)
     assert len(list((station.settings.data / "models" / "part").iterdir())) == 1
 
@@ -178,9 +194,9 @@ def test_a_file_on_its_way_is_not_swept_away(tmp_path: Path) -> None:
     files = Files(tmp_path)
     with files.keeping() as keep:
         digest = keep(b"content")
-        files.sweep(lambda _: set(), lambda _: False)
+        files.sweep(lambda _: set(), lambda _: False, Path.unlink)
         assert files.read(digest) == b"content"
-    files.sweep(lambda _: set(), lambda _: False)
+    files.sweep(lambda _: set(), lambda _: False, Path.unlink)
     assert not files.path(digest).exists()
     assert digest == hashlib.sha256(b"content").hexdigest()
 
@@ -202,7 +218,7 @@ def test_tidying_removes_files_without_a_row_that_are_not_being_written(
     assert not station.files.path(orphans[0]).exists() and not partial.exists()
     assert station.files.path(orphans[1]).exists()
     assert station.inspections.original(kept["id"]) == picture(100)
-    assert freed.bytes == 40
+    assert freed.bytes == 4, "what is in the trash still takes its place"
 
 
 def test_a_file_kept_again_while_it_is_swept_stays(tmp_path: Path) -> None:
@@ -218,13 +234,24 @@ def test_a_file_kept_again_while_it_is_swept_stays(tmp_path: Path) -> None:
         return set()  # what was so when it was asked
 
     with ThreadPoolExecutor(1) as sweeping:
-        swept = sweeping.submit(files.sweep, named, lambda name: name in rows)
+        swept = sweeping.submit(files.sweep, named, lambda name: name in rows, Path.unlink)
         assert asked.wait(10)
         with files.keeping() as keep:
             rows.add(keep(b"content"))
         kept.set()
         assert swept.result(10) == 0
     assert files.read(digest) == b"content"
+
+
+class _Day:
+    """A class of dates on which it is one day."""
+
+    def __init__(self, today: date) -> None:
+        self._today = today
+        self.fromisoformat = date.fromisoformat
+
+    def today(self) -> date:
+        return self._today
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "0" * 63, "/" * 64])

@@ -70,6 +70,8 @@ class Settings:
     """Share of all inspections, chosen by their content alone, that review sees whatever the verdict."""
     versions_kept: int = 100
     """Versions of a model that can be gone back to, beside those that were imported."""
+    trash_days: int = 7
+    """How long files that no row names are kept before they are deleted."""
     images_between_drift_alarms: float = 100_000
     """While nothing has changed, so many images pass on average before drift is wrongly reported."""
     session_hours: float = 12.0

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -33,9 +33,10 @@ from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.store import audit, retention
+from anomalyvfm.server.store import audit, identity, retention
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.trash import Trash
 
 _log = logging.getLogger(__name__)
 
@@ -51,19 +52,31 @@ class Station:
 
     def __init__(self, settings: Settings, models: Sequence[Path], load: Loader) -> None:
         self.settings = settings
-        self._lock = _take(settings.data)
+        with ExitStack() as opened:
+            self._open(models, load, opened)
+            opened.pop_all()  # from here on it is for `close` to let go
+
+    def _open(self, models: Sequence[Path], load: Loader, opened: ExitStack) -> None:
+        settings = self.settings
+        self._lock = opened.enter_context(_take(settings.data))
         self.metrics = Metrics()
         self.events = Events()
         self.database = Database(settings.database_url)
+        opened.callback(self.database.close)
+        self.identity = identity.identify(settings.data, self.database)
         self.files = Files(settings.data / "files")
+        self.trash = Trash(settings.data, settings.trash_days)
         self.decoders = Decoders(settings.decoders, settings.limits)
+        opened.callback(self.decoders.close)
         self.version_folders = VersionFolders(
             settings.data / "models",
             self.database,
             self.files,
+            self.trash,
             load,
             lambda content, level: self.decoders.pixels(content, level).pixels,
         )
+        opened.callback(self.version_folders.close)
         self.registry = ModelRegistry(self.version_folders, self.database, load, self._publish_version)
         self.models = Catalogue(self.registry, self.database)
         self.registry.open(models)  # before any file goes: versions are made again from some
@@ -158,12 +171,12 @@ class Station:
             yield session
 
     def tidy(self) -> retention.Freed:
-        """Apply the retention, and let go of old versions and of files that no row names."""
+        """Apply the retention, let go of old versions, and put away files that no row names."""
         freed = retention.apply(self.settings.retention, self.database, self.files, self.thumbnails.remove)
         self.registry.prune(self.settings.versions_kept)
         # What a failed or killed job has left; what is being written now is younger.
         swept = self._sweep(older_than=_TIDY_SECONDS)
-        return replace(freed, bytes=freed.bytes + swept)
+        return replace(freed, bytes=freed.bytes + swept + self.trash.empty())
 
     def _publish_version(self, name: str, number: int, action: str) -> None:
         self.metrics.versions.labels(name, action).inc()
@@ -173,6 +186,7 @@ class Station:
         return self.files.sweep(
             lambda prefix: retention.named(self.database, prefix),
             lambda digest: retention.is_needed(self.database, digest),
+            self.trash.take,
             older_than,
         )
 

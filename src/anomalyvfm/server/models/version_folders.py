@@ -22,6 +22,7 @@ from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files, sync_folder
 from anomalyvfm.server.store.tables import InspectionRow, VersionRow
+from anomalyvfm.server.store.trash import Trash
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
@@ -46,8 +47,11 @@ class VersionFolders:
     a kill left unwritten is made again at the start. All other versions are written before their row.
     """
 
-    def __init__(self, folder: Path, database: Database, files: Files, load: Loader, pixels: Pixels) -> None:
+    def __init__(
+        self, folder: Path, database: Database, files: Files, trash: Trash, load: Loader, pixels: Pixels
+    ) -> None:
         self._folder = folder
+        self._trash = trash
         self._database = database
         self._files = files
         self._load = load
@@ -57,14 +61,16 @@ class VersionFolders:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="versions")
 
     def open(self) -> None:
-        """Remove what no row names, and make again what rows name and a kill left unwritten."""
+        """Put away what no row names, and make again what rows name and a kill left unwritten."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._database.reading() as session:
             rows = list(session.scalars(select(VersionRow).order_by(VersionRow.id)))
         kept = {(row.model, row.folder) for row in rows}
         for folder in self._folder.glob("*/*"):
-            if (folder.parent.name, folder.name) not in kept:
+            if folder.name.endswith(".partial"):
                 shutil.rmtree(folder, ignore_errors=True)
+            elif (folder.parent.name, folder.name) not in kept:
+                self._trash.take(folder)
         for row in rows:
             if row.folder and not self._place(row).exists():
                 self._make_again(row)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -19,7 +19,7 @@ class Files:
 
     Content goes to a temporary name, to the disk, and then to its own name. Rows that name a file are
     committed after it and deleted before it: a kill leaves at most a file without a row, which
-    :meth:`sweep` removes. :meth:`keeping` guards files whose rows are still on the way.
+    :meth:`sweep` puts into the trash. :meth:`keeping` guards files whose rows are still on the way.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,23 +64,32 @@ class Files:
         finally:
             self._unpin([digest])
 
-    def remove(self, digests: Iterator[str] | set[str] | list[str], needed: Callable[[str], bool]) -> int:
-        """Delete files that no row needs; returns the bytes freed."""
-        freed = 0
+    def remove(
+        self,
+        digests: Iterable[str],
+        needed: Callable[[str], bool],
+        discard: Callable[[Path], None] = Path.unlink,
+    ) -> int:
+        """Delete files that no row needs, or ``discard`` them elsewhere; their bytes."""
+        bytes_ = 0
         for digest in digests:
             with self._lock:
                 if self._pinned[digest] or needed(digest):
                     continue
                 with suppress(FileNotFoundError):
                     path = self.path(digest)
-                    freed += path.stat().st_size
-                    path.unlink()
-        return freed
+                    bytes_ += path.stat().st_size
+                    discard(path)
+        return bytes_
 
     def sweep(
-        self, named: Callable[[str], set[str]], needed: Callable[[str], bool], older_than: float = 0
+        self,
+        named: Callable[[str], set[str]],
+        needed: Callable[[str], bool],
+        discard: Callable[[Path], None],
+        older_than: float = 0,
     ) -> int:
-        """Remove what a kill left behind: unfinished files and files without a row. Bytes freed.
+        """Delete unfinished files that a kill left, and ``discard`` files without a row; bytes deleted.
 
         ``named`` gives all names in rows that begin with two digits, ``needed`` asks again for one, while
         no other can be kept; files younger than ``older_than`` seconds stay.
@@ -94,7 +103,8 @@ class Files:
                     freed += partial.stat().st_size
                     partial.unlink()
             left = {path.name for path in old if len(path.name) == 64}
-            freed += self.remove(left - named(folder.name) if left else left, needed)
+            if left:
+                self.remove(left - named(folder.name), needed, discard)
         return freed
 
     def _unpin(self, digests: list[str]) -> None:

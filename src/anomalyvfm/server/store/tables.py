@@ -22,6 +22,14 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - read by SQLAlchemy
 
 
+class StationRow(Base):
+    """Whose database this is; one row."""
+
+    __tablename__ = "station"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
 class ModelRow(Base):
     __tablename__ = "models"
 

@@ -9,6 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.server.app import create_gate
+from anomalyvfm.server.auth.accounts import add_account
+from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store.database import Database
 from tests.server.conftest import Open
@@ -126,6 +129,26 @@ def test_an_id_that_cannot_be_read_is_said(open_station: Open, content: bytes) -
     (station.settings.data / "station.id").write_bytes(content)
     with pytest.raises(InputError, match=r"station\.id: holds no station's id"):
         open_station(models=[])
+
+
+def test_a_disk_without_room_is_said_in_one_line(
+    open_station: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    tokens = tmp_path / "tokens"
+    add_account(tokens, "ann", "admin", None)
+    data = tmp_path / "station"
+    with monkeypatch.context() as no_room:
+        no_room.setattr("os.fsync", full)
+        with pytest.raises(InputError, match=r"cannot start \(No space left on device\); free the disk"):
+            create_gate(Settings(data, token_file=tokens))
+        assert not list(data.iterdir())
+        with pytest.raises(InputError, match=r"cannot start \(No space left on device\); free the disk"):
+            open_station()
+    create_gate(Settings(data, token_file=tokens))
+    open_station()
 
 
 def _forget(station: Station, database_url: str) -> None:

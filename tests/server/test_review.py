@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from anomalyvfm.errors import InputError
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open
@@ -276,6 +277,36 @@ def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_say
     assert [one["kept"] for one in station.models.versions("part")] == [False, False, True]
     lost = [entry["object"] for entry in station.audit(None, 50) if entry["action"] == "lost"]
     assert lost == ["part 3", "part 2"]
+
+
+@pytest.mark.parametrize("fault", ["no space for the version", "an image that cannot be read now"])
+def test_a_version_that_waits_for_the_disk_is_never_lost(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    station = open_station()
+    parts = [judged(station, 180, number) for number in range(2)]
+    unwritten(station, monkeypatch)
+    for part in parts:
+        station.learning.review(part["id"], "good", "ann")
+    station.close()
+    if fault != "no space for the version":
+        monkeypatch.undo()
+
+        def broken(*_: object) -> bytes:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr("anomalyvfm.server.store.files.Files.read", broken)
+
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"version 3 of part .*(No space|Input/output)") as refused:
+            open_station(models=[])
+        assert "\n" not in str(refused.value)
+
+    monkeypatch.undo()
+    station = open_station(models=[])
+    assert model_of(station).number == 3
+    assert all(one["kept"] for one in station.models.versions("part"))
+    assert not [entry for entry in station.audit(None, 50) if entry["action"] == "lost"]
 
 
 def test_where_versions_cannot_be_written_reviews_are_refused_before_memory_fills(

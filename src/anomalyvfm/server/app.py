@@ -32,12 +32,16 @@ Send a token as `Authorization: Bearer TOKEN`. Errors are problem documents (RFC
 
 
 def create_gate(settings: Settings) -> Gate:
-    """Tokens as the settings say. Raises InputError for a token file that cannot be used."""
+    """Tokens as the settings say. Raises InputError for a token file or a folder that cannot be used."""
     if settings.token_file is None:
         return Gate(None, None)
     accounts = Accounts(settings.token_file)
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Gate(accounts, Sessions(station_key(settings.data), accounts, settings.session_hours))
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = station_key(settings.data)
+    except OSError as error:
+        raise problems.cannot_start(settings.data, error) from None
+    return Gate(accounts, Sessions(key, accounts, settings.session_hours))
 
 
 def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = None) -> FastAPI:

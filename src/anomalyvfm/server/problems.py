@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -81,6 +82,15 @@ def as_problem(error: BaseException) -> Problem:
         return Problem(503, "the store cannot be read or written now; try again", retry_after=2)
     _log.error("unexpected", exc_info=error)
     return Problem(500, "an error of the station's own; its log says more")
+
+
+def cannot_start(data: Path, error: OSError | DBAPIError) -> InputError:
+    """The one line for a folder or a database that takes nothing when a station starts."""
+    reason = error.strerror if isinstance(error, OSError) else error.orig
+    return InputError(
+        f"{data}: the station cannot start ({' '.join(str(reason).split())}); free the disk or choose another"
+        " --data"
+    )
 
 
 def install(app: FastAPI) -> None:

@@ -8,15 +8,15 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import unwritable
 from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.drift_monitor import DriftMonitor
@@ -30,7 +30,7 @@ from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.models.catalogue import Catalogue
 from anomalyvfm.server.models.registry import ModelRegistry
 from anomalyvfm.server.models.version_folders import Loader, VersionFolders
-from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.problems import Problem, cannot_start
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import audit, identity, retention
@@ -52,9 +52,12 @@ class Station:
 
     def __init__(self, settings: Settings, models: Sequence[Path], load: Loader) -> None:
         self.settings = settings
-        with ExitStack() as opened:
-            self._open(models, load, opened)
-            opened.pop_all()  # from here on it is for `close` to let go
+        try:
+            with ExitStack() as opened:
+                self._open(models, load, opened)
+                opened.pop_all()  # from here on it is for `close` to let go
+        except (OSError, DBAPIError) as error:
+            raise cannot_start(settings.data, error) from None
 
     def _open(self, models: Sequence[Path], load: Loader, opened: ExitStack) -> None:
         settings = self.settings
@@ -203,11 +206,8 @@ class Station:
 
 def _take(folder: Path) -> IO[bytes]:
     """The folder, for this process alone: the system lets go of the lock when the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / "station.lock").open("ab")
-    except OSError as error:
-        raise unwritable(folder, error) from None
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (folder / "station.lock").open("ab", buffering=0)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -215,7 +215,7 @@ def _take(folder: Path) -> IO[bytes]:
         raise InputError(
             f"{folder}: another station works in it; stop that or choose another --data"
         ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()).encode())
-    lock.flush()
+    with suppress(OSError):  # on a full disk nobody is told who holds it
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
     return lock

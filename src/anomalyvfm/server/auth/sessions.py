@@ -65,9 +65,12 @@ def station_key(folder: Path) -> bytes:
     if not path.exists():
         partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_bytes(32))
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as stream:
+                stream.write(secrets.token_bytes(32))
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
     return path.read_bytes()

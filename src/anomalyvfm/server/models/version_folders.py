@@ -44,7 +44,8 @@ class VersionFolders:
 
     A version that learned or forgot one image is safe once its row and that image are, for it is its parent
     and that image: its folder is written behind, so that nobody waits for a file as large as all sums. What
-    a kill left unwritten is made again at the start. All other versions are written before their row.
+    a kill left unwritten is made again at the start, or at the next one where the disk refuses it. All other
+    versions are written before their row.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class VersionFolders:
         self._files = files
         self._load = load
         self._pixels = pixels
+        self._pending: dict[int, str] = {}  # by the version's row, why the disk refused it
         self._room = threading.BoundedSemaphore(_MOST_UNWRITTEN)
         self._closing = threading.Event()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="versions")
@@ -86,6 +88,11 @@ class VersionFolders:
 
     def load(self, version: VersionRow) -> Detector:
         """Raises InputError where the folder is no whole model, Problem 503 where it is not written yet."""
+        if reason := self._pending.get(version.id):
+            raise InputError(
+                f"version {version.number} of {version.model} is still to be written to"
+                f" {self._place(version)} ({reason}); mend that and start the station again"
+            )
         try:
             self._writer.submit(lambda: None).result(_WAIT_SECONDS)
         except Late:
@@ -186,11 +193,14 @@ class VersionFolders:
         return True
 
     def _make_again(self, version: VersionRow) -> None:
-        """Write a version as it was made; or where that cannot be, go back to the one before."""
+        """Write a version as it was made; or where that can never be, go back to the one before."""
         try:
             with self._database.reading() as session:
                 parent = versions.find_version(session, version.model, version.parent or 0)
                 part = session.get(InspectionRow, version.inspection_id) if version.inspection_id else None
+            if reason := self._pending.get(parent.id):
+                self._pending[version.id] = reason
+                return
             changed = self._load(self._place(parent))
             level = changed.settings.image.white_level
             if version.added:
@@ -202,8 +212,12 @@ class VersionFolders:
             self._save(self._place(version), changed)
         except (Problem, InputError, OSError) as error:
             reason = " ".join(str(error).split())
-            _log.error("version %d of %s is lost: %s", version.number, version.model, reason)
-            self._give_up(version, reason)
+            if _disk_refused(error):
+                _log.error("version %d of %s waits to be written: %s", version.number, version.model, reason)
+                self._pending[version.id] = reason
+            else:
+                _log.error("version %d of %s is lost: %s", version.number, version.model, reason)
+                self._give_up(version, reason)
 
     def _give_up(self, version: VersionRow, reason: str) -> None:
         with self._database.writing() as session:
@@ -217,6 +231,12 @@ class VersionFolders:
 def gallery_name(part: int | None, name: str) -> str:
     """What a model calls an image that it has learned from review."""
     return f"part {part}" + f", {name}" * bool(name)
+
+
+def _disk_refused(error: Exception) -> bool:
+    """Whether the disk could not be read or written now, where nothing is said to be missing or broken."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    return isinstance(cause, OSError) and not isinstance(cause, (FileNotFoundError, NotADirectoryError))
 
 
 def _sync(folder: Path) -> None:

@@ -48,7 +48,9 @@ class Database:
         except DBAPIError as error:
             where = parsed.render_as_string(hide_password=True)
             reason = " ".join(str(error.orig).split())
-            raise InputError(f"{where}: no usable database ({reason}); start it or check --db") from None
+            raise InputError(
+                f"{where}: no usable database ({reason}); start it, free its disk or check --db"
+            ) from None
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

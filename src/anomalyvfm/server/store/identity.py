@@ -14,7 +14,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import unwritable
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import sync_folder
 from anomalyvfm.server.store.tables import ModelRow, StationRow, VersionRow
@@ -26,7 +25,7 @@ _LENGTH = 32
 def identify(data: Path, database: Database) -> str:
     """The id of the station in this folder and this database; a new station gets one.
 
-    Raises InputError where the two do not belong together.
+    Raises InputError where the two do not belong together, OSError where the folder takes no file.
     """
     of_folder = _of_folder(data)
     with database.writing() as session:
@@ -91,12 +90,9 @@ def _of_folder(data: Path) -> str | None:
 
 def _write(data: Path, identity: str) -> None:
     partial = data / f"{_FILE}.partial"
-    try:
-        with partial.open("w", encoding="ascii") as stream:
-            stream.write(f"{identity}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(data / _FILE)
-        sync_folder(data)
-    except OSError as error:
-        raise unwritable(data, error) from None
+    with partial.open("w", encoding="ascii") as stream:
+        stream.write(f"{identity}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(data / _FILE)
+    sync_folder(data)

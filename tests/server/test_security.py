@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -11,8 +15,10 @@ from fastapi.testclient import TestClient
 
 from anomalyvfm.cli.serve import serve
 from anomalyvfm.errors import InputError
+from anomalyvfm.server.app import create_app, create_gate
 from anomalyvfm.server.auth.accounts import Accounts, add_account, hash_token
 from anomalyvfm.server.auth.sessions import COOKIE
+from anomalyvfm.server.auth.sign_in_limit import SignInLimit
 from anomalyvfm.server.serving import is_loopback
 from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
@@ -94,13 +100,197 @@ def test_a_token_ends_with_its_time(open_station: Open, token_file: Path) -> Non
     assert answer.status_code == 401 and "expired" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    "line", ["nobody", "a:king::" + "0" * 64, "a:admin::short", "a:admin:soon:" + "0" * 64]
-)
-def test_a_malformed_token_file_is_named_with_its_line(token_file: Path, line: str) -> None:
-    token_file.write_text(f"# tokens\n{line}\n")
+_MALFORMED = ["nobody", "a:king::" + "0" * 64, "a:admin::short", "a:admin:soon:" + "0" * 64, "\u00e4:admin::"]
+
+
+@pytest.mark.parametrize("line", _MALFORMED)
+def test_a_token_file_of_nothing_but_a_malformed_line_is_refused_with_its_number(
+    token_file: Path, line: str
+) -> None:
+    token_file.write_text(f"# tokens\n{line}\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 2"):
         Accounts(token_file)
+    token_file.write_text("# tokens\n")
+    with pytest.raises(InputError, match="holds no token; make one by"):
+        Accounts(token_file)
+
+
+@pytest.mark.parametrize("line", _MALFORMED)
+def test_a_malformed_line_is_named_and_keeps_nobody_else_out(
+    guarded: Station,
+    token_file: Path,
+    tokens: dict[str, str],
+    line: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = client_of(guarded)
+    assert client.get("/ready").json() == {"status": "ready", "warnings": []}
+    lines = token_file.read_text().splitlines()
+    token_file.write_text("\n".join([lines[0], line, *lines[1:]]), encoding="utf-8")
+    for _ in range(2):
+        for token in tokens.values():
+            assert client.get("/api/inspections", headers=bearer(token)).status_code == 200
+    (warning,) = client.get("/ready").json()["warnings"]
+    assert warning == "the token file: line 2: write it as name:role:expires:sha256"
+    assert len([one for one in caplog.messages if "line 2" in one]) == 1
+
+    token = add_account(token_file, "late", "operator", None)  # the file does not end with its line
+    assert client.get("/api/inspections", headers=bearer(token)).status_code == 200
+    assert client.get("/api/inspections", headers=bearer(tokens["admin"])).status_code == 200
+
+
+def test_a_name_that_is_there_twice_lets_the_first_in(token_file: Path, tokens: dict[str, str]) -> None:
+    token_file.write_text(token_file.read_text() + f"admin:operator::{'0' * 64}\n")
+    accounts = Accounts(token_file)
+    account = accounts.named("admin")
+    assert account is not None and account.role == "admin"
+    assert accounts.faults == ("line 4: its name is there twice, and the first counts; delete one",)
+
+
+def test_a_token_file_is_read_again_by_its_content(
+    guarded: Station, token_file: Path, tokens: dict[str, str]
+) -> None:
+    """A file put in place of another may have its size and its time."""
+    client = client_of(guarded)
+    assert client.get("/api/audit", headers=bearer(tokens["admin"])).status_code == 200
+    state = token_file.stat()
+    changed = token_file.read_text().replace(hash_token(tokens["admin"]), "0" * 64)
+    token_file.write_text(changed)
+    os.utime(token_file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert token_file.stat().st_size == state.st_size
+    assert client.get("/api/audit", headers=bearer(tokens["admin"])).status_code == 401
+
+
+def test_whoever_guesses_tokens_is_slowed_down_and_does_not_fill_the_log(
+    guarded: Station, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(guarded)
+    answers = [client.post("/api/session", json={"token": f"guess {n}"}) for n in range(100)]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [401] * 10 + [429] * 90
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
+    assert client.post("/api/session", json={"token": tokens["admin"]}).status_code == 429
+    assert len(guesses(guarded)) == 10
+    later = time.monotonic() + 61
+    monkeypatch.setattr("anomalyvfm.server.auth.sign_in_limit.time.monotonic", lambda: later)
+    assert client.post("/api/session", json={"token": tokens["admin"]}).status_code == 200
+
+
+def test_the_limit_forgets_addresses_it_has_not_heard_of_for_long() -> None:
+    limit = SignInLimit()
+    for number in range(11_000):
+        limit.failed(f"10.0.{number // 256}.{number % 256}")
+    assert len(limit._failures) == 10_000
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_signing_out_ends_the_session_wherever_its_cookie_is(
+    open_station: Open, token_file: Path, tokens: dict[str, str], restarted: bool
+) -> None:
+    station = open_station(token_file=token_file)
+    client = client_of(station)
+    word = sign_in(client, tokens["engineer"])
+    stolen = client.cookies[COOKIE]
+    other = client_of(station)
+    sign_in(other, tokens["engineer"])
+    headers = {"X-CSRF-Token": word, "Origin": "http://localhost"}
+    assert client.delete("/api/session", headers=headers).status_code == 204
+
+    if restarted:
+        kept = other.cookies[COOKIE]
+        station.close()
+        station = open_station(models=[], token_file=token_file)
+        other = client_of(station)
+        other.cookies.set(COOKIE, kept)
+    thief = client_of(station)
+    thief.cookies.set(COOKIE, stolen)
+    assert thief.get("/api/inspections").status_code == 401
+    assert other.get("/api/inspections").status_code == 200, "another session of the same person goes on"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_a_proxy_says_is_believed_where_it_was_named(
+    open_station: Open, token_file: Path, tokens: dict[str, str], named: bool
+) -> None:
+    proxies = ("10.0.0.0/24",) if named else ()
+    station = open_station(token_file=token_file, proxies=proxies)
+    app = create_app(station, create_gate(station.settings))
+    client = TestClient(app, base_url="http://station", client=("10.0.0.7", 5000))
+    said = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.5"}
+    answer = client.post("/api/session", json={"token": tokens["engineer"]}, headers=said)
+    assert answer.status_code == 200
+    assert ("secure" in answer.headers["set-cookie"].lower()) == named
+    assert ("strict-transport-security" in answer.headers) == named
+    client.post("/api/session", json={"token": "guessed"}, headers=said)
+    assert guesses(station) == ["203.0.113.5" if named else "10.0.0.7"]
+
+
+def guesses(station: Station) -> list[str]:
+    """Where refused sign-ins came from, the newest first."""
+    return [entry["object"] for entry in station.audit(None, 500) if entry["action"] == "sign-in refused"]
+
+
+def test_a_proxy_is_an_address_or_a_network(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(serve, ["--proxy", "my-proxy", "--data", str(tmp_path)])
+    assert answer.exit_code == 2 and "give an address or a network" in answer.output
+
+
+@pytest.mark.parametrize("way", ["the token is taken away", "signed out"])
+def test_a_stream_ends_with_its_token_and_its_session(
+    guarded: Station, token_file: Path, tokens: dict[str, str], way: str
+) -> None:
+    client = client_of(guarded)
+    word = sign_in(client, tokens["engineer"])
+    headers = {"host": "localhost", **bearer(tokens["operator"])}
+    if way == "signed out":
+        headers = {"host": "localhost", "cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    text = b""
+
+    def end_it() -> None:
+        if way == "signed out":
+            sent = {"X-CSRF-Token": word, "Origin": "http://localhost"}
+            assert client.delete("/api/session", headers=sent).status_code == 204
+        else:
+            lines = token_file.read_text().splitlines(keepends=True)
+            token_file.write_text("".join(line for line in lines if not line.startswith("operator")))
+        guarded.submit(picture(180), None, "secret", "me").result(10)
+
+    async def listen() -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/api/events",
+            "query_string": b"",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal text
+            text += message.get("body", b"")
+            if text.endswith(b"welcome\n\n") and message.get("body"):
+                asyncio.get_running_loop().run_in_executor(None, end_it)
+
+        await asyncio.wait_for(client.app(scope, receive, send), 10)
+
+    asyncio.run(listen())
+    assert text == b": welcome\n\n"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/api/inspections", "/api/events", "/nowhere"])
+def test_what_can_be_had_can_be_asked_after(client: TestClient, path: str) -> None:
+    asked = client.head(path)
+    assert asked.content == b""
+    if path == "/api/events":  # which never ends
+        assert asked.status_code == 200 and asked.headers["content-type"].startswith("text/event-stream")
+        return
+    had = client.get(path)
+    assert asked.status_code == had.status_code
+    assert asked.headers["content-type"] == had.headers["content-type"]
+    assert asked.headers["content-length"] == had.headers["content-length"]
 
 
 def test_a_token_file_that_others_may_write_is_refused(token_file: Path, tokens: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable
 from functools import wraps
@@ -23,6 +24,13 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
+def _networks(_: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(address)) for address in given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; give an address or a network such as 10.0.0.0/24") from None
+
+
 def station_settings(command: Command) -> Command:
     """The options of a station; the command gets them as one argument, ``settings``."""
 
@@ -31,6 +39,14 @@ def station_settings(command: Command) -> Command:
     )
     @click.option("--db", metavar="URL", help="sqlite:///… or postgresql://…  [default: SQLite in --data]")
     @click.option("--token-file", type=PATH, help="Who may come in; needed for any address but loopback.")
+    @click.option(
+        "--proxy",
+        "proxies",
+        multiple=True,
+        metavar="ADDRESS",
+        callback=_networks,
+        help="A proxy in front, or a network of such: X-Forwarded-For and -Proto are believed from it.",
+    )
     @click.option("--keep-days", type=_POSITIVE, help="Delete parts older than this.")
     @click.option("--keep-gb", type=_POSITIVE, help="Delete the oldest parts beyond this.")
     @click.option(
@@ -63,6 +79,7 @@ def station_settings(command: Command) -> Command:
         data: Path,
         db: str | None,
         token_file: Path | None,
+        proxies: tuple[str, ...],
         keep_days: float | None,
         keep_gb: float | None,
         queue: int,
@@ -76,6 +93,7 @@ def station_settings(command: Command) -> Command:
             data=data,
             database=db,
             token_file=token_file,
+            proxies=proxies,
             limits=limits.for_images(max_pixels, int(max_image_mb * 2**20)),
             retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9)),
         )

@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from anomalyvfm.server import problems
 from anomalyvfm.server.api import inspections, judge, models, reviews, session, shapes, whole
 from anomalyvfm.server.auth.accounts import Accounts
 from anomalyvfm.server.auth.guard import Gate
-from anomalyvfm.server.auth.sessions import Sessions, station_key
+from anomalyvfm.server.auth.sessions import Sessions
 from anomalyvfm.server.middleware import RequestMiddleware
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.station import Station
@@ -38,10 +39,10 @@ def create_gate(settings: Settings) -> Gate:
     accounts = Accounts(settings.token_file)
     try:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = station_key(settings.data)
+        sessions = Sessions(settings.data, accounts, settings.session_hours)
     except OSError as error:
         raise problems.cannot_start(settings.data, error) from None
-    return Gate(accounts, Sessions(key, accounts, settings.session_hours))
+    return Gate(accounts, sessions)
 
 
 def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = None) -> FastAPI:
@@ -71,6 +72,8 @@ def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = Non
     app.add_middleware(
         RequestMiddleware, request_bytes=limits.request_bytes, seconds=limits.seconds, hosts=hosts
     )
+    if station.settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(station.settings.proxies))
     _complete_document(app)
     return app
 

@@ -44,7 +44,10 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, secure=scope.get("scheme") == "https")
+        # Whatever can be had by GET can be asked after by HEAD.
+        head = scope["method"] == "HEAD"
+        scope = {**scope, "method": "GET"} if head else scope
+        answer = _Answer(send, scope.get("scheme") == "https", head)
         if (problem := self._refusal(scope)) is not None:
             await problem.response()(scope, receive, answer)
             return
@@ -52,6 +55,10 @@ class RequestMiddleware:
         begun = asyncio.ensure_future(answer.begun.wait())
         try:
             await asyncio.wait({task, begun}, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+            if head and answer.begun.is_set():
+                task.cancel()  # it may be a stream that never ends
+                await asyncio.wait({task})
+                return
             if task.done() or answer.begun.is_set():
                 await task
                 return
@@ -59,7 +66,7 @@ class RequestMiddleware:
             answer.closed = True
             task.cancel()
             late = Problem(504, f"no answer within {self._seconds:g} seconds; try again later", retry_after=5)
-            await late.response()(scope, receive, _Answer(send, secure=answer.secure))
+            await late.response()(scope, receive, _Answer(send, answer.secure, head))
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -96,11 +103,12 @@ class RequestMiddleware:
 
 
 class _Answer:
-    """Passes an answer on with the headers all answers have."""
+    """Passes an answer on with the headers all answers have; of one to HEAD these alone."""
 
-    def __init__(self, send: Send, secure: bool) -> None:
+    def __init__(self, send: Send, secure: bool, head: bool) -> None:
         self._send = send
         self.secure = secure
+        self._head = head
         self.begun = asyncio.Event()
         self.closed = False
 
@@ -116,4 +124,8 @@ class _Answer:
             if self.secure:
                 extra.append((b"strict-transport-security", b"max-age=31536000"))
             message = {**message, "headers": [*message.get("headers", []), *extra]}
+            if self._head:
+                self.closed = True
+                await self._send(message)
+                message = {"type": "http.response.body"}
         await self._send(message)

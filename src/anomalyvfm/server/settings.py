@@ -60,6 +60,8 @@ class Settings:
     """URL for SQLAlchemy; none: SQLite in ``data``."""
     token_file: Path | None = None
     """None: no tokens are asked for, which only a loopback address may have."""
+    proxies: tuple[str, ...] = ()
+    """Networks of proxies in front, which are believed where a request came from, and by which scheme."""
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
     decoders: int = 2

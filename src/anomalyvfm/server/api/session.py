@@ -23,9 +23,11 @@ def router(station: Station) -> APIRouter:
         if gate.accounts is None or gate.sessions is None:
             raise Problem(409, "this station asks for no tokens")
         gate.check_site(request)  # or another site could sign a browser in as somebody else
+        address = request.client.host if request.client else "?"
+        gate.sign_ins.check(address)
         account = gate.accounts.of_token(body.token.strip())
         if account is None or account.expired:
-            address = request.client.host if request.client else "?"
+            gate.sign_ins.failed(address)
             station.note("?", "sign-in refused", address, "expired" if account else "unknown token")
             raise Problem(401, "the token has expired" if account else "the token is not known here")
         value, session = gate.sessions.begin(account)
@@ -46,7 +48,11 @@ def router(station: Station) -> APIRouter:
         return {"name": user.name, "role": user.role, "csrf": user.csrf}
 
     @routes.delete("", status_code=204)
-    def sign_out(user: Operator, response: Response) -> None:
+    def sign_out(user: Operator, request: Request, response: Response) -> None:
+        """End the session, wherever its cookie is."""
+        sessions = gate_of(request).sessions
+        if sessions is not None:
+            sessions.end(request.cookies.get(COOKIE, ""))
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
 
     return routes

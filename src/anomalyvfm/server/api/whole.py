@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, seconds
-from anomalyvfm.server.auth.guard import Admin, Operator
+from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -29,10 +29,12 @@ def router(station: Station) -> APIRouter:
         return {"status": "ok", "version": __version__}
 
     @routes.get("/ready")
-    def ready() -> dict[str, str]:
+    def ready(request: Request) -> dict[str, Any]:
         """Images can be judged and kept now; 503 or 507 otherwise. Open to all."""
         station.check()
-        return {"status": "ready"}
+        accounts = gate_of(request).accounts
+        faults = accounts.faults if accounts else ()
+        return {"status": "ready", "warnings": [f"the token file: {fault}" for fault in faults]}
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(user: Operator) -> Response:
@@ -59,6 +61,7 @@ def router(station: Station) -> APIRouter:
     @routes.get("/api/events", response_class=StreamingResponse, responses=_STREAM)
     async def events(
         user: Operator,
+        request: Request,
         model: ModelQuery = None,
         last_event_id: Annotated[str | None, Header(max_length=20)] = None,
     ) -> Response:
@@ -84,6 +87,8 @@ def router(station: Station) -> APIRouter:
                 last = inspection["id"]
                 yield Event("inspection", inspection, last).encode().encode()
             async for event in station.events.stream(listening):
+                if find_user(request) is None:  # the token was taken away, or somebody has signed out
+                    return
                 if event is None:
                     yield b": still here\n\n"  # so that dead connections are noticed
                 elif _fits(event, model) and not (event.id is not None and event.id <= last):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -20,6 +21,10 @@ ROLES = ("operator", "engineer", "admin")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
+_EXPIRES = re.compile(r"[0-9]{0,12}\Z")
+_HOW_TO_ADD = "make one by `anomalyvfm serve --token-file FILE --new-token NAME:ROLE`"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,24 @@ class Account:
 
 
 class Accounts:
-    """The accounts of a token file, ``name:role:expires:sha256`` a line; read again whenever it changes.
+    """The accounts of a token file, ``name:role:expires:sha256`` a line; read again for each question.
 
     SHA-256 suffices, because tokens are 32 random bytes: there is nothing to guess that a slow hash would
-    have to protect. Raises InputError for a file that is missing, malformed or writable by others.
+    have to protect. A malformed line lets nobody in and keeps nobody else out. Raises InputError for a file
+    that is missing, writable by others or without a single account.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seen = self._stamp()
-        self._accounts = _parse(path)
+        self._content: bytes | None = None
+        self._accounts: tuple[Account, ...] = ()
+        self._faults: tuple[str, ...] = ()
+        self._read_again()
+        if not self._accounts:
+            raise InputError(
+                f"{path}, {self._faults[0]}" if self._faults else f"{path}: holds no token; {_HOW_TO_ADD}"
+            )
 
     def of_token(self, token: str) -> Account | None:
         """The account of a token, expired or not; takes as long whichever it is."""
@@ -63,25 +75,29 @@ class Accounts:
     def all(self) -> tuple[Account, ...]:
         with self._lock:
             try:
-                if (stamp := self._stamp()) != self._seen:
-                    self._accounts, self._seen = _parse(self._path), stamp
-            except InputError:
-                # Half-written by an editor, or gone: whoever was let in by it must not stay in unseen.
-                self._accounts = ()
-                self._seen = (0, 0, 0)
+                self._read_again()
+            except InputError as error:
+                # Gone, or others may write it: whoever was let in by it must not stay in unseen.
+                if self._content is not None:
+                    _log.error("nobody is let in: %s", error)
+                self._content, self._accounts, self._faults = None, (), ("it cannot be used; see the log",)
             return self._accounts
 
-    def _stamp(self) -> tuple[int, int, int]:
-        try:
-            state = self._path.stat()
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: cannot be read ({error.strerror}); make it by"
-                " `anomalyvfm serve --token-file FILE --new-token NAME:ROLE`"
-            ) from None
-        if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise InputError(f"{self._path}: others may write it; chmod 600 {self._path}")
-        return state.st_mtime_ns, state.st_size, state.st_ino
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the file now, by line."""
+        self.all()
+        return self._faults
+
+    def _read_again(self) -> None:
+        # By its content: a file put in place of another may have the size, the time and the number of that.
+        content = _content(self._path)
+        if content == self._content:
+            return
+        self._accounts, self._faults = _parse(content)
+        for fault in self._faults:
+            _log.error("%s, %s", self._path, fault)
+        self._content = content
 
 
 def add_account(path: Path, name: str, role: str, days: float | None) -> str:
@@ -90,13 +106,15 @@ def add_account(path: Path, name: str, role: str, days: float | None) -> str:
         raise InputError(f"'{name}': a token's name has 1 to 64 letters, digits, - and _")
     if role not in ROLES:
         raise InputError(f"'{role}': roles are {', '.join(ROLES)}")
-    if path.exists() and any(account.name == name for account in _parse(path)):
+    content = _content(path) if path.exists() else b""
+    if any(account.name == name for account in _parse(content)[0]):
         raise InputError(f"{path}: '{name}' has a token already; delete its line first")
     token = secrets.token_urlsafe(32)
     expires = "" if days is None else str(int(time.time() + days * 86400))
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", encoding="ascii") as stream:
+            stream.write("\n" if content and not content.endswith(b"\n") else "")
             stream.write(f"{name}:{role}:{expires}:{hash_token(token)}\n")
     except OSError as error:
         raise InputError(
@@ -109,22 +127,39 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _parse(path: Path) -> tuple[Account, ...]:
+def _content(path: Path) -> bytes:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no readable token file ({error}); make a new one") from None
-    accounts: list[Account] = []
-    for number, line in enumerate(lines, start=1):
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            content = stream.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {_HOW_TO_ADD}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(f"{path}: others may write it; chmod 600 {path}")
+    return content
+
+
+def _parse(content: bytes) -> tuple[tuple[Account, ...], tuple[str, ...]]:
+    """The accounts of a token file, and what is wrong with which of its lines."""
+    accounts: dict[str, Account] = {}
+    faults: list[str] = []
+    for number, line in enumerate(content.decode("ascii", "replace").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        fields = line.strip().split(":")
-        if len(fields) != 4 or not _NAME.match(fields[0]) or fields[1] not in ROLES:
-            raise InputError(f"{path}, line {number}: write it as name:role:expires:sha256")
-        name, role, expires, token_hash = fields
-        if not _HASH.match(token_hash) or not (expires == "" or expires.isdigit()):
-            raise InputError(f"{path}, line {number}: write it as name:role:expires:sha256")
-        if any(account.name == name for account in accounts):
-            raise InputError(f"{path}, line {number}: '{name}' is there twice; delete one")
-        accounts.append(Account(name, role, float(expires) if expires else None, token_hash))
-    return tuple(accounts)
+        account = _account(line.strip().split(":"))
+        if account is None:
+            faults.append(f"line {number}: write it as name:role:expires:sha256")
+        elif account.name in accounts:
+            faults.append(f"line {number}: its name is there twice, and the first counts; delete one")
+        else:
+            accounts[account.name] = account
+    return tuple(accounts.values()), tuple(faults)
+
+
+def _account(fields: list[str]) -> Account | None:
+    if len(fields) != 4:
+        return None
+    name, role, expires, token_hash = fields
+    if not (_NAME.match(name) and role in ROLES and _EXPIRES.match(expires) and _HASH.match(token_hash)):
+        return None
+    return Account(name, role, float(expires) if expires else None, token_hash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from anomalyvfm.server.auth.accounts import ROLES, Accounts
 from anomalyvfm.server.auth.sessions import COOKIE, Sessions
+from anomalyvfm.server.auth.sign_in_limit import SignInLimit
 from anomalyvfm.server.problems import Problem
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -34,6 +35,7 @@ class Gate:
 
     accounts: Accounts | None
     sessions: Sessions | None
+    sign_ins: SignInLimit = field(default_factory=SignInLimit)
 
     def find(self, request: Request) -> User | None:
         """The user of a request. Raises Problem 401 for a token that is wrong or expired."""
@@ -76,7 +78,7 @@ def gate_of(request: Request) -> Gate:
 
 
 def find_user(request: Request) -> User | None:
-    """The user, or None where nobody is signed in; for pages, which then lead to the sign-in."""
+    """The user, or None where nobody is, or is any more: pages then lead to the sign-in, and streams end."""
     try:
         return gate_of(request).find(request)
     except Problem:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from anomalyvfm.errors import InputError
 from anomalyvfm.server.auth.accounts import Account, Accounts
 
 COOKIE = "anomalyvfm_session"
@@ -23,13 +26,16 @@ class Session:
 
 
 class Sessions:
-    """Nothing is kept of a session: the cookie says whose it is and until when, signed by the station.
+    """A cookie says whose it is and until when, signed by the station; kept is only which were ended.
 
-    The token's hash is part of what is signed, so a session ends with its token.
+    The token's hash is part of what is signed, so a session ends with its token. ``folder`` is the station's.
     """
 
-    def __init__(self, key: bytes, accounts: Accounts, hours: float) -> None:
-        self._key = key
+    def __init__(self, folder: Path, accounts: Accounts, hours: float) -> None:
+        self._key = _station_key(folder)
+        self._ended_file = folder / "ended_sessions.json"
+        self._lock = threading.Lock()
+        self._ended = _ended(self._ended_file)  # by nonce, when the session would have ended by itself
         self._accounts = accounts
         self.seconds = int(hours * 3600)
 
@@ -52,14 +58,42 @@ class Sessions:
         expected = self._sign("session", account, expires, nonce)
         if not hmac.compare_digest(signature.encode(), expected.encode()) or int(expires) <= time.time():
             return None
+        if nonce in self._ended:
+            return None
         return Session(account, self._sign("csrf", account, expires, nonce))
+
+    def end(self, cookie: str) -> None:
+        """End a session for whoever has its cookie, also after a restart.
+
+        Raises OSError where that cannot be kept; until the station stops it is ended even so.
+        """
+        if self.find(cookie) is None:
+            return
+        _, expires, nonce, _ = cookie.split(".")
+        with self._lock:
+            now = time.time()
+            self._ended = {one: until for one, until in self._ended.items() if until > now}
+            self._ended[nonce] = int(expires)
+            partial = self._ended_file.with_suffix(".partial")
+            partial.write_text(json.dumps(self._ended), encoding="ascii")
+            partial.replace(self._ended_file)
 
     def _sign(self, purpose: str, account: Account, expires: str, nonce: str) -> str:
         payload = "|".join((purpose, account.name, account.token_hash, expires, nonce))
         return hmac.new(self._key, payload.encode(), hashlib.sha256).hexdigest()
 
 
-def station_key(folder: Path) -> bytes:
+def _ended(path: Path) -> dict[str, int]:
+    try:
+        ended = json.loads(path.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise InputError(f"{path}: cannot be read; delete it together with session.key") from None
+    return {str(nonce): int(until) for nonce, until in ended.items()}
+
+
+def _station_key(folder: Path) -> bytes:
     """The station's 32 random bytes, made at its first start and readable by its user alone."""
     path = folder / "session.key"
     if not path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -96,6 +97,58 @@ def test_a_full_queue_says_when_to_come_back(open_station: Open) -> None:
         assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
         assert answer.headers["content-type"] == "application/problem+json"
     assert post(client, picture(100)).status_code == 200
+
+
+def test_slow_uploads_hold_no_place_in_the_queue(open_station: Open) -> None:
+    station = open_station(limits=Limits(waiting=2, receiving_bytes=2500))
+    client = client_of(station)
+
+    async def judged_beside_slow_ones() -> list[int]:
+        async def send_slowly(sent: int) -> list[int]:
+            first = [{"type": "http.request", "body": b"x" * sent, "more_body": True}]
+            statuses: list[int] = []
+
+            async def receive() -> dict[str, Any]:
+                if first:
+                    return first.pop()
+                await asyncio.sleep(60)
+                return {"type": "http.disconnect"}
+
+            async def send(message: MutableMapping[str, Any]) -> None:
+                statuses.append(message.get("status", 0))
+
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/api/judge",
+                "query_string": b"",
+                "headers": [(b"host", b"localhost")],
+            }
+            await client.app(scope, receive, send)
+            return statuses
+
+        slow = [asyncio.create_task(send_slowly(100)) for _ in range(8)]
+        await asyncio.sleep(0.2)
+        posted = await asyncio.to_thread(post, client, picture(100))
+        assert posted.status_code == 200
+        too_much = await send_slowly(2000)
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        again = await asyncio.to_thread(post, client, picture(100))
+        return [too_much[0], again.status_code]
+
+    assert asyncio.run(judged_beside_slow_ones()) == [429, 200]
+
+
+def test_refused_images_are_counted_by_status(client: TestClient) -> None:
+    assert post(client, b"no image").status_code == 415
+    assert post(client, picture(100) * 40_000).status_code == 413
+    form = [("image", ("a.png", picture(100))), ("image", ("b.png", b"no image"))]
+    assert client.post("/api/judge", files=form).status_code == 200
+    text = client.get("/metrics").text
+    assert 'anomalyvfm_refused_total{status="415"} 2.0' in text
+    assert 'anomalyvfm_refused_total{status="413"} 1.0' in text
 
 
 def test_what_takes_too_long_is_answered_in_time_and_frees_its_place(
@@ -260,7 +313,6 @@ def test_a_full_disk_is_507_and_nothing_is_half_there(
 
 def test_events_tell_what_was_missed_and_what_is_new(station: Station) -> None:
     # Over the application itself: the test client reads a stream only when it has ended.
-    import asyncio
 
     app = client_of(station).app
     first = station.submit(picture(100), None, "", "me").result(10)

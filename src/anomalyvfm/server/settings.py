@@ -15,6 +15,8 @@ class Limits:
 
     image_bytes: int = 32 << 20
     request_bytes: int = 256 << 20
+    receiving_bytes: int = 512 << 20
+    """Of images that are still being sent, together; what would exceed it is answered 429."""
     images_a_request: int = 512
     pixels: int = 64_000_000
     """Width × height, known from the header before anything is decoded."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,6 +15,7 @@ from starlette.datastructures import UploadFile
 from anomalyvfm.server.api.shapes import INSPECTION, Job, JobItems, Jobs, Limit, ModelQuery, Number, Results
 from anomalyvfm.server.auth.guard import Operator
 from anomalyvfm.server.problems import Problem, as_problem
+from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -34,6 +37,7 @@ _UPLOADS = {"requestBody": {"required": True, "content": {"multipart/form-data":
 
 def router(station: Station) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["judging"])
+    uploads = _Uploads(station.settings.limits)
 
     @routes.post("/judge", response_model=None, openapi_extra=_IMAGES, responses=_judged())
     async def judge(
@@ -47,14 +51,18 @@ def router(station: Station) -> APIRouter:
         A form gives a result for each image: an inspection, or the problem with it.
         """
         if not _is_form(request):
-            with station.batcher.places():
-                content = await _body(request, station.settings.limits.image_bytes)
-                return await _judge(station, content, model, name, user.name)
-        images = await _form_images(request, station)
-        with station.batcher.places(len(images)):
-            answers = [_judge(station, content, model, name, user.name) for name, content in images]
-            found = await asyncio.gather(*answers, return_exceptions=True)
+            with _counting(station):
+                content = await _body(request, uploads)
+                with station.batcher.places():
+                    return await _judge(station, content, model, name, user.name)
+        with _counting(station):
+            images = await _form_images(request, station)
+            with station.batcher.places(len(images)):
+                answers = [_judge(station, content, model, name, user.name) for name, content in images]
+                found = await asyncio.gather(*answers, return_exceptions=True)
         problems = [as_problem(one) for one in found if isinstance(one, BaseException)]
+        for problem in problems:
+            station.metrics.refused.labels(problem.status).inc()
         if len(problems) == len(found) and problems[0].status in (404, 503, 507):
             raise problems[0]  # nothing to do with the images
         return {
@@ -102,13 +110,42 @@ async def _judge(station: Station, content: bytes, model: str | None, name: str,
     return await asyncio.wrap_future(answer)  # given up by its request, it is not judged
 
 
-async def _body(request: Request, limit: int) -> bytes:
+class _Uploads:
+    """The bytes of images that are still being sent.
+
+    Whoever sends slowly holds what has come so far and no place in the queue: nobody waits for it.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.held = 0  # the event loop's alone
+
+
+async def _body(request: Request, uploads: _Uploads) -> bytes:
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > limit:
-            raise Problem(413, f"image data: over {limit} bytes; an image may have no more")
+    limits = uploads.limits
+    try:
+        async for part in request.stream():
+            content += part
+            uploads.held += len(part)
+            if len(content) > limits.image_bytes:
+                raise Problem(413, f"image data: over {limits.image_bytes} bytes; an image may have no more")
+            if uploads.held > limits.receiving_bytes:
+                raise Problem(429, "too much is being sent at once; send again in 5 s", retry_after=5)
+    finally:
+        uploads.held -= len(content)
     return bytes(content)
+
+
+@contextmanager
+def _counting(station: Station) -> Iterator[None]:
+    """Count what is refused as a whole."""
+    try:
+        yield
+    except Exception as error:
+        problem = as_problem(error)
+        station.metrics.refused.labels(problem.status).inc()
+        raise problem from error
 
 
 async def _form_images(request: Request, station: Station) -> list[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalyvfm.server.app import create_app, create_gate
-from anomalyvfm.server.serving import serve
+from anomalyvfm.server.serving import bind, serve
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.station import Station
 from tests.server.fake_detector import FakeDetector
@@ -25,7 +25,7 @@ def main() -> None:
     settings = Settings(Path(sys.argv[1]), decoders=1)
     station = Station(settings, [Path(sys.argv[2])], _Slow.load)
     app = create_app(station, create_gate(settings))
-    serve(app, station, "127.0.0.1", 0, lambda port: print(port, flush=True))  # noqa: T201 - the test reads it
+    serve(app, station, bind("127.0.0.1", 0), lambda port: print(port, flush=True))  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import sys
 import threading
@@ -10,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from anomalyvfm.cli.serve import serve as command
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.app import create_app, create_gate
-from anomalyvfm.server.serving import serve
+from anomalyvfm.server.serving import bind, serve
 from anomalyvfm.server.station import Station
 from tests.server.fake_detector import picture
 
@@ -53,10 +56,17 @@ def test_sigterm_finishes_what_is_under_way_and_ends_event_streams(
         process.kill()
 
 
-def test_an_address_in_use_is_one_line(station: Station) -> None:
-    import socket
+def test_an_address_that_others_took_meanwhile_is_one_line(station: Station) -> None:
+    address = bind("127.0.0.1", 0)
+    with bind("127.0.0.1", address.getsockname()[1]) as faster:
+        faster.listen()
+        with address, pytest.raises(InputError, match="choose another --port"):
+            serve(create_app(station, create_gate(station.settings)), station, address)
 
+
+def test_an_address_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match="choose another --port"):
-            serve(create_app(station, create_gate(station.settings)), station, "127.0.0.1", port)
+        port = str(taken.getsockname()[1])
+        answer = CliRunner().invoke(command, ["--data", str(tmp_path / "station"), "--port", port])
+    assert answer.exit_code == 1 and "choose another --port" in str(answer.exception)
+    assert not (tmp_path / "station").exists()

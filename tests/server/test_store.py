@@ -87,6 +87,15 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
     assert again.regions == verdict.regions
 
 
+def test_a_database_of_later_days_is_refused_in_one_line(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    with station.database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    station.close()
+    with pytest.raises(InputError, match="a database of a newer AnomalyVFM; upgrade"):
+        open_station(models=[], database=database_url)
+
+
 def test_filters_and_pages_find_the_same_on_both(open_station: Open, database_url: str) -> None:
     station = open_station(database=database_url)
     for brightness in (90, 100, 105, 170, 180):
@@ -120,6 +129,25 @@ def test_retention_by_age_spares_what_was_reviewed_and_removes_files(
     assert [one["id"] for one in station.inspections.newest()] == [kept[0]["id"]]
     assert station.files.path(kept[0]["sha256"]).exists()
     assert not station.files.path(kept[1]["sha256"]).exists()
+
+
+def test_the_audit_log_is_shortened_by_age_and_says_so(
+    open_station: Open, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = open_station(database=database_url, retention=Retention(log_days=30))
+    station.note("ann", "old", "x")
+    days = time.time() + 20 * 86400
+    monkeypatch.setattr("anomalyvfm.server.store.audit.now", lambda: days)
+    station.note("ann", "newer", "x")
+    station.tidy()
+    assert [entry["action"] for entry in station.audit(None, 10)] == ["newer", "old", "import"]
+
+    monkeypatch.setattr("anomalyvfm.server.store.retention.now", lambda: time.time() + 40 * 86400)
+    station.tidy()
+    station.tidy()
+    entries = station.audit(None, 10)
+    assert [entry["action"] for entry in entries] == ["log shortened", "newer"]
+    assert entries[0]["detail"].startswith("2 entries of before 20")
 
 
 def test_retention_by_size_deletes_the_oldest(open_station: Open, database_url: str) -> None:

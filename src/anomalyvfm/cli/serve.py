@@ -49,6 +49,7 @@ def station_settings(command: Command) -> Command:
     )
     @click.option("--keep-days", type=_POSITIVE, help="Delete parts older than this.")
     @click.option("--keep-gb", type=_POSITIVE, help="Delete the oldest parts beyond this.")
+    @click.option("--keep-log-days", type=_POSITIVE, help="Delete entries of the audit log older than this.")
     @click.option(
         "--queue", default=64, show_default=True, type=click.IntRange(1), help="Images that may wait."
     )
@@ -82,6 +83,7 @@ def station_settings(command: Command) -> Command:
         proxies: tuple[str, ...],
         keep_days: float | None,
         keep_gb: float | None,
+        keep_log_days: float | None,
         queue: int,
         max_pixels: int,
         max_image_mb: float,
@@ -95,7 +97,7 @@ def station_settings(command: Command) -> Command:
             token_file=token_file,
             proxies=proxies,
             limits=limits.for_images(max_pixels, int(max_image_mb * 2**20)),
-            retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9)),
+            retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9), keep_log_days),
         )
         command(settings=settings, **others)
 
@@ -140,7 +142,7 @@ def serve(
     if missing := [name for name in needed if find_spec(name) is None]:
         raise InputError(f"serve needs {', '.join(missing)}; pip install 'anomalyvfm[serve]'")
     from anomalyvfm.server.app import create_app, create_gate
-    from anomalyvfm.server.serving import is_loopback
+    from anomalyvfm.server.serving import bind, is_loopback
     from anomalyvfm.server.serving import serve as answer
 
     if settings.token_file is None and not is_loopback(host):
@@ -148,11 +150,14 @@ def serve(
             f"--host {host}: others can reach it, so tokens are needed; make one by"
             " `anomalyvfm serve --token-file FILE --new-token NAME:ROLE`"
         )
+    # What can be wrong is asked before anything takes long.
     gate = create_gate(settings)
-    from anomalyvfm.detector import Detector
+    address = bind(host, port)
     from anomalyvfm.server.station import Station
 
     def load(folder: Path) -> Detector:
+        from anomalyvfm.detector import Detector
+
         return Detector.load(folder, backbone=backbone, device=device)
 
     station = Station(settings, models, load)
@@ -160,11 +165,11 @@ def serve(
         click.echo("warning: no --token-file: whoever uses this machine may do everything", err=True)
 
     def ready(port: int) -> None:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         names = station.registry.names()
-        click.echo(json.dumps({"url": address, "models": names}) if as_json else f"serving {address}")
+        click.echo(json.dumps({"url": url, "models": names}) if as_json else f"serving {url}")
 
-    answer(create_app(station, gate), station, host, port, ready)
+    answer(create_app(station, gate), station, address, ready)
 
 
 def _add_token(path: Path, wanted: str) -> str:

@@ -15,6 +15,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.server.station import Station
 
 _SECONDS_TO_FINISH = 60
+_BACKLOG = 256
 
 
 def is_loopback(host: str) -> bool:
@@ -25,12 +26,27 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """The address, at which nobody is answered yet. Raises InputError where it cannot be had."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise _taken(host, port, error) from None
+    return bound
+
+
 def serve(
-    app: FastAPI, station: Station, host: str, port: int, ready: Callable[[int], None] = lambda port: None
+    app: FastAPI,
+    station: Station,
+    bound: socket.socket,
+    ready: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; then finish what was accepted. ``ready`` is told the port.
 
-    Raises InputError where the address cannot be had.
+    Raises InputError where somebody else has it by now.
     """
     config = uvicorn.Config(
         app,
@@ -42,24 +58,26 @@ def serve(
         h11_max_incomplete_event_size=64 << 10,
         proxy_headers=False,
     )
+    host, port = bound.getsockname()[:2]
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=256)
+        bound.listen(_BACKLOG)
     except OSError as error:
-        raise InputError(
-            f"{host}:{port}: cannot be served ({error.strerror}); choose another --port"
-        ) from None
+        raise _taken(host, port, error) from None
     # The server hands a signal on to whoever had it before, once it has stopped; by default that would end
     # the process before the station has finished.
     earlier = {number: signal.signal(number, _heard) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        ready(listening.getsockname()[1])
-        _Server(config, station).run([listening])
+        ready(port)
+        _Server(config, station).run([bound])
     finally:
-        listening.close()
+        bound.close()
         station.close()
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _taken(host: str, port: int, error: OSError) -> InputError:
+    return InputError(f"{host}:{port}: cannot be served ({error.strerror}); choose another --port")
 
 
 def _heard(number: int, frame: FrameType | None) -> None:

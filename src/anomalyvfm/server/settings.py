@@ -50,6 +50,8 @@ class Retention:
     days: float | None = None
     bytes: int | None = None
     """Of images and maps; the oldest go first."""
+    log_days: float | None = None
+    """Of the audit log; none: for ever."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -50,6 +51,11 @@ class Database:
             reason = " ".join(str(error.orig).split())
             raise InputError(
                 f"{where}: no usable database ({reason}); start it, free its disk or check --db"
+            ) from None
+        except CommandError:
+            where = parsed.render_as_string(hide_password=True)
+            raise InputError(
+                f"{where}: a database of a newer AnomalyVFM; upgrade, or give the --db of this one"
             ) from None
 
     @contextmanager

@@ -9,7 +9,6 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +23,7 @@ from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open, client_of
 from tests.server.fake_detector import picture
+from tests.server.piecewise import Message, ask
 
 PICTURES = ("thumbnail.jpg", "preview.jpg", "heat.png", "outline.png", "regions/1.jpg")
 
@@ -105,26 +105,12 @@ def test_slow_uploads_hold_no_place_in_the_queue(open_station: Open) -> None:
 
     async def judged_beside_slow_ones() -> list[int]:
         async def send_slowly(sent: int) -> list[int]:
-            first = [{"type": "http.request", "body": b"x" * sent, "more_body": True}]
             statuses: list[int] = []
 
-            async def receive() -> dict[str, Any]:
-                if first:
-                    return first.pop()
-                await asyncio.sleep(60)
-                return {"type": "http.disconnect"}
-
-            async def send(message: MutableMapping[str, Any]) -> None:
+            async def heard(message: Message) -> None:
                 statuses.append(message.get("status", 0))
 
-            scope = {
-                "type": "http",
-                "method": "POST",
-                "path": "/api/judge",
-                "query_string": b"",
-                "headers": [(b"host", b"localhost")],
-            }
-            await client.app(scope, receive, send)
+            await ask(client.app, "POST", "/api/judge", heard, body=[b"x" * sent])
             return statuses
 
         slow = [asyncio.create_task(send_slowly(100)) for _ in range(8)]
@@ -312,39 +298,23 @@ def test_a_full_disk_is_507_and_nothing_is_half_there(
 
 
 def test_events_tell_what_was_missed_and_what_is_new(station: Station) -> None:
-    # Over the application itself: the test client reads a stream only when it has ended.
-
     app = client_of(station).app
     first = station.submit(picture(100), None, "", "me").result(10)
     second = station.submit(picture(101), None, "", "me").result(10)
     heard: list[dict[str, Any]] = []
 
-    async def listen() -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/api/events",
-            "query_string": b"",
-            "headers": [(b"host", b"localhost"), (b"last-event-id", str(first["id"]).encode())],
-        }
-        text = b""
+    text = b""
 
-        async def receive() -> dict[str, Any]:
-            await asyncio.sleep(60)
-            return {"type": "http.disconnect"}
+    async def hear(message: Message) -> None:
+        nonlocal text
+        text += message.get("body", b"")
+        if text.count(b"event: inspection") == 1 and not heard:
+            heard.append({})
+            await asyncio.to_thread(lambda: station.submit(picture(180), None, "", "me").result(10))
+            asyncio.get_running_loop().call_later(0.3, station.events.close)
 
-        async def send(message: MutableMapping[str, Any]) -> None:
-            nonlocal text
-            text += message.get("body", b"")
-            if text.count(b"event: inspection") == 1 and not heard:
-                heard.append({})
-                await asyncio.to_thread(lambda: station.submit(picture(180), None, "", "me").result(10))
-                asyncio.get_running_loop().call_later(0.3, station.events.close)
-
-        await asyncio.wait_for(app(scope, receive, send), 10)
-        heard[:] = [json.loads(line[6:]) for line in text.decode().splitlines() if line.startswith("data: ")]
-
-    asyncio.run(listen())
+    asyncio.run(ask(app, "GET", "/api/events", hear, {"Last-Event-ID": str(first["id"])}))
+    heard[:] = [json.loads(line[6:]) for line in text.decode().splitlines() if line.startswith("data: ")]
     assert [event["id"] for event in heard] == [second["id"], second["id"] + 1]
     assert heard[1]["anomalous"]
 

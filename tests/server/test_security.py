@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -24,6 +22,7 @@ from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open, client_of
 from tests.server.fake_detector import picture
+from tests.server.piecewise import Message, ask
 
 
 @pytest.fixture
@@ -241,9 +240,9 @@ def test_a_stream_ends_with_its_token_and_its_session(
 ) -> None:
     client = client_of(guarded)
     word = sign_in(client, tokens["engineer"])
-    headers = {"host": "localhost", **bearer(tokens["operator"])}
+    headers = bearer(tokens["operator"])
     if way == "signed out":
-        headers = {"host": "localhost", "cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+        headers = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
     text = b""
 
     def end_it() -> None:
@@ -255,28 +254,13 @@ def test_a_stream_ends_with_its_token_and_its_session(
             token_file.write_text("".join(line for line in lines if not line.startswith("operator")))
         guarded.submit(picture(180), None, "secret", "me").result(10)
 
-    async def listen() -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/api/events",
-            "query_string": b"",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
+    async def heard(message: Message) -> None:
+        nonlocal text
+        text += message.get("body", b"")
+        if text.endswith(b"welcome\n\n") and message.get("body"):
+            await asyncio.to_thread(end_it)
 
-        async def receive() -> dict[str, Any]:
-            await asyncio.sleep(60)
-            return {"type": "http.disconnect"}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            nonlocal text
-            text += message.get("body", b"")
-            if text.endswith(b"welcome\n\n") and message.get("body"):
-                asyncio.get_running_loop().run_in_executor(None, end_it)
-
-        await asyncio.wait_for(client.app(scope, receive, send), 10)
-
-    asyncio.run(listen())
+    asyncio.run(ask(client.app, "GET", "/api/events", heard, headers))
     assert text == b": welcome\n\n"
 
 

@@ -23,7 +23,7 @@ ORDER = (
 # Likewise in server/.
 STATION = (
     *("settings", "problems", "metrics", "events", "store", "decoding", "auth"),
-    *("models", "drift_monitor", "inspections", "review", "statistics", "station"),
+    *("models", "drift_monitor", "inspections", "recalibration", "review", "statistics", "station"),
     *("api", "pages", "middleware", "app", "serving"),
 )
 

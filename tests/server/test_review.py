@@ -150,18 +150,49 @@ def test_calibration_follows_from_sampled_good_parts_that_the_scorer_has_not_lea
 ) -> None:
     station = open_station(sampled_share=1.0)
     with pytest.raises(Problem, match="the promise needs 9"):
-        station.learning.recalibrate("part", "eve", "too early")
+        station.recalibration.recalibrate("part", "eve", "too early")
     for number in range(9):
         station.learning.review(judged(station, 95 + number)["id"], "good", "ann")
     alarm = judged(station, 180)
 
     station.learning.review(alarm["id"], "good", "ann")
-    station.learning.close()  # waits for the calibration
+    station.recalibration.close()  # waits for the calibration
 
     newest = station.models.versions("part")[0]
     assert (newest["action"], newest["by"], newest["active"]) == ("calibrate", "station", True)
     assert newest["calibration"]["images"] == 10
     assert learned(model_of(station).detector).total() == 2, "the scorer forgot it, the model did not"
+
+
+def test_a_calibration_that_would_pass_reviewed_defects_waits_for_an_engineer(open_station: Open) -> None:
+    station = open_station(sampled_share=1.0)
+    for number in range(4):
+        station.learning.review(judged(station, 140, number)["id"], "defect", "ann")
+    for number in range(8):
+        station.learning.review(judged(station, 95 + number)["id"], "good", "ann")
+    for number in range(2):  # one defect called good by mistake, and one that looks like it
+        station.learning.review(judged(station, 160, number)["id"], "good", "ann")
+        station.recalibration.close()  # waits for the calibration
+
+    model = station.models.get("part")
+    assert model["active"]["action"] == "learn"
+    assert model["held_back"] == {
+        "defects": 4,
+        "caught_now": 4,
+        "caught_then": 0,
+        "good": 10,
+        "passed_now": 8,
+        "passed_then": 10,
+    }
+    noted = [entry["detail"] for entry in station.audit(None, 50) if entry["action"].endswith("held back")]
+    assert noted[0].startswith(
+        "of 4 reviewed defects 0 would be caught instead of 4, and of 10 good parts 10"
+    )
+    assert [judged(station, 140, seed)["anomalous"] for seed in range(4)] == [True] * 4
+
+    station.recalibration.recalibrate("part", "eve", "I have looked")
+    model = station.models.get("part")
+    assert (model["active"]["action"], model["held_back"]) == ("calibrate", None)
 
 
 def test_sampled_parts_that_are_alike_back_no_new_promise(
@@ -179,7 +210,7 @@ def test_sampled_parts_that_are_alike_back_no_new_promise(
     for number in range(9):
         station.learning.review(judged(station, 95 + number)["id"], "good", "ann")
     with pytest.raises(Problem, match="of 3 groups, each alike in itself; the promise needs 9") as caught:
-        station.learning.recalibrate("part", "eve", "")
+        station.recalibration.recalibrate("part", "eve", "")
     assert caught.value.status == 409
     assert station.models.get("part")["active"]["calibration"]["promised"]
     assert "calibrate" not in [one["action"] for one in station.models.versions("part")]

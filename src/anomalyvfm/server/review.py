@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError, NotLearnedError
@@ -20,6 +16,7 @@ from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.models.registry import Change, ModelRegistry, RegisteredModel, check_expected
 from anomalyvfm.server.models.version_folders import gallery_name
 from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.store import audit, inspections, reviews, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
@@ -27,10 +24,6 @@ from anomalyvfm.server.store.tables import InspectionRow, ReviewRow
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
-
-_log = logging.getLogger(__name__)
-
-_MOST_CALIBRATION_IMAGES = 500
 
 
 @dataclass(frozen=True)
@@ -56,6 +49,7 @@ class Learning:
         files: Files,
         registry: ModelRegistry,
         decoders: Decoders,
+        recalibration: Recalibration,
         events: Events,
         metrics: Metrics,
     ) -> None:
@@ -63,9 +57,9 @@ class Learning:
         self._files = files
         self._registry = registry
         self._decoders = decoders
+        self._recalibration = recalibration
         self._events = events
         self._metrics = metrics
-        self._following: dict[str, threading.Thread] = {}
 
     def review(
         self, inspection_id: int, label: str, by: str, why: str = "", seen: int | None = None
@@ -119,46 +113,6 @@ class Learning:
             change = Change("rate", by, why or f"false-alarm promise of {rate:g}")
             return self._registry.add_version(registered, detector, change, lambda _: None)
 
-    def recalibrate(self, name: str, by: str, why: str) -> int:
-        """Calibrate on the sampled parts that review found good; the new version's number.
-
-        Sampled parts are chosen without regard to their score, as those that raised an alarm are not, so
-        the promise holds for good parts as they come. Those the model has learned are first forgotten by
-        the copy that scores them. Raises Problem 409 where there are fewer than the promise needs, each that
-        looks like others counted with these as one.
-        """
-        registered = self._registry.get(name)
-        current = registered.active
-        images = self._sampled_good(name)
-        needed = current.detector.calibration_.images_needed
-        if len(images) < needed:
-            raise Problem(
-                409,
-                f"{len(images)} sampled parts of {name} were reviewed as good; the promise needs {needed}",
-            )
-        with self._database.reading() as session:
-            taught = versions.taught(session, name, current.number)
-        level = current.detector.settings.image.white_level
-        decoded = {image: self._decoders.pixels(self._files.read(image), level).pixels for image in images}
-        learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
-        # The sums are copied, and what is derived from them made anew, only where they change.
-        scorer = current.detector.clone().forget(learned) if learned else copy.copy(current.detector)
-        found = scorer.calibrate(list(decoded.values())).calibration_
-        if not found.promised:
-            raise Problem(
-                409,
-                f"the {len(images)} sampled parts of {name} that were reviewed as good are of"
-                f" {found.independent} groups, each alike in itself; the promise needs {needed}",
-            )
-        with registered.changing:  # the model may have learned meanwhile; scores only fall by that
-            detector = registered.active.detector.with_calibration(found)
-            change = Change("calibrate", by, why)
-            return self._registry.add_version(registered, detector, change, lambda _: None)
-
-    def close(self) -> None:
-        for thread in list(self._following.values()):
-            thread.join()
-
     def _apply(
         self,
         registered: RegisteredModel,
@@ -189,7 +143,7 @@ class Learning:
                 registered, detector, change, lambda session: in_force.append(write(session))
             )
             self._metrics.learning.observe(time.perf_counter() - started)
-            self._follow(registered.name)
+            self._recalibration.follow(registered.name)
         with self._database.reading() as session:
             inspection = inspections.as_dict(inspections.find(session, row.id))
         self._events.publish(Event("review", {"inspection_id": row.id, "label": label, "by": by}))
@@ -234,29 +188,3 @@ class Learning:
         except InputError as error:
             return "none", None, f"{error}; the model stays as it is"
         return action, detector, f"the model has forgotten part {row.id}"
-
-    def _sampled_good(self, name: str) -> list[str]:
-        """Hashes of the newest sampled parts that review found good, each once."""
-        row = InspectionRow
-        query = select(row.image).where(row.model == name, row.sampled, row.label == "good")
-        with self._database.reading() as session:
-            found = session.scalars(query.order_by(row.id.desc()).limit(_MOST_CALIBRATION_IMAGES))
-            return list(dict.fromkeys(found))
-
-    def _follow(self, name: str) -> None:
-        """Let the calibration follow in the background where there are images for it."""
-        running = self._following.get(name)
-        if running is not None and running.is_alive():
-            return
-        needed = self._registry.get(name).active.detector.calibration_.images_needed
-        if len(self._sampled_good(name)) < needed:
-            return
-
-        def follow() -> None:
-            try:
-                self.recalibrate(name, "station", "follows what was learned from review")
-            except Exception as error:  # reviews go on; the older calibration errs towards fewer alarms
-                _log.error("%s was not recalibrated: %s", name, " ".join(str(error).split()))
-
-        self._following[name] = threading.Thread(target=follow, name="calibrate")
-        self._following[name].start()

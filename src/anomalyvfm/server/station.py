@@ -31,6 +31,7 @@ from anomalyvfm.server.models.catalogue import Catalogue
 from anomalyvfm.server.models.registry import ModelRegistry
 from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem, cannot_start
+from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import audit, identity, retention
@@ -92,8 +93,15 @@ class Station:
             self.database, self.files, self.thumbnails, self.events, self.metrics, settings
         )
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
+        self.recalibration = Recalibration(self.database, self.files, self.registry, self.decoders)
         self.learning = Learning(
-            self.database, self.files, self.registry, self.decoders, self.events, self.metrics
+            self.database,
+            self.files,
+            self.registry,
+            self.decoders,
+            self.recalibration,
+            self.events,
+            self.metrics,
         )
         self.inspections = Archive(
             self.database, self.files, self.decoders, self.thumbnails, self.models.white_level
@@ -110,7 +118,7 @@ class Station:
         self._closing.set()
         self.jobs.close()
         self.batcher.close()
-        self.learning.close()
+        self.recalibration.close()
         self.version_folders.close()
         self._tidier.join()
         self._recorder.close()

@@ -65,6 +65,7 @@ def model(name: str = "can", default: bool = True, **changes: Any) -> dict[str, 
         "loaded": True,
         "active": version(3, active=True),
         "versions": 3,
+        "held_back": None,
         "description": {"backbone": {"name": "efficientnet-lite0"}, "settings": {"name": "v2"}},
     } | changes
 

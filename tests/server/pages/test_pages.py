@@ -295,3 +295,14 @@ def test_a_part_page_says_where_its_light_is_odd(light: float | None, said: bool
     page = open_pages(FakeStation([part(1, 7.0, light=light)])).get("/inspections/1").text
     assert ("<dt>Light</dt>" in page) == (light is not None)
     assert ("brightness, contrast or colour of the whole image is off" in page) == said
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_calibration_that_waits_is_told_with_its_figures(open_pages: Open, held: bool) -> None:
+    figures = {"defects": 40, "caught_now": 37, "caught_then": 12, "good": 99}
+    waiting = {**figures, "passed_now": 97, "passed_then": 99} if held else None
+    page = open_pages(FakeStation(models=[model(held_back=waiting)])).get("/models/can").text
+    told = (
+        "of 40 reviewed defects it would catch 12 instead of 37, and of 99 good parts pass 99 instead of 97"
+    )
+    assert (told in page) == held

@@ -116,7 +116,7 @@ def router(station: Station) -> APIRouter:
     @routes.post("/{name}/calibrate", response_model=Model)
     def calibrate(name: Name, body: WhyRequest, user: Engineer) -> dict[str, Any]:
         """Calibrate on the sampled parts that review found good: a new version."""
-        station.learning.recalibrate(name, user.name, clean(body.why) or "asked for")
+        station.recalibration.recalibrate(name, user.name, clean(body.why) or "asked for")
         return station.models.get(name)
 
     @routes.post("/{name}/drift/reset", status_code=204)

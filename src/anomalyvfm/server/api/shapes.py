@@ -232,12 +232,25 @@ class Versions(_Shape):
     items: list[Version]
 
 
+class HeldBack(_Shape):
+    defects: int = Field(description="parts reviewed as defects, the newest, that were judged by it")
+    caught_now: int
+    caught_then: int
+    good: int = Field(description="sampled parts reviewed as good, by which it was made")
+    passed_now: int
+    passed_then: int
+
+
 class Model(_Shape):
     name: str
     default: bool
     loaded: bool
     active: Version
     versions: int
+    held_back: HeldBack | None = Field(
+        description="a calibration that has not followed by itself, because it would pass parts that were"
+        " reviewed as defects; POST …/calibrate makes it"
+    )
     description: dict[str, Any]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Catalogue:
         return [self.get(name) for name in self._registry.names()]
 
     def get(self, name: str) -> dict[str, Any]:
-        current = self._registry.get(name).active
+        registered = self._registry.get(name)
+        current, held_back = registered.active, registered.held_back
         with self._database.reading() as session:
             version = versions.find_version(session, name, current.number)
             return {
@@ -41,6 +42,7 @@ class Catalogue:
                 "loaded": True,
                 "active": versions.as_dict(version, current.number),
                 "versions": versions.next_number(session, name) - 1,
+                "held_back": None if held_back is None else asdict(held_back),
                 "description": _without_places(current.detector.describe()),
             }
 

@@ -37,6 +37,20 @@ class ActiveVersion:
     detector: Detector
 
 
+@dataclass(frozen=True)
+class HeldBack:
+    """What a calibration would change that has not followed by itself: it waits for an engineer."""
+
+    defects: int
+    """Parts reviewed as defects that were judged by it."""
+    caught_now: int
+    caught_then: int
+    good: int
+    """Sampled parts reviewed as good, by which it was made."""
+    passed_now: int
+    passed_then: int
+
+
 @dataclass
 class RegisteredModel:
     """A model, and the lock that whoever makes its next version holds from its parent to its place."""
@@ -45,6 +59,7 @@ class RegisteredModel:
     active: ActiveVersion
     """The active version: what judges, and what the next one is made from."""
     changing: threading.RLock = field(default_factory=threading.RLock)
+    held_back: HeldBack | None = None
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,19 @@ def unwritten(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anomalyvfm.server.models.version_folders.sync_folder", full)
 
 
+def learned_but_unwritten(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Station, list[dict[str, Any]]]:
+    """A station that was closed with two versions, of a part each, whose folders could not be written."""
+    station = open_station()
+    parts = [judged(station, 180, number) for number in range(2)]
+    unwritten(station, monkeypatch)
+    for part in parts:
+        station.learning.review(part["id"], "good", "ann")
+    station.close()
+    return station, parts
+
+
 def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
     open_station: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,12 +305,7 @@ def test_versions_a_kill_left_unwritten_are_made_again_at_the_start(
 def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_says_so(
     open_station: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    station = open_station()
-    parts = [judged(station, 180, number) for number in range(2)]
-    unwritten(station, monkeypatch)
-    for part in parts:
-        station.learning.review(part["id"], "good", "ann")
-    station.close()
+    station, parts = learned_but_unwritten(open_station, monkeypatch)
     monkeypatch.undo()
     for part in parts:
         station.files.path(part["sha256"]).unlink()
@@ -314,12 +322,7 @@ def test_a_version_that_cannot_be_made_again_gives_way_to_the_one_before_and_say
 def test_a_version_that_waits_for_the_disk_is_never_lost(
     open_station: Open, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    station = open_station()
-    parts = [judged(station, 180, number) for number in range(2)]
-    unwritten(station, monkeypatch)
-    for part in parts:
-        station.learning.review(part["id"], "good", "ann")
-    station.close()
+    learned_but_unwritten(open_station, monkeypatch)
     if fault != "no space for the version":
         monkeypatch.undo()
 

@@ -234,6 +234,15 @@ def test_a_proxy_is_an_address_or_a_network(tmp_path: Path) -> None:
     assert answer.exit_code == 2 and "give an address or a network" in answer.output
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": null}', b"\xff"])
+def test_ended_sessions_that_cannot_be_read_are_said(
+    guarded: Station, token_file: Path, content: bytes
+) -> None:
+    (guarded.settings.data / "ended_sessions.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"ended_sessions\.json: cannot be read; delete it"):
+        create_gate(guarded.settings)
+
+
 @pytest.mark.parametrize("way", ["the token is taken away", "signed out"])
 def test_a_stream_ends_with_its_token_and_its_session(
     guarded: Station, token_file: Path, tokens: dict[str, str], way: str

@@ -52,7 +52,7 @@ def router(station: Station) -> APIRouter:
         """
         if not _is_form(request):
             with _counting(station):
-                content = await _body(request, uploads)
+                content = await uploads.body(request)
                 with station.batcher.places():
                     return await _judge(station, content, model, name, user.name)
         with _counting(station):
@@ -117,24 +117,24 @@ class _Uploads:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.held = 0  # the event loop's alone
+        self._limits = limits
+        self._held = 0  # the event loop's alone
 
-
-async def _body(request: Request, uploads: _Uploads) -> bytes:
-    content = bytearray()
-    limits = uploads.limits
-    try:
-        async for part in request.stream():
-            content += part
-            uploads.held += len(part)
-            if len(content) > limits.image_bytes:
-                raise Problem(413, f"image data: over {limits.image_bytes} bytes; an image may have no more")
-            if uploads.held > limits.receiving_bytes:
-                raise Problem(429, "too much is being sent at once; send again in 5 s", retry_after=5)
-    finally:
-        uploads.held -= len(content)
-    return bytes(content)
+    async def body(self, request: Request) -> bytes:
+        """The image of a request. Raises Problem 413 or 429 where that or all together are too much."""
+        limit = self._limits.image_bytes
+        content = bytearray()
+        try:
+            async for part in request.stream():
+                content += part
+                self._held += len(part)
+                if len(content) > limit:
+                    raise Problem(413, f"image data: over {limit} bytes; an image may have no more")
+                if self._held > self._limits.receiving_bytes:
+                    raise Problem(429, "too much is being sent at once; send again in 5 s", retry_after=5)
+        finally:
+            self._held -= len(content)
+        return bytes(content)
 
 
 @contextmanager

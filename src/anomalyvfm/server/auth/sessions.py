@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.auth.accounts import Account, Accounts
+from anomalyvfm.server.store.files import write_whole
 
 COOKIE = "anomalyvfm_session"
 
@@ -74,9 +73,7 @@ class Sessions:
             now = time.time()
             self._ended = {one: until for one, until in self._ended.items() if until > now}
             self._ended[nonce] = int(expires)
-            partial = self._ended_file.with_suffix(".partial")
-            partial.write_text(json.dumps(self._ended), encoding="ascii")
-            partial.replace(self._ended_file)
+            write_whole(self._ended_file, json.dumps(self._ended).encode())
 
     def _sign(self, purpose: str, account: Account, expires: str, nonce: str) -> str:
         payload = "|".join((purpose, account.name, account.token_hash, expires, nonce))
@@ -85,26 +82,16 @@ class Sessions:
 
 def _ended(path: Path) -> dict[str, int]:
     try:
-        ended = json.loads(path.read_text(encoding="ascii"))
+        return {str(nonce): int(until) for nonce, until in json.loads(path.read_bytes()).items()}
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: cannot be read; delete it together with session.key") from None
-    return {str(nonce): int(until) for nonce, until in ended.items()}
 
 
 def _station_key(folder: Path) -> bytes:
     """The station's 32 random bytes, made at its first start and readable by its user alone."""
     path = folder / "session.key"
     if not path.exists():
-        partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as stream:
-                stream.write(secrets.token_bytes(32))
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        write_whole(path, secrets.token_bytes(32), mode=0o600)
     return path.read_bytes()

@@ -116,17 +116,7 @@ class Files:
         if path.exists():
             return
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-        try:
-            with partial.open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        write_whole(path, content)
 
 
 def _changed(path: Path) -> float:
@@ -134,6 +124,25 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # finished, or removed, meanwhile
         return math.inf
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file that is there as a whole or not at all, and outlasts a power cut. Raises OSError.
+
+    ``mode`` is that of a new file, less the umask.
+    """
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ would name nothing that is there, and what is there would have no row: such a pa
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.store.database import Database
-from anomalyvfm.server.store.files import sync_folder
+from anomalyvfm.server.store.files import write_whole
 from anomalyvfm.server.store.tables import ModelRow, StationRow, VersionRow
 
 _FILE = "station.id"
@@ -35,7 +34,7 @@ def identify(data: Path, database: Database) -> str:
         # The folder first: a kill between the two leaves an id in a folder without anything else.
         identity = of_folder or of_database or uuid4().hex
         if of_folder is None:
-            _write(data, identity)
+            write_whole(data / _FILE, f"{identity}\n".encode())
         if of_database is None:
             session.add(StationRow(id=identity))
     return identity
@@ -86,13 +85,3 @@ def _of_folder(data: Path) -> str | None:
     if len(content) != _LENGTH or not set(content) <= set(b"0123456789abcdef"):
         raise InputError(f"{path}: holds no station's id; put back the file as it was, from a backup")
     return content.decode()
-
-
-def _write(data: Path, identity: str) -> None:
-    partial = data / f"{_FILE}.partial"
-    with partial.open("w", encoding="ascii") as stream:
-        stream.write(f"{identity}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(data / _FILE)
-    sync_folder(data)

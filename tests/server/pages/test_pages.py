@@ -306,3 +306,4 @@ def test_a_calibration_that_waits_is_told_with_its_figures(open_pages: Open, hel
         "of 40 reviewed defects it would catch 12 instead of 37, and of 99 good parts pass 99 instead of 97"
     )
     assert (told in page) == held
+    assert ('href="/inspections?label=good&amp;model=can"' in page) == held

@@ -353,3 +353,33 @@ def test_a_clone_learns_alone() -> None:
     assert other.forget(new).pipeline_.learned == detector.pipeline_.learned
     with pytest.raises(NotLearnedError):
         detector.forget(new)
+
+
+def test_what_followed_from_a_saved_detector_follows_again_to_the_last_bit(tmp_path: Path) -> None:
+    """A station keeps no more of most versions than what each changed."""
+    detector = fitted(good(8), good(3, seed=1))
+    detector.save(tmp_path / "base")
+    learned, calibrating = good(2, seed=5), good(12, seed=2)
+
+    def follow(start: Detector) -> Detector:
+        return start.update([learned[0]]).update([learned[1]]).forget([learned[0]])
+
+    then = follow(detector.clone()).with_false_alarm_rate(0.2).calibrate(calibrating)
+    then.save_calibration(tmp_path / "calibration")
+    then.save(tmp_path / "then")
+
+    again = follow(Detector.load(tmp_path / "base", device="cpu"))
+    again = again.with_saved_calibration(tmp_path / "calibration")
+    again.save(tmp_path / "again")
+    assert (tmp_path / "then" / "model.safetensors").read_bytes() == (
+        tmp_path / "again" / "model.safetensors"
+    ).read_bytes()
+    assert again.calibration_.false_alarm_rate == 0.2
+    assert again.calibration_.threshold == then.calibration_.threshold
+
+    with (tmp_path / "calibration" / "calibration.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(InputError, match=r"calibration\.safetensors: truncated or changed"):
+        again.with_saved_calibration(tmp_path / "calibration")
+    with pytest.raises(InputError, match="no calibration here"):
+        again.with_saved_calibration(tmp_path / "base")

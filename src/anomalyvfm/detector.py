@@ -24,7 +24,13 @@ from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
 from anomalyvfm.features.extractor import Extracted, ImageSource, readable_sizes, several, source_names
 from anomalyvfm.features.grouping import group_named
-from anomalyvfm.model_folder import read_description, read_tensors, write_model
+from anomalyvfm.model_folder import (
+    read_calibration,
+    read_description,
+    read_tensors,
+    write_calibration,
+    write_model,
+)
 from anomalyvfm.pipeline import Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
@@ -298,22 +304,30 @@ class Detector:
         other.calibration_ = replace(calibration, false_alarm_rate=rate)
         return other
 
+    def save_calibration(self, folder: str | Path) -> None:
+        """Write the calibration alone to a new folder, whole or not at all."""
+        description = {"calibration": self._describe_calibration()}
+        write_calibration(Path(folder), description, self._calibration_tensors())
+
+    def with_saved_calibration(self, folder: str | Path) -> Detector:
+        """This detector with a calibration that `save_calibration` wrote, and its rate.
+
+        Raises InputError where the folder holds none that is whole.
+        """
+        body, tensors = read_calibration(Path(folder))
+        other = self.with_false_alarm_rate(body["calibration"]["false_alarm_rate"])
+        other.calibration_ = other._stored_calibration(body["calibration"], tensors)
+        return other
+
     def describe(self) -> dict[str, Any]:
         """What ``model.json`` says of the model."""
-        calibration, pipeline = self.calibration_, self.pipeline_
+        pipeline = self.pipeline_
         return {
             "anomalyvfm_version": __version__,
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
             **self.identity(),
-            "calibration": {
-                "images": calibration.count,
-                "groups": calibration.independent,
-                "false_alarm_rate": calibration.false_alarm_rate,
-                "threshold": calibration.threshold,
-                "promised": calibration.promised,
-                "cross_fitted": calibration.cross_fitted,
-            },
+            "calibration": self._describe_calibration(),
             **pipeline.describe(),
             "fitted_on": {
                 "category": self.category_,
@@ -329,11 +343,7 @@ class Detector:
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write ``model.json`` and ``model.safetensors`` to a new folder, whole or not at all."""
-        arrays = {name: getattr(self.calibration_, name) for name in _CALIBRATION_ARRAYS}
-        tensors = {
-            **self.pipeline_.to_tensors(),
-            **{f"calibration.{name}": torch.from_numpy(array) for name, array in arrays.items()},
-        }
+        tensors = {**self.pipeline_.to_tensors(), **self._calibration_tensors()}
         write_model(Path(folder), self.describe(), tensors, overwrite)
 
     @classmethod
@@ -377,12 +387,8 @@ class Detector:
             )
         stored = Stored(description, read_tensors(folder, description))
         self._begin(loaded, InputFrame(**description["input_frame"]), stored)
-        calibration, fitted_on = description["calibration"], description["fitted_on"]
-        self.calibration_ = self._calibration(
-            **{name: stored.tensors[f"calibration.{name}"].numpy() for name in _CALIBRATION_ARRAYS},
-            cross_fitted=calibration["cross_fitted"],
-            groups=calibration.get("groups"),
-        )
+        fitted_on = description["fitted_on"]
+        self.calibration_ = self._stored_calibration(description["calibration"], stored.tensors)
         self.oddest_ = [(one["image"], one["score"]) for one in fitted_on.get("oddest", [])]
         self.fit_seconds_ = fitted_on["seconds"]
         self.category_ = fitted_on["category"]
@@ -439,6 +445,30 @@ class Detector:
             cross_fitted,
             groups,
         )
+
+    def _stored_calibration(
+        self, description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+    ) -> Calibration:
+        return self._calibration(
+            **{name: tensors[f"calibration.{name}"].numpy() for name in _CALIBRATION_ARRAYS},
+            cross_fitted=description["cross_fitted"],
+            groups=description.get("groups"),
+        )
+
+    def _calibration_tensors(self) -> dict[str, torch.Tensor]:
+        arrays = {name: getattr(self.calibration_, name) for name in _CALIBRATION_ARRAYS}
+        return {f"calibration.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _describe_calibration(self) -> dict[str, Any]:
+        calibration = self.calibration_
+        return {
+            "images": calibration.count,
+            "groups": calibration.independent,
+            "false_alarm_rate": calibration.false_alarm_rate,
+            "threshold": calibration.threshold,
+            "promised": calibration.promised,
+            "cross_fitted": calibration.cross_fitted,
+        }
 
     def _verdicts(
         self, batch: Extracted, explainer: Explainer | None, keep_pixels: bool

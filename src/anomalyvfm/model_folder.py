@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 7
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+_CALIBRATION, _CALIBRATION_TENSORS = "calibration.json", "calibration.safetensors"
 _REMEDY = "fit it anew"
 
 # What schema 2 called otherwise.
@@ -32,17 +33,27 @@ def write_model(
     folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor], overwrite: bool = False
 ) -> None:
     """Write a model folder, whole or not at all. Raises InputError where ``folder`` cannot be new."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     with new_folder(folder, overwrite) as partial:
-        try:
-            save_file(dict(tensors), partial / TENSORS)
-            share(partial / TENSORS)
-        except SafetensorError as error:  # its own type for what the disk refused
-            raise OSError(errno.EIO, " ".join(str(error).split())) from None
-        body = {"schema_version": SCHEMA_VERSION, **description, "tensors_sha256": digest(partial / TENSORS)}
-        write_sealed(partial / DESCRIPTION, body)
+        _write(partial / DESCRIPTION, partial / TENSORS, description, tensors)
+
+
+def write_calibration(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write what a model folder says of the calibration to a folder of its own, whole or not at all."""
+    with new_folder(folder) as partial:
+        _write(partial / _CALIBRATION, partial / _CALIBRATION_TENSORS, description, tensors)
+
+
+def read_calibration(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `write_calibration` wrote. Raises InputError where it is missing, broken or changed."""
+    from safetensors.torch import load_file
+
+    try:
+        # The first schema with calibrations on their own was 7.
+        body = read_sealed(folder / _CALIBRATION, range(7, SCHEMA_VERSION + 1), "a calibration", _REMEDY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder}: no calibration here ({_CALIBRATION} is missing)") from None
+    check_digest(folder / _CALIBRATION_TENSORS, body["tensors_sha256"], _REMEDY)
+    return body, load_file(folder / _CALIBRATION_TENSORS)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -77,6 +88,21 @@ def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
 
     check_digest(folder / TENSORS, description["tensors_sha256"], _REMEDY)
     return {_RENAMED_TENSORS.get(name, name): tensor for name, tensor in load_file(folder / TENSORS).items()}
+
+
+def _write(
+    document: Path, beside: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), beside)
+        share(beside)
+    except SafetensorError as error:  # its own type for what the disk refused
+        raise OSError(errno.EIO, " ".join(str(error).split())) from None
+    body = {"schema_version": SCHEMA_VERSION, **description, "tensors_sha256": digest(beside)}
+    write_sealed(document, body)
 
 
 def _of_schema_3(body: dict[str, Any]) -> dict[str, Any]:

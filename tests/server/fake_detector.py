@@ -125,6 +125,21 @@ class FakeDetector:
         other.calibration_ = replace(calibration, false_alarm_rate=rate)
         return other
 
+    def save_calibration(self, folder: Path) -> None:
+        with new_folder(folder) as partial:
+            body = {
+                "rate": self.calibration_.false_alarm_rate,
+                "scores": self.calibration_.image_scores[:, 0].tolist(),
+            }
+            (partial / "calibration.json").write_text(json.dumps(body))
+
+    def with_saved_calibration(self, folder: Path) -> FakeDetector:
+        body = json.loads((folder / "calibration.json").read_text())
+        other = self.with_false_alarm_rate(body["rate"])
+        scores = np.array(body["scores"])
+        other.calibration_ = replace(other.calibration_, image_scores=scores[:, None], map_maxima=scores)
+        return other
+
     def update(self, images: Sequence[Any], names: Sequence[str]) -> FakeDetector:
         self.learned_.update(map(_key, images))
         new = {_key(image): name for image, name in zip(images, names, strict=True)}

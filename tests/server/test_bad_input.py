@@ -147,7 +147,6 @@ def test_on_a_full_disk_reviews_and_jobs_are_507_and_work_again_afterwards(
         no_room.setattr("anomalyvfm.server.store.files.os.fsync", full)
         no_room.setattr("anomalyvfm.server.models.version_folders.os.fsync", full)
         assert_problem(client.post("/api/jobs", files=files), 507)
-        assert_problem(client.put("/api/models/part/false-alarm-rate", json={"rate": 0.3}), 507)
         probe = Path.write_bytes
         no_room.setattr(
             Path, "write_bytes", lambda path, _: full() if path.name == ".probe" else probe(path, _)

@@ -49,7 +49,7 @@ class Retention:
 
     days: float | None = None
     bytes: int | None = None
-    """Of images and maps; the oldest go first."""
+    """Of images, maps and versions; the oldest go first."""
     log_days: float | None = None
     """Of the audit log; none: for ever."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ from anomalyvfm.server.store.trash import Trash
 _log = logging.getLogger(__name__)
 
 _TIDY_SECONDS = 600.0
+# Of what is kept; the rest is for images and maps.
+_VERSIONS_SHARE = 0.5
 
 
 class Station:
@@ -183,8 +186,12 @@ class Station:
 
     def tidy(self) -> retention.Freed:
         """Apply the retention, let go of old versions, and put away files that no row names."""
-        freed = retention.apply(self.settings.retention, self.database, self.files, self.thumbnails.remove)
-        self.registry.prune(self.settings.versions_kept)
+        kept = self.settings.retention
+        most = math.inf if kept.bytes is None else kept.bytes * _VERSIONS_SHARE
+        self.version_folders.prune(self.settings.versions_kept, most)
+        if kept.bytes is not None:
+            kept = replace(kept, bytes=max(0, kept.bytes - self.version_folders.bytes()))
+        freed = retention.apply(kept, self.database, self.files, self.thumbnails.remove)
         # What a failed or killed job has left; what is being written now is younger.
         swept = self._sweep(older_than=_TIDY_SECONDS)
         return replace(freed, bytes=freed.bytes + swept + self.trash.empty())

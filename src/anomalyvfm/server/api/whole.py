@@ -34,7 +34,10 @@ def router(station: Station) -> APIRouter:
         station.check()
         accounts = gate_of(request).accounts
         faults = accounts.faults if accounts else ()
-        return {"status": "ready", "warnings": [f"the token file: {fault}" for fault in faults]}
+        warnings = [f"the token file: {fault}" for fault in faults]
+        if fault := station.version_folders.fault():
+            warnings.append(f"copies of versions cannot be written: {fault}")
+        return {"status": "ready", "warnings": warnings}
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(user: Operator) -> Response:

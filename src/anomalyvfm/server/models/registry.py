@@ -141,23 +141,14 @@ class ModelRegistry:
         """
         detector.prepare()  # all that judging needs: the next image waits for nothing
 
-        def record(folder: str) -> int:
-            with self._database.writing() as session:
-                parent = registered.active.number
-                number = self._record(session, registered.name, folder, detector.describe(), change, parent)
-                also(session)
-            return number
-
-        if image := change.added or change.removed:
-            with self._folders.writing_behind(registered.name, detector, image) as folder:
-                number = record(folder)
-        else:
-            folder = self._folders.write(registered.name, detector)
-            try:
-                number = record(folder)
-            except BaseException:
-                self._folders.remove(registered.name, folder)
-                raise
+        image, recalibrated = change.added or change.removed, change.action == "calibrate"
+        with (
+            self._folders.changing(registered.name, detector, image, recalibrated) as folder,
+            self._database.writing() as session,
+        ):
+            parent = registered.active.number
+            number = self._record(session, registered.name, folder, detector.describe(), change, parent)
+            also(session)
         registered.active = ActiveVersion(number, detector)
         self._publish(registered.name, number, change.action)
         return number
@@ -185,22 +176,6 @@ class ModelRegistry:
             for row in session.scalars(select(ModelRow)):
                 row.is_default = row.name == name
             audit.note(session, by, "default", name)
-
-    def prune(self, kept: int) -> int:
-        """Let go of the folders of old versions; imported ones and the last ``kept`` stay. How many went."""
-        gone: list[tuple[str, str]] = []
-        with self._database.writing() as session:
-            for model in session.scalars(select(ModelRow)):
-                rows = versions.of_model(session, model.name)
-                if not all(self._folders.is_written(version) for version in rows if version.folder):
-                    continue  # one that is not may need those before it
-                for version in rows[kept:]:
-                    if version.folder and version.action != "import" and version.number != model.active:
-                        gone.append((model.name, version.folder))
-                        version.folder = ""
-        for name, folder in gone:
-            self._folders.remove(name, folder)
-        return len(gone)
 
     def receive(self, name: str, contents: Mapping[str, IO[bytes]], most_pixels: int, by: str) -> int:
         """Take in a model that was sent, as the next version of the one of that name; its number.
@@ -287,7 +262,9 @@ class ModelRegistry:
         return number
 
     def _loaded(self, version: VersionRow) -> ActiveVersion:
-        return ActiveVersion(version.number, self._folders.load(version))
+        detector = self._folders.load(version)
+        self._folders.copy_soon(version.model, version.folder, detector)
+        return ActiveVersion(version.number, detector)
 
 
 def check_expected(registered: RegisteredModel, expected: int | None) -> None:

@@ -13,7 +13,7 @@ from anomalyvfm.server.store import audit
 from anomalyvfm.server.store.clock import now
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
-from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow, JobItemRow, JobRow
+from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow, JobItemRow, JobRow, VersionRow
 
 _A_TIME = 500  # rows deleted in one transaction: nobody waits long for it
 
@@ -46,6 +46,10 @@ def is_needed(database: Database, digest: str) -> bool:
         wanted = select(row.id).where(or_(row.image == digest, row.map == digest)).limit(1)
         if session.scalar(wanted) is not None:
             return True
+        version = VersionRow
+        made_with = or_(version.added == digest, version.removed == digest) & (version.folder != "")
+        if session.scalar(select(version.id).where(made_with).limit(1)) is not None:
+            return True
         if session.scalar(select(GoodPatchRow.picture).where(GoodPatchRow.picture == digest).limit(1)):
             return True
         item = JobItemRow
@@ -55,11 +59,13 @@ def is_needed(database: Database, digest: str) -> bool:
 
 def named(database: Database, prefix: str) -> set[str]:
     """All files that rows name, of those whose names begin with ``prefix``."""
-    row, item = InspectionRow, JobItemRow
+    row, version, item = InspectionRow, VersionRow, JobItemRow
     columns = [
         (row.image, true()),
         (row.map, true()),
         (GoodPatchRow.picture, true()),
+        (version.added, version.folder != ""),
+        (version.removed, version.folder != ""),
         (item.image, item.state == "waiting"),
     ]
     found: set[str] = set()

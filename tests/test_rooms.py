@@ -24,6 +24,7 @@ ORDER = (
 STATION = (
     *("settings", "problems", "metrics", "events", "store", "decoding", "auth"),
     *("models", "drift_monitor", "inspections", "recalibration", "review", "statistics", "station"),
+    "backup",
     *("api", "pages", "middleware", "app", "serving"),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from anomalyvfm.cli import (
+    backup,
     compare,
     demo,
     doctor,
@@ -38,6 +39,8 @@ for command in (
     learning.calibrate,
     predict.predict,
     serve.serve,
+    backup.backup,
+    backup.restore,
     evaluate.evaluate,
     compare.compare,
     submit.submit,

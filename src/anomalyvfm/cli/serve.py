@@ -31,13 +31,28 @@ def _networks(_: click.Context, option: click.Parameter, given: tuple[str, ...])
         raise click.BadParameter(f"{error}; give an address or a network such as 10.0.0.0/24") from None
 
 
+def station_data(command: Command) -> Command:
+    """The options of where a station is: ``data`` and ``db``."""
+    data = click.option(
+        "--data", type=PATH, default=Path("station"), show_default=True, help="What the station keeps."
+    )
+    db = click.option(
+        "--db", metavar="URL", help="sqlite:///… or postgresql://…  [default: SQLite in --data]"
+    )
+    return data(db(command))
+
+
+def require_extra() -> None:
+    """Raise InputError where what a station needs is not installed."""
+    needed = ("fastapi", "uvicorn", "sqlalchemy", "alembic")
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise InputError(f"this needs {', '.join(missing)}; pip install 'anomalyvfm[serve]'")
+
+
 def station_settings(command: Command) -> Command:
     """The options of a station; the command gets them as one argument, ``settings``."""
 
-    @click.option(
-        "--data", type=PATH, default=Path("station"), show_default=True, help="What the station keeps."
-    )
-    @click.option("--db", metavar="URL", help="sqlite:///… or postgresql://…  [default: SQLite in --data]")
+    @station_data
     @click.option("--token-file", type=PATH, help="Who may come in; needed for any address but loopback.")
     @click.option(
         "--proxy",
@@ -138,9 +153,7 @@ def serve(
             raise click.UsageError("--new-token goes with --token-file.")
         click.echo(_add_token(settings.token_file, new_token))
         return
-    needed = ("fastapi", "uvicorn", "sqlalchemy", "alembic")
-    if missing := [name for name in needed if find_spec(name) is None]:
-        raise InputError(f"serve needs {', '.join(missing)}; pip install 'anomalyvfm[serve]'")
+    require_extra()
     from anomalyvfm.server.app import create_app, create_gate
     from anomalyvfm.server.serving import bind, is_loopback
     from anomalyvfm.server.serving import serve as answer

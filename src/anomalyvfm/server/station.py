@@ -37,6 +37,7 @@ from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import audit, identity, retention
 from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.deletions import Deletions
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.trash import Trash
 
@@ -73,6 +74,7 @@ class Station:
         self.identity = identity.identify(settings.data, self.database)
         self.files = Files(settings.data / "files")
         self.trash = Trash(settings.data, settings.trash_days)
+        self._deletions = Deletions(settings.data)
         self.decoders = Decoders(settings.decoders, settings.limits)
         opened.callback(self.decoders.close)
         self.version_folders = VersionFolders(
@@ -80,6 +82,7 @@ class Station:
             self.database,
             self.files,
             self.trash,
+            self._deletions,
             load,
             lambda content, level: self.decoders.pixels(content, level).pixels,
         )
@@ -185,7 +188,14 @@ class Station:
             yield session
 
     def tidy(self) -> retention.Freed:
-        """Apply the retention, let go of old versions, and put away files that no row names."""
+        """Apply the retention, let go of old versions, and put away files that no row names.
+
+        Nothing goes while a backup is taken.
+        """
+        with self._deletions.allowed() as allowed:
+            return self._tidy() if allowed else retention.Freed(0, 0)
+
+    def _tidy(self) -> retention.Freed:
         kept = self.settings.retention
         most = math.inf if kept.bytes is None else kept.bytes * _VERSIONS_SHARE
         self.version_folders.prune(self.settings.versions_kept, most)

@@ -22,6 +22,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.server.models.lineage import MOST_STEPS, Lineage
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
+from anomalyvfm.server.store.deletions import Deletions
 from anomalyvfm.server.store.files import Files, sync_folder
 from anomalyvfm.server.store.tables import InspectionRow, ModelRow, VersionRow
 from anomalyvfm.server.store.trash import Trash
@@ -62,10 +63,18 @@ class VersionFolders:
     """
 
     def __init__(
-        self, folder: Path, database: Database, files: Files, trash: Trash, load: Loader, pixels: Pixels
+        self,
+        folder: Path,
+        database: Database,
+        files: Files,
+        trash: Trash,
+        deletions: Deletions,
+        load: Loader,
+        pixels: Pixels,
     ) -> None:
         self._folder = folder
         self._trash = trash
+        self._deletions = deletions
         self._database = database
         self._files = files
         self._load = load
@@ -337,7 +346,9 @@ class VersionFolders:
 
     def _thin_out(self, model: str) -> None:
         """Remove copies of versions that are a few images from another copy."""
-        with self._places:
+        with self._deletions.allowed() as allowed, self._places:
+            if not allowed:
+                return
             with self._database.reading() as session:
                 rows = versions.of_model(session, model)
                 active = versions.find_model(session, model).active

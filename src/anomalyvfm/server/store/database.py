@@ -9,6 +9,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -24,7 +26,8 @@ _BUSY_SECONDS = 5
 class Database:
     """Sessions that read, and sessions that write and commit as one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, migrate: bool = True) -> None:
+        """Without ``migrate`` the schema must be today's: the database is another process's."""
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "postgresql":
@@ -43,9 +46,16 @@ class Database:
         if sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
+        if sqlite and not migrate and not Path(parsed.database or "").is_file():
+            raise InputError(f"--db {url}: there is no such database; give the --db that is used")
         self._writing = self._engine.execution_options(writing=True)
         try:
-            self._migrate()
+            if migrate:
+                self._migrate()
+            elif (found := self._revision()) != _newest_revision():
+                older = "no station's yet" if found is None else "of another AnomalyVFM"
+                where = parsed.render_as_string(hide_password=True)
+                raise InputError(f"{where}: is {older}; give the --db of a station of this version")
         except DBAPIError as error:
             where = parsed.render_as_string(hide_password=True)
             reason = " ".join(str(error.orig).split())
@@ -64,6 +74,14 @@ class Database:
             yield session
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Reads everything as it is at one moment, whatever is written meanwhile."""
+        sqlite = self._engine.dialect.name == "sqlite"  # there every transaction is that
+        engine = self._engine if sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[Session]:
         """Committed at the end of the block as one, or not at all."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
@@ -78,11 +96,24 @@ class Database:
         self._engine.dispose()
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        config = _migrations()
         with self._writing.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def _revision(self) -> str | None:
+        with self._engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _newest_revision() -> str | None:
+    return ScriptDirectory.from_config(_migrations()).get_current_head()
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -40,6 +40,26 @@ def identify(data: Path, database: Database) -> str:
     return identity
 
 
+def of_station(data: Path) -> str:
+    """The id of the station in a folder. Raises InputError where there is none."""
+    identity = _of_folder(data)
+    if identity is None:
+        raise InputError(f"{data}: holds no station; give the --data that `anomalyvfm serve` has")
+    return identity
+
+
+def check_pair(data: Path, database: Database) -> None:
+    """Raise InputError where a folder's station and a database's are not the same."""
+    of_folder = of_station(data)
+    with database.reading() as session:
+        of_database = session.scalar(select(StationRow.id))
+    if of_database != of_folder:
+        raise InputError(
+            f"{data}: is of station {of_folder}, but the database is of station {of_database}; give the"
+            " --data and the --db that go together"
+        )
+
+
 def _check(data: Path, session: Session, of_folder: str | None, of_database: str | None) -> None:
     """Let two of which one has no id through where both are new, or that one is older than ids are."""
     full = any(path for part in ("models", "files") for path in data.glob(f"{part}/*/*"))

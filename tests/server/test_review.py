@@ -65,6 +65,35 @@ def test_saying_the_same_twice_teaches_once(station: Station) -> None:
     assert learned(model_of(station).detector).total() == 2
 
 
+def test_of_parts_with_the_same_image_what_was_said_last_decides_and_undo_is_exact(station: Station) -> None:
+    first, second = judged(station, 180), judged(station, 180)
+    assert first["sha256"] == second["sha256"] and second["anomalous"]
+    before = learned(model_of(station).detector).copy()
+
+    def total() -> int:
+        return learned(model_of(station).detector).total() - before.total()
+
+    ann = station.learning.review(first["id"], "good", "ann").review
+    bob = station.learning.review(second["id"], "good", "bob").review
+    assert ann and bob and total() == 1
+    station.learning.undo(ann["id"], "ann")
+    assert total() == 1, "bob still says that it is good"
+    station.learning.undo(bob["id"], "bob")
+    assert learned(model_of(station).detector) == before
+
+    station.learning.review(first["id"], "good", "ann")
+    said = station.learning.review(second["id"], "defect", "bob").review
+    assert said and total() == 0
+    station.learning.undo(said["id"], "bob")
+    assert total() == 1, "ann's word is in force again"
+    third = judged(station, 180)
+    assert not third["anomalous"] or total() == 1
+    wrong = station.learning.review(third["id"], "defect", "eve").review
+    assert wrong and total() == 0
+    station.learning.review(third["id"], "good", "eve")
+    assert total() == 1
+
+
 def test_changing_ones_mind_takes_back_what_was_learned(station: Station) -> None:
     part = judged(station, 180)
     station.learning.review(part["id"], "good", "ann")

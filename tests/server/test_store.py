@@ -71,7 +71,11 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
             session.execute(text(f"ALTER TABLE inspections RENAME COLUMN {new} TO {old}"))
         for added in ("promised", "light"):
             session.execute(text(f"ALTER TABLE inspections DROP COLUMN {added}"))
-        session.execute(text("DROP TABLE station"))
+        for table in ("station", "answers"):
+            session.execute(text(f"DROP TABLE {table}"))
+        for column in ("added", "removed"):
+            session.execute(text(f"DROP INDEX ix_versions_{column}"))
+        session.execute(text("ALTER TABLE versions DROP COLUMN compared"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from anomalyvfm.server import problems
-from anomalyvfm.server.api import inspections, judge, models, reviews, session, shapes, whole
+from anomalyvfm.server.api import inspections, judge, models, once, reviews, session, shapes, whole
 from anomalyvfm.server.auth.accounts import Accounts
 from anomalyvfm.server.auth.guard import Gate
 from anomalyvfm.server.auth.sessions import Sessions
@@ -25,6 +25,13 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _PROBLEM = {
     "description": "A problem document",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShape"}}},
+}
+_KEY = {
+    "name": once.HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Of your choice: sent again with it, the request is not done again, for a day.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
 }
 _ABOUT = """
 The inspection station: judge images, look at what was judged, correct it, and have the model learn from it.
@@ -92,7 +99,9 @@ def _complete_document(app: FastAPI) -> None:
                 parts.setdefault("schemas", {}).setdefault(shape.__name__, schema)
             parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             for path, operations in found["paths"].items():
-                for operation in operations.values():
+                for method, operation in operations.items():
+                    if method == "post" and path != "/api/session":
+                        operation.setdefault("parameters", []).append(_KEY)
                     operation["security"] = [] if path in ("/health", "/ready") else [{"token": []}]
         assert app.openapi_schema is not None
         return app.openapi_schema

@@ -41,6 +41,8 @@ class Learning:
     """Whoever changes a model holds its lock from reading the parent version to placing the child.
 
     Two people at once therefore make two versions, the second upon the first: neither's word is lost.
+    Whether an image is learned is one fact for each content: where parts have the very same image, what was
+    said last of any of them decides.
     """
 
     def __init__(
@@ -91,11 +93,7 @@ class Learning:
         with registered.changing:
             with self._database.reading() as session:
                 row = inspections.find(session, review.inspection_id)
-                others = [
-                    other
-                    for other in reviews.of_inspection(session, row.id)
-                    if other.undone_at is None and other.id != review_id
-                ]
+                others = [other for other in reviews.of_content(session, row) if other.id != review_id]
 
             def write(session: Session) -> ReviewRow | None:
                 audit.note(session, by, "undo", f"review {review_id}", f"of inspection {row.id}")
@@ -160,9 +158,10 @@ class Learning:
         """What the label asks of the model: the action, the changed copy if any, and a line for people."""
         with self._database.reading() as session:
             count = versions.taught(session, registered.name, registered.active.number)[row.image]
+            anomalous = reviews.was_anomalous(session, row)
         if count > 0 and label != "good":
             return self._changed(registered, row, "forget")
-        if (count < 0 and label != "defect") or (count == 0 and label == "good" and row.anomalous):
+        if (count < 0 and label != "defect") or (count == 0 and label == "good" and anomalous):
             return self._changed(registered, row, "learn")
         if count == 0 and label == "defect":
             # Most defects were never learned: the model says so before it computes anything.

@@ -35,7 +35,7 @@ from anomalyvfm.server.problems import Problem, cannot_start
 from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.store import audit, identity, retention
+from anomalyvfm.server.store import answers, audit, identity, retention
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.deletions import Deletions
 from anomalyvfm.server.store.files import Files
@@ -198,6 +198,7 @@ class Station:
     def _tidy(self) -> retention.Freed:
         kept = self.settings.retention
         most = math.inf if kept.bytes is None else kept.bytes * _VERSIONS_SHARE
+        answers.forget_old(self.database)
         self.version_folders.prune(self.settings.versions_kept, most)
         if kept.bytes is not None:
             kept = replace(kept, bytes=max(0, kept.bytes - self.version_folders.bytes()))

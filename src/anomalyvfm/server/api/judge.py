@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from anomalyvfm.server.api.once import once
 from anomalyvfm.server.api.shapes import INSPECTION, Job, JobItems, Jobs, Limit, ModelQuery, Number, Results
 from anomalyvfm.server.auth.guard import Operator
 from anomalyvfm.server.problems import Problem, as_problem
@@ -36,7 +37,7 @@ _UPLOADS = {"requestBody": {"required": True, "content": {"multipart/form-data":
 
 
 def router(station: Station) -> APIRouter:
-    routes = APIRouter(prefix="/api", tags=["judging"])
+    routes = APIRouter(prefix="/api", tags=["judging"], route_class=once(station.database))
     uploads = _Uploads(station.settings.limits)
 
     @routes.post("/judge", response_model=None, openapi_extra=_IMAGES, responses=_judged())

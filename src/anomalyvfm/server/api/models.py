@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from anomalyvfm.model_folder import DESCRIPTION, TENSORS
+from anomalyvfm.server.api.once import once
 from anomalyvfm.server.api.shapes import (
     ActivateRequest,
     DefaultRequest,
@@ -45,7 +46,7 @@ _MODEL_FILES = {
 
 
 def router(station: Station) -> APIRouter:
-    routes = APIRouter(prefix="/api/models", tags=["models"])
+    routes = APIRouter(prefix="/api/models", tags=["models"], route_class=once(station.database))
 
     @routes.get("", response_model=Models)
     def listed(user: Operator) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from anomalyvfm.server.api.once import once
 from anomalyvfm.server.api.shapes import Limit, ModelQuery, Number, Queue, Reviewed, ReviewRequest, clean
 from anomalyvfm.server.auth.guard import Operator
 from anomalyvfm.server.station import Station
 
 
 def router(station: Station) -> APIRouter:
-    routes = APIRouter(prefix="/api", tags=["review"])
+    routes = APIRouter(prefix="/api", tags=["review"], route_class=once(station.database))
 
     @routes.post("/inspections/{number}/reviews", response_model=Reviewed)
     def review(number: Number, body: ReviewRequest, user: Operator) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.server.problems import Problem
@@ -32,10 +32,20 @@ def find(session: Session, number: int) -> ReviewRow:
     return row
 
 
-def of_inspection(session: Session, inspection_id: int) -> list[ReviewRow]:
-    """Oldest first."""
-    query = select(ReviewRow).where(ReviewRow.inspection_id == inspection_id).order_by(ReviewRow.id)
-    return list(session.scalars(query))
+def of_content(session: Session, inspection: InspectionRow) -> list[ReviewRow]:
+    """All not undone, of whichever parts of that model have this very image; oldest first."""
+    row = InspectionRow
+    query = select(ReviewRow).join(row, ReviewRow.inspection_id == row.id)
+    query = query.where(row.image == inspection.image, row.model == inspection.model)
+    return list(session.scalars(query.where(ReviewRow.undone_at.is_(None)).order_by(ReviewRow.id)))
+
+
+def was_anomalous(session: Session, inspection: InspectionRow) -> bool:
+    """Whether this part, or another with its very image that is called good, was anomalous when judged."""
+    row = InspectionRow
+    query = select(row.id).where(row.image == inspection.image, row.model == inspection.model, row.anomalous)
+    called_good = or_(row.label == "good", row.id == inspection.id)
+    return session.scalar(query.where(called_good).limit(1)) is not None
 
 
 def in_force(session: Session, inspection_id: int) -> ReviewRow | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _HASH = String(64)
@@ -60,9 +60,11 @@ class VersionRow(Base):
     images: Mapped[int]
     calibration: Mapped[dict[str, Any]]
     inspection_id: Mapped[int | None]
-    added: Mapped[str | None] = mapped_column(_HASH)
+    added: Mapped[str | None] = mapped_column(_HASH, index=True)
     """Image this version learned and its parent had not."""
-    removed: Mapped[str | None] = mapped_column(_HASH)
+    removed: Mapped[str | None] = mapped_column(_HASH, index=True)
+    compared: Mapped[dict[str, Any] | None]
+    """What it says of reviewed parts, and what the version before said; null where not compared."""
 
 
 class InspectionRow(Base):
@@ -171,6 +173,21 @@ class DriftRow(Base):
     version: Mapped[int]
     state: Mapped[dict[str, Any]]
     alarm_at: Mapped[float | None]
+
+
+class AnswerRow(Base):
+    """What was answered to a request that came with an ``Idempotency-Key``."""
+
+    __tablename__ = "answers"
+
+    by: Mapped[str] = mapped_column(String(100), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    request: Mapped[str] = mapped_column(_HASH)
+    """Of method, address and body."""
+    at: Mapped[float] = mapped_column(index=True)
+    status: Mapped[int]
+    body: Mapped[str] = mapped_column(Text)
+    """JSON."""
 
 
 class AuditRow(Base):

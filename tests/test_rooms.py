@@ -23,7 +23,16 @@ ORDER = (
 # Likewise in server/.
 STATION = (
     *("settings", "problems", "metrics", "events", "store", "decoding", "auth"),
-    *("models", "drift_monitor", "inspections", "recalibration", "review", "statistics", "station"),
+    *(
+        "models",
+        "drift_monitor",
+        "inspections",
+        "reviewed_parts",
+        "recalibration",
+        "review",
+        "statistics",
+        "station",
+    ),
     "backup",
     *("api", "pages", "middleware", "app", "serving"),
 )

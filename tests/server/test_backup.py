@@ -32,6 +32,7 @@ def busy(station: Station, reviews: int = 20) -> None:
     for number in range(reviews):
         station.learning.review(judge(station, 180, number), "good", "ann")
     station.submit(picture(20, 1), None, "", "me").result(20)
+    station.reviewed_parts.settle()
 
 
 def everything(station: Station) -> dict[str, Any]:

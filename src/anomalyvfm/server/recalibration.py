@@ -5,40 +5,44 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import InstrumentedAttribute
+import numpy as np
+from sqlalchemy import select
 
-from anomalyvfm.decision.verdict import Verdict
+from anomalyvfm.decision.calibration import Calibration, score_threshold
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.models.registry import Change, HeldBack, ModelRegistry
 from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.tables import InspectionRow
 
-if TYPE_CHECKING:
-    from anomalyvfm.decision.calibration import Calibration
-    from anomalyvfm.detector import Detector
-
 _log = logging.getLogger(__name__)
 
 _MOST_CALIBRATION_IMAGES = 500
-_MOST_DEFECTS = 200
+# Of the false-alarm rate.
+_EXPLAINED_BY_CHANCE = 0.01
 
 
 class Recalibration:
     """Sampled parts that review found good calibrate; what would pass reviewed defects waits for a person."""
 
-    def __init__(self, database: Database, files: Files, registry: ModelRegistry, decoders: Decoders) -> None:
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        registry: ModelRegistry,
+        decoders: Decoders,
+        reviewed_parts: ReviewedParts,
+    ) -> None:
         self._database = database
         self._files = files
         self._registry = registry
         self._decoders = decoders
+        self._reviewed_parts = reviewed_parts
         self._following: dict[str, threading.Thread] = {}
 
     def recalibrate(self, name: str, by: str, why: str) -> int:
@@ -49,7 +53,7 @@ class Recalibration:
         the copy that scores them. Raises Problem 409 where there are fewer than the promise needs, each that
         looks like others counted with these as one.
         """
-        found, _ = self._calibrated(name)
+        found = self._calibrated(name)
         return self._replace_calibration(name, found, by, why)
 
     def follow(self, name: str) -> None:
@@ -63,8 +67,8 @@ class Recalibration:
 
         def follow() -> None:
             try:
-                found, good = self._calibrated(name)
-                held_back = self._passes_defects(name, found, good)
+                found = self._calibrated(name)
+                held_back = self._why_not(name, found)
                 if held_back is None:
                     why = "follows what was learned from review"
                     self._replace_calibration(name, found, "station", why)
@@ -80,8 +84,8 @@ class Recalibration:
         for thread in list(self._following.values()):
             thread.join()
 
-    def _calibrated(self, name: str) -> tuple[Calibration, list[Any]]:
-        """A calibration on the sampled good parts, and their pixels."""
+    def _calibrated(self, name: str) -> Calibration:
+        """A calibration on the sampled good parts."""
         current = self._registry.get(name).active
         images = self._sampled_good(name)
         needed = current.detector.calibration_.images_needed
@@ -104,7 +108,7 @@ class Recalibration:
                 f"the {len(images)} sampled parts of {name} that were reviewed as good are of"
                 f" {found.independent} groups, each alike in itself; the promise needs {needed}",
             )
-        return found, list(decoded.values())
+        return found
 
     def _replace_calibration(self, name: str, found: Calibration, by: str, why: str) -> int:
         registered = self._registry.get(name)
@@ -114,51 +118,40 @@ class Recalibration:
             registered.held_back = None
             return self._registry.add_version(registered, detector, change, lambda _: None)
 
-    def _passes_defects(self, name: str, found: Calibration, good: Sequence[Any]) -> HeldBack | None:
-        """What a calibration would do, where it would pass parts reviewed as defects that are caught now.
+    def _why_not(self, name: str, found: Calibration) -> HeldBack | None:
+        """What speaks against a calibration that nobody has asked for, so that nobody would look.
 
-        One good part that is a defect, marked so by mistake, moves the limit far enough for that: nobody
-        has asked for it, so nobody would look.
+        One good part that is a defect, marked so by mistake, moves the limit far enough for that.
         """
         now = self._registry.get(name).active.detector
-        then = now.with_calibration(found)
-        row = InspectionRow
-        level = now.settings.image.white_level
-        defects = []
-        for image in self._newest(_MOST_DEFECTS, row.model == name, row.label == "defect"):
-            with suppress(FileNotFoundError):  # no longer kept
-                defects.append(self._decoders.pixels(self._files.read(image), level).pixels)
-        caught = [_rejected(detector, defects) for detector in (now, then)]
-        if caught[1] >= caught[0]:
+        compared = self._reviewed_parts.compare(name, now.with_calibration(found))
+        moves_far = _moves_far(now.calibration_, found)
+        if compared.caught_then >= compared.caught_now and not moves_far:
             return None
-        passed = [len(good) - _rejected(detector, good) for detector in (now, then)]
-        return HeldBack(len(defects), caught[0], caught[1], len(good), passed[0], passed[1])
+        return HeldBack(**asdict(compared), moves_far=moves_far)
 
     def _hold_back(self, name: str, held_back: HeldBack) -> None:
         registered = self._registry.get(name)
         if registered.held_back != held_back:
-            detail = (
-                f"of {held_back.defects} reviewed defects {held_back.caught_then} would be caught instead of"
-                f" {held_back.caught_now}, and of {held_back.good} good parts {held_back.passed_then} would"
-                f" pass instead of {held_back.passed_now}"
-            )
+            far = "; the limit would rise further than chance explains" * held_back.moves_far
             with self._database.writing() as session:
-                audit.note(session, "station", "calibration held back", name, detail)
+                audit.note(session, "station", "calibration held back", name, held_back.in_words() + far)
         registered.held_back = held_back
 
     def _sampled_good(self, name: str) -> list[str]:
         """Hashes of the newest sampled parts that review found good, each once."""
         row = InspectionRow
-        return self._newest(_MOST_CALIBRATION_IMAGES, row.model == name, row.sampled, row.label == "good")
-
-    def _newest(self, most: int, *wanted: ColumnElement[bool] | InstrumentedAttribute[bool]) -> list[str]:
-        """Hashes of the images of the newest parts that are wanted, each once."""
-        row = InspectionRow
+        query = select(row.image).where(row.model == name, row.sampled, row.label == "good")
         with self._database.reading() as session:
-            found = session.scalars(select(row.image).where(*wanted).order_by(row.id.desc()).limit(most))
-            return list(dict.fromkeys(found))
+            newest = session.scalars(query.order_by(row.id.desc()).limit(_MOST_CALIBRATION_IMAGES))
+            return list(dict.fromkeys(newest))
 
 
-def _rejected(detector: Detector, images: Sequence[Any]) -> int:
-    verdicts = (verdict for _, verdict in detector.judge(images))
-    return sum(isinstance(verdict, Verdict) and verdict.anomalous for verdict in verdicts)
+def _moves_far(now: Calibration, found: Calibration) -> bool:
+    """Whether the limit rises to where even a hundredth of the false-alarm rate would not put it.
+
+    The scores that the new limit is made of are put on the scale of today's calibration.
+    """
+    scores = np.sort(now.score(found.image_scores))
+    limit = score_threshold(scores, now.false_alarm_rate)
+    return limit > replace(now, false_alarm_rate=now.false_alarm_rate * _EXPLAINED_BY_CHANCE).threshold

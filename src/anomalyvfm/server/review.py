@@ -17,6 +17,7 @@ from anomalyvfm.server.models.registry import Change, ModelRegistry, RegisteredM
 from anomalyvfm.server.models.version_folders import gallery_name
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.recalibration import Recalibration
+from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.store import audit, inspections, reviews, versions
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
@@ -52,6 +53,7 @@ class Learning:
         registry: ModelRegistry,
         decoders: Decoders,
         recalibration: Recalibration,
+        reviewed_parts: ReviewedParts,
         events: Events,
         metrics: Metrics,
     ) -> None:
@@ -60,6 +62,7 @@ class Learning:
         self._registry = registry
         self._decoders = decoders
         self._recalibration = recalibration
+        self._reviewed_parts = reviewed_parts
         self._events = events
         self._metrics = metrics
 
@@ -144,6 +147,7 @@ class Learning:
             self._recalibration.follow(registered.name)
         with self._database.reading() as session:
             inspection = inspections.as_dict(inspections.find(session, row.id))
+        self._reviewed_parts.look_again(registered.name)
         self._events.publish(Event("review", {"inspection_id": row.id, "label": label, "by": by}))
         done = {"learn": "learned", "forget": "forgotten", "none": "none"}[action]
         return Reviewed(

@@ -34,6 +34,7 @@ from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem, cannot_start
 from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.review import Learning
+from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import answers, audit, identity, retention
 from anomalyvfm.server.store.database import Database
@@ -88,7 +89,6 @@ class Station:
         )
         opened.callback(self.version_folders.close)
         self.registry = ModelRegistry(self.version_folders, self.database, load, self._publish_version)
-        self.models = Catalogue(self.registry, self.database)
         self.registry.open(models)  # before any file goes: versions are made again from some
         self._sweep(older_than=0)
         with self.database.reading() as session:
@@ -99,13 +99,23 @@ class Station:
             self.database, self.files, self.thumbnails, self.events, self.metrics, settings
         )
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
-        self.recalibration = Recalibration(self.database, self.files, self.registry, self.decoders)
+        self.reviewed_parts = ReviewedParts(
+            self.database, self.files, self.registry, self.decoders, lambda: self.batcher.is_busy
+        )
+        opened.callback(self.reviewed_parts.close)
+        for name in self.registry.names():
+            self.reviewed_parts.look_again(name)
+        self.models = Catalogue(self.registry, self.database, self.reviewed_parts.defect_scores)
+        self.recalibration = Recalibration(
+            self.database, self.files, self.registry, self.decoders, self.reviewed_parts
+        )
         self.learning = Learning(
             self.database,
             self.files,
             self.registry,
             self.decoders,
             self.recalibration,
+            self.reviewed_parts,
             self.events,
             self.metrics,
         )
@@ -125,6 +135,7 @@ class Station:
         self.jobs.close()
         self.batcher.close()
         self.recalibration.close()
+        self.reviewed_parts.close()
         self.version_folders.close()
         self._tidier.join()
         self._recorder.close()
@@ -210,6 +221,7 @@ class Station:
     def _publish_version(self, name: str, number: int, action: str) -> None:
         self.metrics.versions.labels(name, action).inc()
         self.events.publish(Event("model", {"model": name, "version": number}))
+        self.reviewed_parts.look_again(name)
 
     def _sweep(self, older_than: float) -> int:
         return self.files.sweep(

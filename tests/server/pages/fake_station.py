@@ -55,6 +55,7 @@ def version(number: int, active: bool = False, **changes: Any) -> dict[str, Any]
         "inspection_id": None if number == 1 else 7,
         "active": active,
         "kept": True,
+        "compared": None,
     } | changes
 
 
@@ -138,8 +139,13 @@ class FakeCatalogue:
         ]
         for step in curve:
             step["rejected"] = sum(each["score"] > step["threshold"] for each in judged)
+            step["caught"] = sum(
+                each["label"] == "defect" and each["score"] > step["threshold"] for each in judged
+            )
         now = {"rate": 0.01, "threshold": LIMIT, "rejected": sum(each["anomalous"] for each in judged)}
-        return {"parts": len(judged), "now": now, "curve": curve}
+        now["caught"] = sum(each["anomalous"] and each["label"] == "defect" for each in judged)
+        defects = sum(each["label"] == "defect" for each in judged)
+        return {"parts": len(judged), "defects": defects, "now": now, "curve": curve}
 
 
 class FakeStation:

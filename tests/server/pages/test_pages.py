@@ -271,6 +271,26 @@ def test_slider_has_a_step_for_the_rate_in_force(open_pages: Open) -> None:
     assert rejected == sorted(rejected)
 
 
+def test_slider_and_versions_say_how_many_reviewed_defects_are_caught(open_pages: Open) -> None:
+    parts = [
+        part(number, score=number / 2, label="defect" if number > 6 else None) for number in range(1, 11)
+    ]
+    compared = {"now": 2, "then": 3, "defects": 4, "caught_now": 4, "caught_then": 1, "good": 5}
+    compared |= {"passed_now": 3, "passed_then": 5}
+    station = FakeStation(parts, [model(active=version(3, active=True, compared=compared))])
+    station.models.all_versions = [version(3, active=True, compared=compared), version(2), version(1)]
+    page = open_pages(station).get("/models/can")
+    assert "4 reviewed defects" in page.text and 'id="rate-caught"' in page.text
+    assert "fewer reviewed defects than version 2" in page.text
+    assert "1 of 4" in page.text and "(4 by version 2)" in page.text
+    assert "reviewed defects" not in open_pages(FakeStation([part(1)])).get("/models/can").text
+
+    held = model(held_back=compared | {"then": 0, "moves_far": True})
+    waiting = open_pages(FakeStation(parts, [held])).get("/models/can").text
+    assert "waits for an engineer: of 4 reviewed defects it catches 1 instead of 4" in waiting
+    assert "further than chance explains" in waiting
+
+
 def test_alarm_is_on_the_wall_and_on_the_trends_page(open_pages: Open) -> None:
     client = open_pages(many())
     assert "Parts look odder" in client.get("/wall").text
@@ -300,10 +320,10 @@ def test_a_part_page_says_where_its_light_is_odd(light: float | None, said: bool
 @pytest.mark.parametrize("held", [False, True])
 def test_a_calibration_that_waits_is_told_with_its_figures(open_pages: Open, held: bool) -> None:
     figures = {"defects": 40, "caught_now": 37, "caught_then": 12, "good": 99}
-    waiting = {**figures, "passed_now": 97, "passed_then": 99} if held else None
+    waiting = {**figures, "passed_now": 97, "passed_then": 99, "moves_far": False} if held else None
     page = open_pages(FakeStation(models=[model(held_back=waiting)])).get("/models/can").text
     told = (
-        "of 40 reviewed defects it would catch 12 instead of 37, and of 99 good parts pass 99 instead of 97"
+        "of 40 reviewed defects it catches 12 instead of 37, and of 99 good parts it passes 99 instead of 97"
     )
     assert (told in page) == held
     assert ('href="/inspections?label=good&amp;model=can"' in page) == held

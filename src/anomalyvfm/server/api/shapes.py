@@ -214,6 +214,17 @@ class CalibrationShape(_Shape):
     """How many independent groups the images are of; None where an earlier version did not keep it."""
 
 
+class Compared(_Shape):
+    now: int = Field(description="number of the version before")
+    then: int = Field(description="number of this version; 0 where it is none yet")
+    defects: int = Field(description="parts reviewed as defects, the newest, that both have judged")
+    caught_now: int
+    caught_then: int
+    good: int = Field(description="likewise parts reviewed as good")
+    passed_now: int
+    passed_then: int
+
+
 class Version(_Shape):
     number: int
     parent: int | None
@@ -226,19 +237,17 @@ class Version(_Shape):
     inspection_id: int | None
     active: bool
     kept: bool
+    compared: Compared | None = Field(
+        description="what it says of reviewed parts, once nothing else waited to be judged"
+    )
 
 
 class Versions(_Shape):
     items: list[Version]
 
 
-class HeldBack(_Shape):
-    defects: int = Field(description="parts reviewed as defects, the newest, that were judged by it")
-    caught_now: int
-    caught_then: int
-    good: int = Field(description="sampled parts reviewed as good, by which it was made")
-    passed_now: int
-    passed_then: int
+class HeldBack(Compared):
+    moves_far: bool = Field(description="whether the limit would rise beyond what chance explains")
 
 
 class Model(_Shape):
@@ -249,7 +258,7 @@ class Model(_Shape):
     versions: int
     held_back: HeldBack | None = Field(
         description="a calibration that has not followed by itself, because it would pass parts that were"
-        " reviewed as defects; POST …/calibrate makes it"
+        " reviewed as defects or raise the limit beyond what chance explains; POST …/calibrate makes it"
     )
     description: dict[str, Any]
 

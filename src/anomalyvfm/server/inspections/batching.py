@@ -92,6 +92,11 @@ class Batcher:
                 self._taken -= count
                 self._metrics.waiting.set(self._taken)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an image has a place: it waits, or is being judged."""
+        return self._taken > 0
+
     def seconds_for(self, images: int) -> int:
         """How long so many images take to be judged, at the present pace."""
         return max(1, round(images * self._seconds_an_image))

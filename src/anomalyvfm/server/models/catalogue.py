@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from anomalyvfm.server.store.database import Database
 class Catalogue:
     """Looked up by name; Problem 404 for one that is not here."""
 
-    def __init__(self, registry: ModelRegistry, database: Database) -> None:
+    def __init__(
+        self, registry: ModelRegistry, database: Database, defect_scores: Callable[[str], list[float] | None]
+    ) -> None:
         self._registry = registry
         self._database = database
+        self._defect_scores = defect_scores  # by a model's name, of reviewed defects
 
     def name(self, name: str | None) -> str:
         """The given model, or the default one. Raises Problem 404 for an unknown name."""
@@ -53,10 +56,14 @@ class Catalogue:
             return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
 
     def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
-        """How many of the last parts each false-alarm promise would have rejected."""
+        """How many of the last parts, and of the reviewed defects, each false-alarm promise would reject.
+
+        The latter, by the version that judges, is null until they were judged by it.
+        """
         calibration = self._registry.get(name).active.detector.calibration_
         with self._database.reading() as session:
             scores = inspections.last_scores(session, name, last)
+        defects = self._defect_scores(name)
         curve = []
         for rate in (calibration.false_alarm_rate, *rates):
             promise = replace(calibration, false_alarm_rate=rate)
@@ -67,9 +74,13 @@ class Catalogue:
                     "threshold": promise.threshold,
                     "promised": promise.promised,
                     "rejected": rejected,
+                    "caught": None
+                    if defects is None
+                    else sum(score > promise.threshold for score in defects),
                 }
             )
-        return {"parts": len(scores), "now": curve[0], "curve": curve[1:]}
+        known = None if defects is None else len(defects)
+        return {"parts": len(scores), "defects": known, "now": curve[0], "curve": curve[1:]}
 
 
 def _without_places(description: dict[str, Any]) -> dict[str, Any]:

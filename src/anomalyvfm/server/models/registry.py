@@ -38,17 +38,35 @@ class ActiveVersion:
 
 
 @dataclass(frozen=True)
-class HeldBack:
-    """What a calibration would change that has not followed by itself: it waits for an engineer."""
+class Compared:
+    """What two versions say of the same parts that people have reviewed."""
 
+    now: int
+    """A version's number."""
+    then: int
+    """The number of the version after it; 0 where there is none yet."""
     defects: int
-    """Parts reviewed as defects that were judged by it."""
+    """Parts reviewed as defects."""
     caught_now: int
     caught_then: int
     good: int
-    """Sampled parts reviewed as good, by which it was made."""
+    """Parts reviewed as good."""
     passed_now: int
     passed_then: int
+
+    def in_words(self) -> str:
+        return (
+            f"of {self.defects} reviewed defects {self.caught_then} are caught instead of {self.caught_now},"
+            f" and of {self.good} good parts {self.passed_then} pass instead of {self.passed_now}"
+        )
+
+
+@dataclass(frozen=True)
+class HeldBack(Compared):
+    """A calibration that has not followed by itself: it waits for an engineer."""
+
+    moves_far: bool
+    """Whether the limit would rise beyond what chance explains, and not only pass reviewed defects."""
 
 
 @dataclass

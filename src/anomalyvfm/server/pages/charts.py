@@ -140,7 +140,13 @@ def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
     ]
     label = f"Parts rejected of the last {what_if['parts']:,}: {curve[0]['rejected']:,} for"
     label += f" {percent(curve[0]['rate'])}, {curve[-1]['rejected']:,} for {percent(curve[-1]['rate'])}."
-    return _svg(marks, label, floor + 14)
+    marks += [
+        _text("tick", x.start, floor + 16, percent(curve[0]["rate"]), "start"),
+        _text("tick", x.end, floor + 16, percent(curve[-1]["rate"])),
+        _text("tick", (x.start + x.end) / 2, floor + 16, "good parts that may be rejected", "middle"),
+        _text("tick", _LEFT, _TOP - 6, "parts rejected", "start"),
+    ]
+    return _svg(marks, label, floor + 24)
 
 
 def gauge(value: float, threshold: float) -> dict[str, Any]:

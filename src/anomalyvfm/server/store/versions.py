@@ -27,6 +27,7 @@ def as_dict(row: VersionRow, active: int) -> dict[str, Any]:
         "inspection_id": row.inspection_id,
         "active": row.number == active,
         "kept": bool(row.folder),
+        "compared": row.compared,
     }
 
 

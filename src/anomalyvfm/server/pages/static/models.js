@@ -75,6 +75,8 @@ if (model) {
       document.getElementById("rate-text").textContent = step.text;
       rate.setAttribute("aria-valuetext", step.text);
       document.getElementById("rate-rejected").textContent = Number(step.rejected).toLocaleString("en");
+      const caught = document.getElementById("rate-caught");
+      if (caught) caught.textContent = Number(step.caught).toLocaleString("en");
       document.getElementById("rate-change").textContent = Number(rate.value) === start ? "as now"
         : difference === 0 ? "no change" : Math.abs(difference) + (difference > 0 ? " more than now" : " fewer than now");
       document.getElementById("rate-promise").textContent = step.promised === "yes" ? ""

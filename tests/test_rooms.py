@@ -22,7 +22,7 @@ ORDER = (
 )
 # Likewise in server/.
 STATION = (
-    *("settings", "problems", "metrics", "events", "store", "decoding", "auth"),
+    *("settings", "logs", "problems", "metrics", "events", "store", "decoding", "auth"),
     *(
         "models",
         "drift_monitor",

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from anomalyvfm.cli.options import PATH, common
-from anomalyvfm.cli.serve import require_extra, station_data
+from anomalyvfm.cli.station_options import ENVIRONMENT, config_file, require_extra, station_data
 
 if TYPE_CHECKING:
     from anomalyvfm.server.backup import Copied
 
 
-@click.command()
+@click.command(context_settings=ENVIRONMENT)
+@config_file
 @station_data
 @click.option(
     "--out", required=True, type=PATH, help="A new folder, or an earlier backup of this station to renew."
@@ -35,7 +36,8 @@ def backup(data: Path, db: str | None, out: Path, as_json: bool, device: str, se
     _print(f"backup in {out}", back_up(Settings(data, db), out), as_json)
 
 
-@click.command()
+@click.command(context_settings=ENVIRONMENT)
+@config_file
 @click.argument("backup", type=PATH)
 @station_data
 @common

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from importlib.util import find_spec
 from typing import Any
@@ -63,8 +62,6 @@ def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = Non
         openapi_url="/api/openapi.json",
         responses={status: _PROBLEM for status in ("4XX", "5XX")},
     )
-    # It warns of each malformed form: whoever sends many could fill the disk with the log.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     app.state.gate = gate
     problems.install(app)
     for room in (judge, inspections, reviews, models, whole, session):

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from anomalyvfm.errors import InputError
 
@@ -67,6 +68,9 @@ def as_problem(error: BaseException) -> Problem:
         return error
     if isinstance(error, InputError):
         return Problem(422, str(error))
+    if isinstance(error, ClientDisconnect):
+        _log.debug("a client hung up before its request was whole")
+        return Problem(400, "the request was cut off")
     if isinstance(error, HTTPException):
         return Problem(error.status_code, str(error.detail))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -96,8 +100,10 @@ def cannot_start(data: Path, error: OSError | DBAPIError) -> InputError:
 def install(app: FastAPI) -> None:
     """Let every exception of ``app`` become a problem document."""
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
-        return as_problem(error).response()
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        problem = as_problem(error)
+        _log.info("%d %s %s: %s", problem.status, request.method, request.url.path, problem.detail)
+        return problem.response()
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

@@ -219,6 +219,7 @@ class Station:
         return replace(freed, bytes=freed.bytes + swept + self.trash.empty())
 
     def _publish_version(self, name: str, number: int, action: str) -> None:
+        _log.info("version %d of %s judges now (%s)", number, name, action)
         self.metrics.versions.labels(name, action).inc()
         self.events.publish(Event("model", {"model": name, "version": number}))
         self.reviewed_parts.look_again(name)

@@ -6,9 +6,11 @@ import hashlib
 import os
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -19,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.problems import as_problem
 from anomalyvfm.server.settings import Retention
+from anomalyvfm.server.statistics import Bucket
 from anomalyvfm.server.store import inspections
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
@@ -114,6 +117,7 @@ def test_filters_and_pages_find_the_same_on_both(open_station: Open, database_ur
     assert ids(InspectionFilter(anomalous=True)) == [5, 4]
     assert ids(InspectionFilter(name="cam_1")) == [5, 4, 3, 2], "no wildcards: _ is itself"
     assert ids(InspectionFilter(name="%")) == []
+    assert ids(InspectionFilter(name="M_10")) == ids(InspectionFilter(name="_10")) == [3, 2]
     assert ids(InspectionFilter(until=0.0)) == []
     assert ids(InspectionFilter(label="none", min_score=0.0, model="part", version=1)) == [5, 4, 3, 2]
 
@@ -321,3 +325,31 @@ def test_a_server_that_goes_away_is_a_problem_until_it_is_back() -> None:
         postgres.control(found, folder, "start")
         database.check()
         database.close()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu"])
+def test_days_and_hours_of_parts_are_those_of_the_sites_clock(
+    open_station: Open, database_url: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every quarter of an hour over the night in which Berlin's clocks go back, against plain counting."""
+    station = open_station(database=database_url, timezone=zone)
+    start = datetime(2026, 10, 24, 18, 7, tzinfo=timezone.utc).timestamp()
+    times = [start + 900 * number for number in range(24)]
+    for number, at in enumerate(times):
+        monkeypatch.setattr("anomalyvfm.server.inspections.recorder.now", lambda at=at: at)
+        station.submit(picture(100, number), None, "", "me").result(10)
+    forms: list[tuple[Bucket, str]] = [("hour", "%Y-%m-%d %H %z"), ("day", "%Y-%m-%d")]
+    for bucket, form in forms:
+        local = [datetime.fromtimestamp(at, ZoneInfo(zone)).strftime(form) for at in times]
+        found = station.statistics(bucket=bucket)["buckets"]
+        starts = [datetime.fromisoformat(one["start"].replace("Z", "+00:00")) for one in found]
+        counted = {
+            at.astimezone(ZoneInfo(zone)).strftime(form): one["inspections"]
+            for at, one in zip(starts, found, strict=True)
+        }
+        assert counted == Counter(local)
+
+
+def test_a_time_zone_that_there_is_not_is_one_line(open_station: Open) -> None:
+    with pytest.raises(InputError, match="--timezone Mars/Olympus: not a time zone; give one such as"):
+        open_station(timezone="Mars/Olympus")

@@ -102,6 +102,9 @@ def station_settings(command: Command) -> Command:
         callback=_networks,
         help="A proxy in front, or a network of such: X-Forwarded-For and -Proto are believed from it.",
     )
+    @click.option(
+        "--timezone", metavar="ZONE", help="Of the site's days, as Europe/Berlin.  [default: the machine's]"
+    )
     @click.option("--keep-days", type=_POSITIVE, help="Delete parts older than this.")
     @click.option("--keep-gb", type=_POSITIVE, help="Delete the oldest parts and versions beyond this.")
     @click.option(
@@ -143,6 +146,7 @@ def station_settings(command: Command) -> Command:
         db: str | None,
         token_file: Path | None,
         proxies: tuple[str, ...],
+        timezone: str | None,
         keep_days: float | None,
         keep_gb: float | None,
         keep_versions: int,
@@ -159,6 +163,7 @@ def station_settings(command: Command) -> Command:
             database=db,
             token_file=token_file,
             proxies=proxies,
+            timezone=timezone,
             limits=limits.for_images(max_pixels, int(max_image_mb * 2**20)),
             versions_kept=keep_versions,
             retention=Retention(keep_days, None if keep_gb is None else int(keep_gb * 1e9), keep_log_days),

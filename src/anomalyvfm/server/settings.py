@@ -81,6 +81,8 @@ class Settings:
     images_between_drift_alarms: float = 100_000
     """While nothing has changed, so many images pass on average before drift is wrongly reported."""
     session_hours: float = 12.0
+    timezone: str | None = None
+    """In which the site's days and hours are (IANA); none: the machine's."""
 
     @property
     def database_url(self) -> str:

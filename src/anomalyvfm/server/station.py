@@ -37,6 +37,7 @@ from anomalyvfm.server.review import Learning
 from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.settings import Settings
 from anomalyvfm.server.store import answers, audit, identity, retention
+from anomalyvfm.server.store.clock import zone
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.deletions import Deletions
 from anomalyvfm.server.store.files import Files
@@ -58,6 +59,7 @@ class Station:
 
     def __init__(self, settings: Settings, models: Sequence[Path], load: Loader) -> None:
         self.settings = settings
+        self.zone = zone(settings.timezone)
         try:
             with ExitStack() as opened:
                 self._open(models, load, opened)
@@ -171,7 +173,7 @@ class Station:
         if model is not None:
             threshold = self.registry.get(model).active.detector.calibration_.threshold
         with self.database.reading() as session:
-            return statistics.summarize(session, model, since, until, bucket, threshold)
+            return statistics.summarize(session, model, since, until, bucket, threshold, self.zone)
 
     def audit(self, before: int | None, limit: int) -> list[dict[str, Any]]:
         with self.database.reading() as session:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, tzinfo
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
@@ -26,8 +28,9 @@ def summarize(
     until: float | None,
     bucket: Bucket,
     threshold: float | None,
+    zone: tzinfo,
 ) -> dict[str, Any]:
-    """Counts of inspections and reviews, by hour or day in UTC, and a histogram of the newest scores."""
+    """Counts of inspections and reviews, by hour or day of the zone, and a histogram of the newest scores."""
     row = InspectionRow
     wanted = InspectionFilter(model=model, since=since, until=until).conditions()
     counted = func.sum(case((row.anomalous, 1), else_=0))
@@ -39,6 +42,8 @@ def summarize(
         reviewed[str(label)] += count
         false_alarms += count * (label == "good" and alarmed)
         missed += count * (label == "defect" and not alarmed)
+    newest = select(row.score).where(*wanted).order_by(row.id.desc()).limit(_LAST_SCORES)
+    scores = np.array(session.scalars(newest).all())
     return {
         "model": model,
         "inspections": total,
@@ -47,38 +52,52 @@ def summarize(
         "reviewed": reviewed,
         "false_alarms": false_alarms,
         "missed": missed,
-        "buckets": _buckets(session, wanted, counted, bucket),
-        "histogram": _histogram(session, wanted),
+        "buckets": _buckets(session, wanted, counted, bucket, zone),
+        "scores": len(scores),
+        "histogram": _histogram(scores),
         "threshold": threshold,
         "drift": None if model is None else drift_monitor.describe(session, model),
     }
 
 
-def _buckets(session: Session, wanted: list[Any], counted: Any, bucket: Bucket) -> list[dict[str, Any]]:
+def bucket_start(seconds: float, bucket: Bucket, zone: tzinfo) -> datetime:
+    """When the hour or day of a time begins in the zone."""
+    at = datetime.fromtimestamp(seconds, zone)
+    start = at.replace(minute=0, second=0, microsecond=0)
+    # In local time, in which an hour that comes twice differs by its fold alone: it stays as it is.
+    return start if bucket == "hour" else start.replace(hour=0, fold=0)
+
+
+def _buckets(
+    session: Session, wanted: list[Any], counted: Any, bucket: Bucket, zone: tzinfo
+) -> list[dict[str, Any]]:
     row = InspectionRow
-    hours = 24 if bucket == "day" else 1
-    query = select(row.hour, func.count(), counted, func.sum(row.score)).where(*wanted)
-    sums: dict[int, list[float]] = {}
-    for hour, count, anomalous, score in session.execute(query.group_by(row.hour).order_by(row.hour)):
-        into = sums.setdefault(hour // hours * hours, [0, 0, 0.0])
+    # Hours of some zones begin at a quarter or half past.
+    after = row.at - row.hour * 3600.0
+    quarter = case((after >= 2700, 3), (after >= 1800, 2), (after >= 900, 1), else_=0)
+    query = select(row.hour, quarter, func.count(), counted, func.sum(row.score)).where(*wanted)
+    sums: dict[float, list[float]] = {}
+    for hour, part, count, anomalous, score in session.execute(
+        query.group_by(row.hour, quarter).order_by(row.hour, quarter)
+    ):
+        start = bucket_start(hour * 3600 + part * 900, bucket, zone).timestamp()
+        into = sums.setdefault(start, [0, 0, 0.0])
         into[0] += count
         into[1] += anomalous
         into[2] += score
     return [
         {
-            "start": iso(hour * 3600),
+            "start": iso(start),
             "inspections": int(count),
             "anomalous": int(anomalous),
             "defect_rate": anomalous / count,
             "mean_score": score / count,
         }
-        for hour, (count, anomalous, score) in sums.items()
+        for start, (count, anomalous, score) in sums.items()
     ]
 
 
-def _histogram(session: Session, wanted: list[Any]) -> dict[str, list[float]]:
-    query = select(InspectionRow.score).where(*wanted).order_by(InspectionRow.id.desc()).limit(_LAST_SCORES)
-    scores = np.array(session.scalars(query).all())
+def _histogram(scores: NDArray[np.float64]) -> dict[str, list[float]]:
     if not len(scores):
         return {"edges": [], "counts": []}
     counts, edges = np.histogram(scores, bins=_BINS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -156,6 +157,7 @@ class FakeStation:
         self.inspections = FakeArchive(self.parts)
         self.models = FakeCatalogue(self.parts, [model()] if models is None else models)
         self.drift: dict[str, Any] | None = None
+        self.zone = ZoneInfo("UTC")
 
     def statistics(
         self,
@@ -185,6 +187,7 @@ class FakeStation:
                 }
                 for hour in range(4)
             ],
+            "scores": len(scores),
             "histogram": {
                 "edges": edges,
                 "counts": [sum(low <= score < high for score in scores) for low, high in pairwise(edges)],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -147,10 +149,35 @@ def test_empty_times_between_buckets_are_filled(known: set[int], bucket: Any) ->
         for n in sorted(known)
     ]
     since, until = START + timedelta(minutes=20), START + 30 * step + timedelta(minutes=20)
-    filled = without_gaps(given_buckets, since, until, bucket)
+    filled = without_gaps(given_buckets, since, until, bucket, timezone.utc)
     starts = [datetime.fromisoformat(each["start"]) for each in filled]
     assert starts == [START + n * step for n in range(31)]
     assert {n for n, each in enumerate(filled) if each["inspections"]} == known
+
+
+@given(
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu"]),
+    st.datetimes(datetime(2026, 1, 2), datetime(2026, 12, 30)),
+    st.sampled_from(["hour", "day"]),
+)
+def test_buckets_are_whole_hours_and_days_by_the_clock_of_the_site(
+    name: str, start: datetime, bucket: Any
+) -> None:
+    """Also where an hour comes twice, or never, as in Berlin on 25 October and 29 March 2026."""
+    zone = ZoneInfo(name)
+    since = start.replace(tzinfo=timezone.utc)
+    filled = without_gaps([], since, since + timedelta(days=30), bucket, zone)
+    starts = [datetime.fromisoformat(each["start"]) for each in filled]
+    assert starts[0] <= since < starts[1] and starts[-1] <= since + timedelta(days=30)
+    local = [at.astimezone(zone) for at in starts]
+    assert all((at.minute, at.second) == (0, 0) for at in local)
+    steps = {later - earlier for earlier, later in itertools.pairwise(starts)}
+    if bucket == "hour":
+        assert steps == {timedelta(hours=1)}
+    else:
+        assert all(at.hour == 0 for at in local)
+        assert [at.date() for at in local] == [local[0].date() + timedelta(days=n) for n in range(len(local))]
+        assert steps <= {timedelta(hours=23), timedelta(hours=24), timedelta(hours=25)}
 
 
 def _number(found: ElementTree.Element, name: str) -> float:

@@ -311,7 +311,9 @@ def _filter(
     until: datetime | None = None,
     min_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     max_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
-    name: Annotated[str | None, Query(max_length=200, description="what the name begins with")] = None,
+    name: Annotated[
+        str | None, Query(max_length=200, description="what the name holds, anywhere; capitals do not count")
+    ] = None,
 ) -> InspectionFilter:
     return InspectionFilter(
         None if model is None else clean(model),

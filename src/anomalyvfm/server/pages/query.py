@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, tzinfo
 
 from anomalyvfm.server.problems import Problem
 
@@ -29,13 +29,14 @@ def identity(query: Mapping[str, str], name: str) -> int | None:
     return int(value)
 
 
-def day(query: Mapping[str, str], name: str, end: bool = False) -> datetime | None:
-    """When a day in UTC begins, or ends; or None. Raises Problem 422."""
+def day(query: Mapping[str, str], name: str, zone: tzinfo, end: bool = False) -> datetime | None:
+    """When a day in the zone begins, or ends; or None. Raises Problem 422."""
     value = query.get(name)
     if not value:
         return None
     try:
-        start = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
-        return start + timedelta(days=1) if end else start
+        start = datetime.strptime(value, "%Y-%m-%d")
+        # The next day's midnight by the clock: a day may have 23 or 25 hours.
+        return (start + timedelta(days=1) if end else start).replace(tzinfo=zone)
     except (ValueError, OverflowError):
         raise Problem(422, f"{name}={value[:40]}: not a day as 2026-11-23") from None

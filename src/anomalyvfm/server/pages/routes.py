@@ -61,7 +61,10 @@ def router(station: Station) -> APIRouter:
     @routes.get("/login")
     def login(request: Request) -> Response:
         return _draw(
-            request, "login.html", _shell(request, None, "Sign in"), views.login(request.query_params)
+            request,
+            "login.html",
+            _shell(station, request, None, "Sign in"),
+            views.login(request.query_params),
         )
 
     for path, template, title, tab, view in _PAGES:
@@ -89,7 +92,7 @@ def _page_route(
         if user is None:
             address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/login?{urlencode({'next': address})}", 303)
-        shell = _shell(request, user, title, tab)
+        shell = _shell(station, request, user, title, tab)
         try:
             data = view(station, user, request.query_params, **request.path_params)
             waiting = data.get("waiting")
@@ -106,7 +109,9 @@ def _page_route(
     return page
 
 
-def _shell(request: Request, user: User | None, title: str, tab: str = "") -> dict[str, Any]:
+def _shell(
+    station: Station, request: Request, user: User | None, title: str, tab: str = ""
+) -> dict[str, Any]:
     """What is around every page: who is signed in, where one is, how it looks."""
     theme = request.cookies.get("theme", "")
     query = f"?{request.url.query}" if request.url.query else ""
@@ -119,6 +124,7 @@ def _shell(request: Request, user: User | None, title: str, tab: str = "") -> di
         "may_export": bool(user and user.may("engineer")),
         "theme": theme if theme in ("light", "dark") else "",
         "json_url": f"{request.url.path}.json{query}" if user else "",
+        "time_zone": station.zone.key,
         "version": __version__,
         "tabs": [],
     }

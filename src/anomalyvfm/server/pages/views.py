@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.query import chosen, day, identity
 from anomalyvfm.server.pages.wording import contributions, count, drift_words, odds, score
+from anomalyvfm.server.statistics import Bucket, bucket_start
 from anomalyvfm.server.store.inspections import InspectionFilter
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ LAST_PARTS = 1000
 # Steps of the false-alarm slider: 1 in 1000 to 1 in 5, closer together where a step matters more.
 RATES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
 DAY = timedelta(days=1)
-SPANS: dict[str, tuple[str, timedelta, Literal["hour", "day"]]] = {
+SPANS: dict[str, tuple[str, timedelta, Bucket]] = {
     "day": ("24 hours", DAY, "hour"),
     "week": ("7 days", 7 * DAY, "day"),
     "month": ("30 days", 30 * DAY, "day"),
@@ -109,7 +110,7 @@ def inspections(station: Station, user: User, query: Query) -> Data:
         "since": query.get("since", ""),
         "until": query.get("until", ""),
     }
-    since, until = day(query, "since"), day(query, "until", end=True)
+    since, until = (day(query, name, station.zone, name == "until") for name in ("since", "until"))
     before = identity(query, "before")
     anomalous = {"": None, "rejected": True, "passed": False}[asked["verdict"]]
     fitting = InspectionFilter(
@@ -148,7 +149,7 @@ def trends(station: Station, user: User, query: Query) -> Data:
     now = _now()
     statistics = station.statistics(model=model or None, since=(now - length).timestamp(), bucket=bucket)
     return statistics | {
-        "buckets": without_gaps(statistics["buckets"], now - length, now, bucket),
+        "buckets": without_gaps(statistics["buckets"], now - length, now, bucket, station.zone),
         "models": models,
         "model": model,
         "span": span,
@@ -226,17 +227,18 @@ def _place(part: Data, number: int) -> Data:
 
 
 def without_gaps(
-    buckets: list[Data], since: datetime, until: datetime, bucket: Literal["hour", "day"]
+    buckets: list[Data], since: datetime, until: datetime, bucket: Bucket, zone: tzinfo
 ) -> list[Data]:
     """Buckets from ``since`` to ``until`` with the empty ones among them, which the statistics leave out."""
-    step = timedelta(hours=1) if bucket == "hour" else DAY
-    known = {_instant(each["start"]): each for each in buckets}
-    start = since.replace(hour=since.hour if bucket == "hour" else 0, minute=0, second=0, microsecond=0)
+    known = {_instant(each["start"]).timestamp(): each for each in buckets}
+    start = bucket_start(since.timestamp(), bucket, zone)
     empty = {"inspections": 0, "anomalous": 0, "defect_rate": None, "mean_score": None}
     filled = []
     while start <= until:
-        filled.append({**empty, **known.get(start, {}), "start": start.isoformat()})
-        start += step
+        filled.append({**empty, **known.get(start.timestamp(), {}), "start": start.isoformat()})
+        # A day and an hour on, by the clock, is always in the next day, also in one of 23 or 25 hours.
+        step = timedelta(hours=1) if bucket == "hour" else timedelta(hours=25)
+        start = bucket_start(start.timestamp() + step.total_seconds(), bucket, zone)
     return filled
 
 

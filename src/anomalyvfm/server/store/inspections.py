@@ -30,7 +30,7 @@ class InspectionFilter:
     min_score: float | None = None
     max_score: float | None = None
     name: str | None = None
-    """What the name begins with."""
+    """What the name holds, anywhere; capitals do not count."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         row = InspectionRow
@@ -54,7 +54,7 @@ class InspectionFilter:
         if self.max_score is not None:
             found.append(row.score <= self.max_score)
         if self.name is not None:
-            found.append(row.name.startswith(self.name, autoescape=True))
+            found.append(row.name.icontains(self.name, autoescape=True))
         return found
 
 

@@ -48,14 +48,17 @@ export function isCommand(event) {
   return !field && !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
 }
 
-const fields = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const timeZone = document.documentElement.dataset.timeZone; // the site's, wherever it is looked at from
+const fields = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone };
 const recent = new Intl.DateTimeFormat([], fields);
 const older = new Intl.DateTimeFormat([], { ...fields, year: "numeric" });
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", timeZone });
+const year = new Intl.DateTimeFormat("en", { year: "numeric", timeZone });
 
-/** Makes a <time> of the server's show the local time; the year is left out while it is this one. */
+/** Makes a <time> of the server's show the site's time; the year is left out while it is this one. */
 export function localize(element) {
   const at = new Date(element.dateTime);
-  element.textContent = (at.getFullYear() === new Date().getFullYear() ? recent : older).format(at);
+  element.textContent = (year.format(at) === year.format(new Date()) ? recent : older).format(at);
 }
 
 /** A score as the server writes it. */
@@ -67,7 +70,7 @@ document.querySelectorAll("time").forEach(localize);
 document.querySelectorAll("text[data-time]").forEach((text) => {
   const at = new Date(text.dataset.time);
   if (text.textContent.includes(":")) {
-    text.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    text.textContent = clock.format(at);
   }
 });
 

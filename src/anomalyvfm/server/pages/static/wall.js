@@ -3,6 +3,8 @@ import { isCommand, localize, score } from "./page.js";
 
 const DRAW_MS = 250;   // a line faster than this is drawn in groups
 const RETRY_MS = 3000;
+const DAY_MS = 24 * 3600 * 1000;
+const AGAIN_MS = 60 * 1000;
 const SPEAK_MS = 4000; // screen readers hear of rejected parts no more often
 
 const wall = document.getElementById("wall");
@@ -158,6 +160,18 @@ function connect() {
   addEventListener("pagehide", close);
 }
 
+// The last 24 hours move on while the wall is open: parts leave them as well as come.
+async function countAgain() {
+  const query = new URLSearchParams(wall.dataset.model ? { model: wall.dataset.model } : {});
+  query.set("since", new Date(Date.now() - DAY_MS).toISOString());
+  const answer = await fetch("/api/statistics?" + query).catch(() => null);
+  if (!answer || !answer.ok) return;
+  const found = await answer.json();
+  shown.parts = found.inspections;
+  shown.rejected = found.anomalous;
+}
+
 connect();
+setInterval(countAgain, AGAIN_MS);
 setInterval(() => { draw(); count(); }, DRAW_MS);
 setInterval(speak, SPEAK_MS);

@@ -107,7 +107,9 @@ class Station:
         opened.callback(self.reviewed_parts.close)
         for name in self.registry.names():
             self.reviewed_parts.look_again(name)
-        self.models = Catalogue(self.registry, self.database, self.reviewed_parts.defect_scores)
+        self.models = Catalogue(
+            self.registry, self.version_folders, self.database, self.reviewed_parts.defect_scores
+        )
         self.recalibration = Recalibration(
             self.database, self.files, self.registry, self.decoders, self.reviewed_parts
         )
@@ -224,7 +226,8 @@ class Station:
         _log.info("version %d of %s judges now (%s)", number, name, action)
         self.metrics.versions.labels(name, action).inc()
         self.events.publish(Event("model", {"model": name, "version": number}))
-        self.reviewed_parts.look_again(name)
+        if number:  # 0: it was deleted
+            self.reviewed_parts.look_again(name)
 
     def _sweep(self, older_than: float) -> int:
         return self.files.sweep(

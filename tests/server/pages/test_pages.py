@@ -291,6 +291,18 @@ def test_slider_and_versions_say_how_many_reviewed_defects_are_caught(open_pages
     assert "further than chance explains" in waiting
 
 
+def test_an_admin_may_delete_what_is_not_the_default_and_an_engineer_take_versions_away(
+    open_pages: Open,
+) -> None:
+    station = FakeStation(models=[model(default=False), model("lid")])
+    admin = open_pages(station, User("root", "admin", "csrf")).get("/models/can").text
+    assert 'id="delete"' in admin and 'href="/api/models/can/versions/3/export"' in admin
+    assert 'id="delete"' not in open_pages(station, User("root", "admin", "csrf")).get("/models/lid").text
+    engineer = open_pages(station, ENGINEER).get("/models/can").text
+    assert 'id="delete"' not in engineer and "/versions/3/export" in engineer
+    assert "/export" not in open_pages(station, OPERATOR).get("/models/can").text
+
+
 def test_alarm_is_on_the_wall_and_on_the_trends_page(open_pages: Open) -> None:
     client = open_pages(many())
     assert "Parts look odder" in client.get("/wall").text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from anomalyvfm.server.api.shapes import Before, Filter, Inspection, Inspections, Limit, Number
 from anomalyvfm.server.auth.guard import Engineer, Operator
+from anomalyvfm.server.decoding.pool import kind_of
 from anomalyvfm.server.inspections import exporting, verdicts
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store import inspections
@@ -70,12 +71,14 @@ def router(station: Station) -> APIRouter:
     )
     def original(number: Number, user: Operator) -> Response:
         """The bytes as they were sent. To be saved, never shown: they may be more than an image."""
+        content = archive.original(number)
+        kind = kind_of(content)
         headers = {
             **_FOR_GOOD,
-            "Content-Disposition": f'attachment; filename="part-{number}"',
+            "Content-Disposition": f'attachment; filename="part-{number}.{kind}"',
             "Content-Security-Policy": "sandbox; default-src 'none'",
         }
-        return Response(archive.original(number), media_type="application/octet-stream", headers=headers)
+        return Response(content, media_type="application/octet-stream", headers=headers)
 
     @routes.get(
         "/inspections/{number}/regions/{region}.jpg",
@@ -96,7 +99,7 @@ def router(station: Station) -> APIRouter:
         elif format == "coco":
             content = exporting.as_coco(_rows(station, wanted), station.files.read)
         else:
-            content = _closing(exporting.as_parquet(_rows(station, wanted)))
+            content = closing_blocks(exporting.as_parquet(_rows(station, wanted)))
         return StreamingResponse(content, media_type=_TYPES[format], headers=headers)
 
     return routes
@@ -115,7 +118,8 @@ def _rows(station: Station, wanted: InspectionFilter) -> Iterator[InspectionRow]
         yield from inspections.oldest_first(session, wanted)
 
 
-def _closing(file: Any) -> Iterator[bytes]:
+def closing_blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """What is left of a file, which is closed at its end."""
     with file:
         while block := file.read(1 << 16):
             yield block

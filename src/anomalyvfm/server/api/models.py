@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from anomalyvfm.model_folder import DESCRIPTION, TENSORS
+from anomalyvfm.server.api.inspections import closing_blocks
 from anomalyvfm.server.api.once import once
 from anomalyvfm.server.api.shapes import (
     ActivateRequest,
@@ -17,6 +19,7 @@ from anomalyvfm.server.api.shapes import (
     Model,
     Models,
     Name,
+    Number,
     RateRequest,
     Versions,
     WhyRequest,
@@ -43,6 +46,9 @@ _MODEL_FILES = {
         },
     }
 }
+
+
+_EXPECTED = "the version that judges now; 409 where another does"
 
 
 def router(station: Station) -> APIRouter:
@@ -91,6 +97,24 @@ def router(station: Station) -> APIRouter:
     def versions(name: Name, user: Operator) -> dict[str, Any]:
         """Newest first: who changed what, when and why."""
         return {"items": station.models.versions(name)}
+
+    @routes.get(
+        "/{name}/versions/{number}/export",
+        response_class=StreamingResponse,
+        responses={200: {"description": "A file", "content": {"application/zip": {}}}},
+    )
+    def export(name: Name, number: Number, user: Engineer) -> Response:
+        """A version as a model folder, packed as a zip file: `predict`, `update` and `serve` take it."""
+        name = station.registry.get(name).name
+        station.note(user.name, "export", f"{name} {number}")
+        headers = {"Content-Disposition": f'attachment; filename="{name}-{number}.zip"'}
+        content = closing_blocks(station.models.as_zip(name, number))
+        return StreamingResponse(content, media_type="application/zip", headers=headers)
+
+    @routes.delete("/{name}", status_code=204)
+    def delete(name: Name, user: Admin, expected: Annotated[int, Query(description=_EXPECTED)]) -> None:
+        """Judge with a model no more. Its parts stay; its versions lie in the trash for a week."""
+        station.registry.delete(name, expected, user.name)
 
     @routes.post("/{name}/activate", response_model=Model)
     def activate(name: Name, body: ActivateRequest, user: Engineer) -> dict[str, Any]:

@@ -18,7 +18,19 @@ from anomalyvfm.server.decoding.worker import PREVIEW_SIDE, THUMBNAIL_SIDE
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Limits
 
-_FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FIRST_BYTES = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpg",
+    b"BM": "bmp",
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tif"),
+}
+
+
+def kind_of(content: bytes) -> str:
+    """The ending of names of image files that begin so; nothing for what is none that is taken."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    return next((kind for first, kind in _FIRST_BYTES.items() if content.startswith(first)), "")
 
 
 @dataclass(frozen=True)
@@ -51,8 +63,7 @@ class Decoders:
             raise Problem(
                 413, f"image data: {len(content)} bytes; an image may have {self._limits.image_bytes}"
             )
-        webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-        if not webp and not content.startswith(_FIRST_BYTES):
+        if not kind_of(content):
             raise Problem(415, "image data: not a PNG, JPEG, BMP, TIFF or WebP image; convert it")
 
     def pixels(self, content: bytes, white_level: int = 65535) -> Decoded:

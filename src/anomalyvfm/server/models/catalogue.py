@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anomalyvfm.server.models.registry import ModelRegistry
+from anomalyvfm.server.models.version_folders import VersionFolders
+from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store import inspections, versions
 from anomalyvfm.server.store.database import Database
 
@@ -16,9 +20,14 @@ class Catalogue:
     """Looked up by name; Problem 404 for one that is not here."""
 
     def __init__(
-        self, registry: ModelRegistry, database: Database, defect_scores: Callable[[str], list[float] | None]
+        self,
+        registry: ModelRegistry,
+        folders: VersionFolders,
+        database: Database,
+        defect_scores: Callable[[str], list[float] | None],
     ) -> None:
         self._registry = registry
+        self._folders = folders
         self._database = database
         self._defect_scores = defect_scores  # by a model's name, of reviewed defects
 
@@ -54,6 +63,26 @@ class Catalogue:
         number = self._registry.get(name).active.number
         with self._database.reading() as session:
             return [versions.as_dict(row, number) for row in versions.of_model(session, name)]
+
+    def as_zip(self, name: str, number: int) -> IO[bytes]:
+        """A version as a model folder, which ``predict`` takes once it is unpacked: a file to be closed.
+
+        Raises Problem 404 for an unknown version, 409 for one that is no longer kept.
+        """
+        with self._database.reading() as session:
+            version = versions.find_version(session, name, number)
+        if not version.folder:
+            raise Problem(409, f"version {number} of {name} is no longer kept; choose a later one")
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
+        try:
+            with self._folders.whole(version) as folder, zipfile.ZipFile(file, "w") as archive:
+                for path in sorted(folder.iterdir()):
+                    archive.write(path, f"{name}-{number}/{path.name}")
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:
         """How many of the last parts, and of the reviewed defects, each false-alarm promise would reject.

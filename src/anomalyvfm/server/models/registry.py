@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
@@ -18,7 +18,7 @@ from anomalyvfm.model_folder import read_description
 from anomalyvfm.server.models import importing
 from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.problems import Problem
-from anomalyvfm.server.store import audit, versions
+from anomalyvfm.server.store import audit, jobs, versions
 from anomalyvfm.server.store.clock import now
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.tables import ModelRow, VersionRow
@@ -118,7 +118,7 @@ class ModelRegistry:
         for place in given:
             self._take_in(place)
         with self._database.reading() as session:
-            rows = session.scalars(select(ModelRow).order_by(ModelRow.name)).all()
+            rows = session.scalars(select(ModelRow).where(ModelRow.active > 0).order_by(ModelRow.name)).all()
             if not rows:
                 raise InputError("no model to judge with; name a model folder: anomalyvfm serve MODEL")
             active = [versions.find_version(session, row.name, row.active) for row in rows]
@@ -195,6 +195,31 @@ class ModelRegistry:
                 row.is_default = row.name == name
             audit.note(session, by, "default", name)
 
+    def delete(self, name: str, expected: int, by: str) -> None:
+        """Judge with a model no more. Its parts stay, and its versions lie in the trash for some days.
+
+        Raises Problem 409 where it is the default, images of jobs wait for it, or ``expected`` is not the
+        version that judges.
+        """
+        registered = self.get(name)
+        with registered.changing:
+            check_expected(registered, expected)
+            with self._database.writing() as session:
+                model = versions.find_model(session, name)
+                if model.is_default:
+                    raise Problem(409, f"{name} is the default model; make another one that first")
+                if waiting := jobs.count_waiting(session, name):
+                    raise Problem(
+                        409, f"{waiting} images of jobs wait for {name}; delete it when they are judged"
+                    )
+                model.active = 0
+                for version in versions.of_model(session, name):
+                    version.folder = ""
+                audit.note(session, by, "delete", name, f"version {expected} judged")
+            del self._models[name]
+            self._folders.discard(name)
+        self._publish(name, 0, "delete")
+
     def receive(self, name: str, contents: Mapping[str, IO[bytes]], most_pixels: int, by: str) -> int:
         """Take in a model that was sent, as the next version of the one of that name; its number.
 
@@ -206,7 +231,7 @@ class ModelRegistry:
             backbones = {registered.active.detector.settings.backbone for registered in self._models.values()}
             with self._folders.receiving(name, contents) as (place, folder):
                 description = importing.check(place, self._load, backbones, most_pixels)
-                if self._has(name, description["sha256"]):
+                if self._has(name, description["sha256"], VersionRow.folder != ""):
                     raise Problem(409, f"this very model is a version of {name} already; go back to it")
                 registered = self._models.get(name)
                 with registered.changing if registered else nullcontext():
@@ -226,16 +251,16 @@ class ModelRegistry:
                 f"{place}: a model's name has letters, digits, - _ and . only; rename the folder"
             )
         description = read_description(place)
-        if self._has(name, description["sha256"]):
+        if self._has(name, description["sha256"]):  # here, or deleted since, and then it does not come back
             return
         self._load(place)  # what cannot be loaded does not come in
         folder = self._folders.copy(name, place)
         self._import(name, folder, description, Change("import", "station", "given at the start"))
 
-    def _has(self, name: str, seal: str) -> bool:
+    def _has(self, name: str, seal: str, *more: ColumnElement[bool]) -> bool:
         with self._database.reading() as session:
-            known = select(VersionRow.id).where(VersionRow.model == name, VersionRow.source == seal)
-            return session.scalar(known) is not None
+            known = select(VersionRow.id).where(VersionRow.model == name, VersionRow.source == seal, *more)
+            return session.scalar(known.limit(1)) is not None
 
     def _import(self, name: str, folder: str, description: dict[str, Any], change: Change) -> VersionRow:
         with self._database.writing() as session:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -97,6 +98,8 @@ class VersionFolders:
         with self._database.reading() as session:
             rows = list(session.scalars(select(VersionRow).order_by(VersionRow.id)))
         kept = {(row.model, row.folder) for row in rows}
+        for left in self._folder.glob("*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
         for folder in self._folder.glob("*/*"):
             if folder.name.endswith(".partial"):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -155,6 +158,28 @@ class VersionFolders:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return folder.name
+
+    @contextmanager
+    def whole(self, version: VersionRow) -> Iterator[Path]:
+        """A folder with a version, whole, that stays as it is until the block ends.
+
+        Raises InputError where what it is made from is broken.
+        """
+        with self._places:
+            if self._is_whole(version):
+                yield self._place(version)
+                return
+            detector = self.load(version)
+        with tempfile.TemporaryDirectory(dir=self._folder, suffix=".partial") as scratch:
+            detector.save(Path(scratch) / "model")
+            yield Path(scratch) / "model"
+
+    def discard(self, model: str) -> None:
+        """Put all of a model that no row names any more into the trash."""
+        with self._places, self._changed:
+            self._unwritten.pop(model, None)
+            if _is_there(self._folder / model):
+                self._trash.take(self._folder / model)
 
     @contextmanager
     def receiving(self, model: str, contents: Mapping[str, IO[bytes]]) -> Iterator[tuple[Path, str]]:
@@ -302,7 +327,7 @@ class VersionFolders:
             with self._changed:
                 if done:
                     self._steps[model] = 0
-                if self._unwritten[model] is unwritten and (done or self._closing):
+                if self._unwritten.get(model) is unwritten and (done or self._closing):
                     del self._unwritten[model]
                 self._changed.notify_all()
                 if not done and not self._closing:

@@ -121,6 +121,7 @@ def _shell(
         "csrf": user.csrf if user else "",
         "can_sign_out": bool(user and user.csrf),
         "may_change": bool(user and user.may("engineer")),
+        "may_delete": bool(user and user.may("admin")),
         "may_export": bool(user and user.may("engineer")),
         "theme": theme if theme in ("light", "dark") else "",
         "json_url": f"{request.url.path}.json{query}" if user else "",

@@ -60,8 +60,10 @@ def waiting(session: Session, limit: int) -> list[tuple[JobItemRow, JobRow]]:
     return [(item, job) for item, job in session.execute(query)]
 
 
-def count_waiting(session: Session) -> int:
+def count_waiting(session: Session, model: str | None = None) -> int:
     query = select(func.count()).select_from(JobItemRow).where(JobItemRow.state == "waiting")
+    if model is not None:
+        query = query.join(JobRow, JobItemRow.job_id == JobRow.id).where(JobRow.model == model)
     return session.scalar(query) or 0
 
 

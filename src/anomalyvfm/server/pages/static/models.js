@@ -47,6 +47,21 @@ if (model) {
     }));
   }
 
+  const sure = document.getElementById("sure");
+  if (sure) {
+    document.getElementById("delete").addEventListener("click", () => sure.showModal());
+    document.getElementById("keep").addEventListener("click", () => sure.close());
+    document.getElementById("delete-sure").addEventListener("click", async () => {
+      try {
+        await call("DELETE", url + "?expected=" + active);
+        location.assign("/models");
+      } catch (refused) {
+        sure.close();
+        say(refused.message);
+      }
+    });
+  }
+
   const done = document.getElementById("done");
   const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
   sessionStorage.removeItem(KEPT);

@@ -65,7 +65,7 @@ def test_nothing_of_a_polyglot_but_its_picture_is_shown(client: TestClient) -> N
     original = client.get(f"{address}/original")
     assert original.content == POLYGLOT
     assert original.headers["content-type"] == "application/octet-stream"
-    assert original.headers["content-disposition"] == f'attachment; filename="part-{part["id"]}"'
+    assert original.headers["content-disposition"] == f'attachment; filename="part-{part["id"]}.png"'
     assert original.headers["x-content-type-options"] == "nosniff"
     assert original.headers["content-security-policy"].startswith("sandbox")
 

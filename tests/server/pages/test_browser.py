@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from anomalyvfm.server.pages import router, routes
 from tests.server.pages.conftest import ENGINEER
-from tests.server.pages.fake_station import FakeStation, part
+from tests.server.pages.fake_station import FakeStation, model, part
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,6 +36,7 @@ class Served:
         self.station = FakeStation([part(n, 6.0 if n % 2 else 0.2) for n in range(1, 9)])
         self.sent: list[tuple[str, str, Any, str | None]] = []
         self.refuse: dict[str, int] = {}
+        self.signed_out = False
         self.app = FastAPI(openapi_url=None)
         self.app.middleware("http")(self._frame)
         self.app.add_api_route("/api/events", self._events)
@@ -48,11 +49,15 @@ class Served:
         return response
 
     def _events(self) -> Response:
+        if self.signed_out:
+            return Response('{"detail": "nobody"}', 401, media_type="application/problem+json")
         latest = part(9, 7.5, name="<b>new</b>.png")
         stream = f"event: inspection\nid: 9\ndata: {json.dumps(latest)}\n\n"
         return StreamingResponse(iter([stream]), media_type="text/event-stream")
 
     async def _api(self, request: Request, rest: str) -> Response:
+        if self.signed_out:
+            return Response('{"detail": "nobody"}', 401, media_type="application/problem+json")
         if request.method == "GET":
             if rest == "inspections":
                 # As the station: there is no part 0 to come after.
@@ -160,10 +165,50 @@ def test_heat_map_follows_the_slider_and_the_key(page: Any) -> None:
 
 def test_wall_shows_what_comes_without_reload_and_as_text(page: Any) -> None:
     page.goto("/wall")
-    page.wait_for_selector("#latest.rejected >> text=<b>new</b>.png")
+    page.wait_for_selector(".latest.rejected >> text=<b>new</b>.png")
     assert page.inner_text("#count-parts") == "9"
     assert page.locator(".tile").count() == 8  # the eighth part has become the first tile
     assert page.locator(".tile").first.get_attribute("data-id") == "8"
+
+
+def test_a_kiosk_is_the_verdict_alone_by_key_and_by_address(page: Any) -> None:
+    page.goto("/wall")
+    page.keyboard.press("k")
+    page.wait_for_selector("body.kiosk")
+    assert not page.is_visible(".tiles") and not page.is_visible(".bar")
+    assert "kiosk=1" in page.url
+    size = "getComputedStyle(document.querySelector('.latest-verdict')).fontSize"
+    assert float(page.evaluate(f"parseFloat({size})")) >= 100
+    page.reload()
+    page.wait_for_selector("body.kiosk")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("body:not(.kiosk)")
+    assert "kiosk" not in page.url and page.is_visible(".bar")
+
+
+def test_sound_is_asked_for_and_can_be_ended(page: Any) -> None:
+    page.goto("/wall")
+    for pressed in ("true", "false"):
+        page.click("#sound")
+        assert page.get_attribute("#sound", "aria-pressed") == pressed
+
+
+def test_models_are_side_by_side_each_with_its_own_parts(page: Any, served: tuple[Served, str]) -> None:
+    station = served[0].station
+    station.models.all_models.append(model("lid", default=False))
+    station.parts[-1]["model"] = "lid"
+    page.goto("/wall?show=side")
+    page.wait_for_selector('[data-lane="can"] .latest >> text=<b>new</b>.png')
+    assert page.inner_text('[data-lane="lid"] .latest-name') == "part_0008.png"
+    assert page.locator('[data-lane="lid"] .tile').count() == 0
+
+
+def test_where_a_session_has_ended_the_wall_leads_to_the_sign_in(
+    page: Any, served: tuple[Served, str]
+) -> None:
+    served[0].signed_out = True
+    page.goto("/wall")
+    page.wait_for_url("**/login?next=%2Fwall")
 
 
 def test_an_empty_wall_asks_for_all_there_is(page: Any, served: tuple[Served, str]) -> None:
@@ -171,7 +216,7 @@ def test_an_empty_wall_asks_for_all_there_is(page: Any, served: tuple[Served, st
     with page.expect_response("**/api/inspections?*") as asked:
         page.goto("/wall")
     assert asked.value.ok
-    page.wait_for_selector("#latest.rejected >> text=<b>new</b>.png")
+    page.wait_for_selector(".latest.rejected >> text=<b>new</b>.png")
 
 
 def test_numbers_of_odd_places_go_with_the_outlines(page: Any) -> None:

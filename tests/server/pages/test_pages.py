@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from anomalyvfm.server.auth.guard import User
 from tests.server.pages.conftest import ENGINEER, OPERATOR, Open
-from tests.server.pages.fake_station import FakeCatalogue, FakeStation, model, part, version
+from tests.server.pages.fake_station import LIMIT, FakeCatalogue, FakeStation, model, part, version
 from tests.server.pages.markup import read
 
 PAGES = ("/wall", "/review", "/inspections", "/trends", "/models", "/models/can", "/upload")
@@ -301,6 +301,31 @@ def test_an_admin_may_delete_what_is_not_the_default_and_an_engineer_take_versio
     engineer = open_pages(station, ENGINEER).get("/models/can").text
     assert 'id="delete"' not in engineer and "/versions/3/export" in engineer
     assert "/export" not in open_pages(station, OPERATOR).get("/models/can").text
+
+
+def test_the_wall_tells_what_is_near_its_limit_of_which_model_and_how_the_last_parts_were(
+    open_pages: Open,
+) -> None:
+    parts = [
+        part(number, 6.0 if number > 70 else LIMIT - 0.2 if number > 65 else 0.2) for number in range(1, 81)
+    ]
+    parts[-1] |= {"model": "lid", "name": ""}
+    client = open_pages(FakeStation(parts, [model("can"), model("lid", default=False)]))
+    data = client.get("/wall.json").json()
+    assert (data["last"]["inspections"], data["last"]["anomalous"]) == (50, 10)
+    page = read(client.get("/wall").text)
+    tiles = [e for e in page if e.tag == "li"]
+    assert len(tiles) == 61, "sixty, and the one that others are made from"
+    kinds = [e.attributes["class"].split()[1] for e in tiles[:-1]]
+    assert kinds == ["rejected"] * 9 + ["near"] * 5 + ["passed"] * 46
+    assert any(e.text == "Part 80" for e in page), "a part without a name has a number"
+    shown = {e.text for e in page if "tile-model" in e.attributes.get("class", "")}
+    assert shown == {"can", ""}
+
+    side = client.get("/wall.json?show=side").json()
+    assert [(lane["model"], len(lane["items"])) for lane in side["lanes"]] == [("can", 13), ("lid", 1)]
+    one = open_pages(FakeStation(parts)).get("/wall.json?show=side").json()
+    assert len(one["lanes"]) == 1
 
 
 def test_alarm_is_on_the_wall_and_on_the_trends_page(open_pages: Open) -> None:

@@ -144,7 +144,7 @@ def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
         _text("tick", x.start, floor + 16, percent(curve[0]["rate"]), "start"),
         _text("tick", x.end, floor + 16, percent(curve[-1]["rate"])),
         _text("tick", (x.start + x.end) / 2, floor + 16, "good parts that may be rejected", "middle"),
-        _text("tick", _LEFT, _TOP - 6, "parts rejected", "start"),
+        _text("tick", _LEFT + 6, _TOP + 12, "parts rejected", "start"),
     ]
     return _svg(marks, label, floor + 24)
 

@@ -65,6 +65,7 @@ def environment() -> Environment:
         "one_in": wording.one_in,
         "percent": wording.percent,
         "score": wording.score,
+        "state": wording.state,
     }
     env.globals |= {
         "static": static_url,

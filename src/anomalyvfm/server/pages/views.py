@@ -11,7 +11,7 @@ from anomalyvfm.decision.calibration import images_needed
 from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.query import chosen, day, identity
-from anomalyvfm.server.pages.wording import contributions, count, drift_words, odds, score
+from anomalyvfm.server.pages.wording import NEAR, contributions, count, drift_words, odds, score
 from anomalyvfm.server.statistics import Bucket, bucket_start
 from anomalyvfm.server.store.inspections import InspectionFilter
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 Query = Mapping[str, str]
 Data = dict[str, Any]
 
-TILES = 37
-"""Parts on the wall: the latest, and tiles that fill rows of 4, 6 or 9."""
+TILES = 60
+"""On the wall, beside the latest part: they fill rows of 4, 5, 6, 10 or 12."""
+TILES_ASIDE = 12
+"""Likewise for each of several models side by side."""
+LAST = 50
+"""Parts whose rate the wall shows beside the day's: what the line does now."""
 PLACES = 8
 """Odd places of a part that are shown one by one, the oddest first."""
 PAGE = 50
@@ -49,6 +53,7 @@ Label = Literal["none", "good", "defect", "unsure"]
 # Stands in templates where the first part will be.
 _BLANK = {
     "id": 0,
+    "model": "",
     "name": "",
     "score": 0.0,
     "threshold": 0.0,
@@ -60,15 +65,35 @@ _BLANK = {
 def wall(station: Station, user: User, query: Query) -> Data:
     models = _names(station)
     model = chosen(query, "model", models)
-    show = chosen(query, "show", ("rejected",))
-    fitting = InspectionFilter(model=model or None, anomalous=True if show else None)
+    show = chosen(query, "show", ("rejected", "side"))
+    aside = show == "side" and len(models) > 1
+    anomalous = True if show == "rejected" else None
+    most = TILES_ASIDE if aside else TILES
+    last = station.inspections.newest(InspectionFilter(model=model or None), limit=LAST)
+    lanes = [
+        {
+            "model": name,
+            "items": station.inspections.newest(
+                InspectionFilter(model=name or None, anomalous=anomalous), limit=most + 1
+            ),
+        }
+        for name in (models if aside else [model])
+    ]
     statistics = station.statistics(model=model or None, since=(_now() - DAY).timestamp())
     return {
         "models": models,
         "model": model,
         "show": show,
-        "most": TILES - 1,
-        "items": station.inspections.newest(fitting, limit=TILES),
+        "most": most,
+        "near": NEAR,
+        "lanes": lanes,
+        "empty": not any(lane["items"] for lane in lanes),
+        "last": {
+            "inspections": len(last),
+            "anomalous": sum(part["anomalous"] for part in last),
+            "verdicts": "".join("r" if part["anomalous"] else "p" for part in last),
+            "at": last[0]["at"] if last else None,
+        },
         "blank": _BLANK,
         "waiting": station.inspections.review_queue(model=model or None, limit=1)["waiting"],
         "drifted": _drifted(station, [model] if model else models),

@@ -6,6 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+NEAR = 0.5
+"""Standard deviations of good parts' scores: a part that passed closer to its limit deserves a look."""
+
+
+def state(part: Mapping[str, Any]) -> str:
+    """How a part is coloured: rejected, passed, or near its limit."""
+    if part["anomalous"]:
+        return "rejected"
+    return "near" if part["id"] and part["threshold"] - part["score"] < NEAR else "passed"
+
 
 def odds(p_value: float, good_images: int | None = None) -> str:
     """What a conformal p-value says, with the count of good images it was compared with where known.

@@ -1,25 +1,25 @@
 // The wall: parts come in by server-sent events; the newest is large, the others follow as tiles.
-import { isCommand, localize, score } from "./page.js";
+import { call, isCommand, localize, score } from "./page.js";
 
 const DRAW_MS = 250;   // a line faster than this is drawn in groups
 const RETRY_MS = 3000;
+const SPEAK_MS = 4000; // screen readers hear of rejected parts no more often
 const DAY_MS = 24 * 3600 * 1000;
 const AGAIN_MS = 60 * 1000;
-const SPEAK_MS = 4000; // screen readers hear of rejected parts no more often
+const LAST = 50;
 
 const wall = document.getElementById("wall");
-const latest = document.getElementById("latest");
-const tiles = document.getElementById("tiles");
 const live = document.getElementById("live");
 const hold = document.getElementById("hold");
 const spoken = document.getElementById("spoken");
 const counts = document.querySelector(".counts").dataset;
 const most = Number(wall.dataset.most);
+const near = Number(wall.dataset.near);
+const words = { rejected: "Rejected", near: "Passed, near", passed: "Passed" };
 const shown = { parts: Number(counts.inspections), rejected: Number(counts.anomalous), waiting: Number(counts.waiting) };
-let coming = [];     // parts not drawn yet, oldest first
-let current = JSON.parse(latest.dataset.part); // the part shown large; number 0: none yet
+let last = Array.from(counts.last, (verdict) => verdict === "r"); // whether rejected, newest first
+let lastAt = counts.lastAt ? Date.parse(counts.lastAt) : 0;
 let held = false;
-let newest = current.id;
 let unspoken = [];
 
 function state(name, text) {
@@ -29,69 +29,119 @@ function state(name, text) {
   }
 }
 
+const stateOf = (part) => (part.anomalous ? "rejected" : part.threshold - part.score < near ? "near" : "passed");
+const nameOf = (part) => part.name || "Part " + part.id;
+
+function showPicture(place, part, kind) {
+  const path = "/api/inspections/" + part.id;
+  place.querySelector(".photo").src = path + kind;
+  const outline = place.querySelector(".heat");
+  outline.hidden = !part.anomalous;
+  if (part.anomalous) outline.src = path + "/outline.png";
+}
+
 function tileOf(part) {
   const tile = document.getElementById("tile").content.firstElementChild.cloneNode(true);
   tile.dataset.id = part.id;
-  tile.className = "tile new " + (part.anomalous ? "rejected" : "passed");
+  tile.className = "tile new " + stateOf(part);
   tile.querySelector("a").href = "/inspections/" + part.id;
-  tile.querySelector("img").src = "/api/inspections/" + part.id + "/thumbnail.jpg";
-  tile.querySelector(".tile-verdict").textContent = part.anomalous ? "Rejected" : "Passed";
+  showPicture(tile, part, "/thumbnail.jpg");
+  tile.querySelector(".tile-verdict").textContent = words[stateOf(part)];
   tile.querySelector(".tile-score").textContent = score(part.score);
-  tile.querySelector(".tile-name").textContent = part.name;
+  tile.querySelector(".tile-name").textContent = nameOf(part);
+  tile.querySelector(".tile-model").textContent = part.model;
   return tile;
 }
 
-function showLarge(part) {
-  latest.className = "latest " + (part.anomalous ? "rejected" : "passed");
-  const link = latest.querySelector(".latest-picture");
-  link.href = "/inspections/" + part.id;
-  const photo = link.querySelector(".photo");
-  photo.src = "/api/inspections/" + part.id + "/preview.jpg";
-  const outline = link.querySelector(".heat");
-  outline.hidden = !part.anomalous;
-  if (part.anomalous) outline.src = "/api/inspections/" + part.id + "/outline.png";
-  latest.querySelector(".latest-verdict").textContent = part.anomalous ? "Rejected" : "Passed";
-  latest.querySelector(".latest-name").textContent = part.name;
-  latest.querySelector(".latest-score").textContent =
-    "Score " + score(part.score) + " · limit " + score(part.threshold);
-  const time = latest.querySelector("time");
-  time.dateTime = part.at;
-  localize(time);
+/** The parts of one model, or of all: the newest large, those before it as tiles. */
+class Lane {
+  constructor(element) {
+    this.model = element.dataset.lane;
+    this.latest = element.querySelector(".latest");
+    this.tiles = element.querySelector(".tiles");
+    this.current = JSON.parse(this.latest.dataset.part); // shown large; number 0: none yet
+    this.coming = []; // not drawn yet, oldest first
+  }
+
+  receive(part) {
+    this.coming.push(part);
+    if (this.coming.length > 1000) this.coming.shift();
+  }
+
+  draw() {
+    const parts = this.coming.slice(-most - 1);
+    if (!parts.length) return;
+    this.coming = [];
+    for (const part of parts) {
+      if (this.current.id) this.tiles.prepend(tileOf(this.current));
+      this.current = part;
+    }
+    const part = this.current;
+    this.latest.className = "latest " + stateOf(part);
+    this.latest.querySelector("a").href = "/inspections/" + part.id;
+    showPicture(this.latest, part, "/preview.jpg");
+    this.latest.querySelector(".latest-verdict").textContent = words[stateOf(part)];
+    this.latest.querySelector(".latest-name").textContent = nameOf(part);
+    this.latest.querySelector(".latest-model").textContent = part.model;
+    this.latest.querySelector(".latest-score").textContent =
+      "Score " + score(part.score) + " · limit " + score(part.threshold);
+    const time = this.latest.querySelector("time");
+    time.dateTime = part.at;
+    localize(time);
+    while (this.tiles.children.length > most) this.tiles.lastElementChild.remove();
+  }
 }
 
+const lanes = Array.from(document.querySelectorAll(".lane"), (element) => new Lane(element));
+let newest = Math.max(...lanes.map((lane) => lane.current.id));
+
 function draw() {
+  const coming = lanes.reduce((sum, lane) => sum + lane.coming.length, 0);
   if (held) {
-    state("held", coming.length ? "Paused, " + coming.length + " new" : "Paused");
+    state("held", coming ? "Paused, " + coming + " new" : "Paused");
     return;
   }
-  if (!coming.length) return;
-  const parts = coming.slice(-most - 1);
-  coming = [];
-  for (const part of parts) {
-    if (current.id) tiles.prepend(tileOf(current));
-    current = part;
-  }
-  showLarge(current);
-  while (tiles.children.length > most) tiles.lastElementChild.remove();
+  if (!coming) return;
+  lanes.forEach((lane) => lane.draw());
   wall.hidden = false;
   document.getElementById("nothing").hidden = true;
 }
 
+const percent = (rejected, parts) => {
+  const rate = parts ? 100 * rejected / parts : 0;
+  return rate.toFixed(rate >= 10 || rate === 0 ? 0 : 1) + " %";
+};
+
+function ago(milliseconds) {
+  const seconds = Math.max(0, Math.round(milliseconds / 1000));
+  if (seconds < 60) return seconds + " s ago";
+  if (seconds < 3600) return Math.floor(seconds / 60) + " min ago";
+  return Math.floor(seconds / 3600) + " h ago";
+}
+
 function count() {
-  document.getElementById("count-parts").textContent = shown.parts.toLocaleString("en");
-  document.getElementById("count-rejected").textContent = shown.rejected.toLocaleString("en");
-  const rate = shown.parts ? 100 * shown.rejected / shown.parts : 0;
-  document.getElementById("count-rate").textContent = rate.toFixed(rate >= 10 ? 0 : 1) + " %";
-  document.getElementById("count-waiting").textContent = shown.waiting.toLocaleString("en");
+  const set = (id, text) => {
+    const element = document.getElementById(id);
+    if (element.textContent !== text) element.textContent = text;
+  };
+  set("count-parts", shown.parts.toLocaleString("en"));
+  set("count-rejected", shown.rejected.toLocaleString("en"));
+  set("count-rate", percent(shown.rejected, shown.parts));
+  const rejected = last.filter(Boolean).length;
+  set("last-parts", String(last.length));
+  set("last-rejected", String(rejected));
+  set("last-rate", percent(rejected, last.length));
+  if (lastAt) set("last-ago", ago(Date.now() - lastAt));
+  set("count-waiting", shown.waiting.toLocaleString("en"));
   const badge = document.getElementById("review-badge");
   if (badge && shown.waiting) badge.firstChild.data = shown.waiting > 99 ? "99+" : String(shown.waiting);
 }
 
 function speak() {
   if (!unspoken.length || held) return;
-  const last = unspoken[unspoken.length - 1];
+  const part = unspoken[unspoken.length - 1];
   const more = unspoken.length > 1 ? " and " + (unspoken.length - 1) + " before it" : "";
-  spoken.textContent = "Rejected: " + last.name + ", score " + last.score.toFixed(1) + more;
+  spoken.textContent = "Rejected: " + nameOf(part) + ", score " + score(part.score) + more;
   unspoken = [];
 }
 
@@ -100,11 +150,17 @@ function receive(part) {
   shown.parts += 1;
   shown.rejected += part.anomalous ? 1 : 0;
   shown.waiting += part.anomalous || part.sampled ? 1 : 0;
+  last = [part.anomalous, ...last].slice(0, LAST);
+  lastAt = Date.parse(part.at);
   newest = part.id;
-  if (part.anomalous) unspoken.push(part);
+  if (part.anomalous) {
+    unspoken.push(part);
+    ring();
+  }
   if (wall.dataset.show === "rejected" && !part.anomalous) return;
-  coming.push(part);
-  if (coming.length > 1000) coming.shift();
+  const lane = lanes.find((one) => !one.model || one.model === part.model);
+  if (lane) lane.receive(part);
+  else location.reload(); // of a model that came in meanwhile
 }
 
 hold.addEventListener("click", () => {
@@ -147,6 +203,8 @@ function connect() {
     state("lost", "Connection lost, trying again");
     if (source.readyState === EventSource.CLOSED) { // refused, as by a station that is just starting
       removeEventListener("pagehide", close);
+      // Where the session has ended, asking leads to the sign-in.
+      call("GET", "/api/statistics?since=" + new Date().toISOString()).catch(() => {});
       setTimeout(connect, RETRY_MS);
     }
   });
@@ -159,6 +217,49 @@ function connect() {
   source.addEventListener("drift", (event) => { if (JSON.parse(event.data).alarm) location.reload(); });
   addEventListener("pagehide", close);
 }
+
+// Two short tones at a rejected part, once a person has switched them on: browsers allow none before.
+let audio = null;
+const sound = document.getElementById("sound");
+sound.addEventListener("click", () => {
+  const on = sound.getAttribute("aria-pressed") !== "true";
+  sound.setAttribute("aria-pressed", String(on));
+  audio = on ? audio || new AudioContext() : null;
+  ring();
+});
+function ring() {
+  if (!audio || held) return;
+  [660, 440].forEach((frequency, number) => {
+    const tone = new OscillatorNode(audio, { frequency });
+    const volume = new GainNode(audio, { gain: 0.2 });
+    tone.connect(volume).connect(audio.destination);
+    tone.start(audio.currentTime + 0.16 * number);
+    tone.stop(audio.currentTime + 0.16 * number + 0.14);
+  });
+}
+
+// Kiosk: the verdict fills the screen. The address keeps it, so that a screen can start with it.
+const kiosk = document.getElementById("kiosk");
+function setKiosk(on) {
+  document.body.classList.toggle("kiosk", on);
+  kiosk.setAttribute("aria-pressed", String(on));
+  const address = new URL(location.href);
+  if (on) address.searchParams.set("kiosk", "1");
+  else address.searchParams.delete("kiosk");
+  history.replaceState(null, "", address);
+}
+kiosk.addEventListener("click", () => {
+  const on = !document.body.classList.contains("kiosk");
+  setKiosk(on);
+  if (on) document.documentElement.requestFullscreen().catch(() => {});
+  else if (document.fullscreenElement) document.exitFullscreen();
+});
+document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement) setKiosk(false); });
+document.addEventListener("keydown", (event) => {
+  if (isCommand(event) && event.key.toLowerCase() === "k") kiosk.click();
+  if (event.key === "Escape" && document.body.classList.contains("kiosk")) setKiosk(false);
+});
+if (new URLSearchParams(location.search).get("kiosk")) setKiosk(true);
 
 // The last 24 hours move on while the wall is open: parts leave them as well as come.
 async function countAgain() {

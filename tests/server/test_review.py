@@ -56,6 +56,27 @@ def test_good_on_a_false_alarm_teaches_and_undo_takes_it_back_exactly(station: S
     assert first["action"] == "import"
 
 
+def test_a_kind_of_defect_goes_with_its_review_and_is_offered_by_how_often_it_came(station: Station) -> None:
+    parts = [judged(station, 180, number)["id"] for number in range(4)]
+    for part, kind in zip(parts, ("scratch", "dent", "scratch", None), strict=True):
+        station.learning.review(part, "defect", "ann", kind=kind)
+    assert station.inspections.kinds("part") == ["scratch", "dent"]
+    assert station.inspections.kinds("lid") == []
+    assert [station.inspections.get(part)["kind"] for part in parts] == ["scratch", "dent", "scratch", None]
+    with pytest.raises(Problem, match="good parts have none"):
+        station.learning.review(parts[0], "good", "ann", kind="dent")
+    again = station.learning.review(parts[0], "unsure", "bob")
+    assert again.review and station.inspections.get(parts[0])["kind"] is None
+    station.learning.undo(again.review["id"], "bob")
+    assert station.inspections.get(parts[0])["kind"] == "scratch"
+    client = client_of(station)
+    path = f"/api/inspections/{parts[3]}/reviews"
+    said = client.post(path, json={"label": "defect", "kind": " crack "}).json()
+    assert said["review"]["kind"] == said["inspection"]["kind"] == "crack"
+    assert client.post(path, json={"label": "good", "kind": "crack"}).status_code == 422
+    assert "crack" in client.get("/api/export?format=csv").text
+
+
 def test_saying_the_same_twice_teaches_once(station: Station) -> None:
     part = judged(station, 180)
     station.learning.review(part["id"], "good", "ann")

@@ -67,9 +67,20 @@ class Learning:
         self._metrics = metrics
 
     def review(
-        self, inspection_id: int, label: str, by: str, why: str = "", seen: int | None = None
+        self,
+        inspection_id: int,
+        label: str,
+        by: str,
+        why: str = "",
+        seen: int | None = None,
+        kind: str | None = None,
     ) -> Reviewed:
-        """Label an inspection. With ``seen``, Problem 409 where another review is in force than that one."""
+        """Label an inspection, with the kind of a defect where it is known.
+
+        With ``seen``, Problem 409 where another review is in force than that one.
+        """
+        if kind and label != "defect":
+            raise Problem(422, f"kind: {label} parts have none; leave it out")
         with self._database.reading() as session:
             registered = self._registry.get(inspections.find(session, inspection_id).model)
         with registered.changing:
@@ -82,8 +93,14 @@ class Learning:
 
             def write(session: Session) -> ReviewRow | None:
                 found = inspections.find(session, inspection_id)
-                audit.note(session, by, "review", f"inspection {inspection_id}", f"{label} {why}".strip())
-                return reviews.add(session, found, label, by, why)
+                audit.note(
+                    session,
+                    by,
+                    "review",
+                    f"inspection {inspection_id}",
+                    " ".join(filter(None, (label, kind, why))),
+                )
+                return reviews.add(session, found, label, by, why, kind or None)
 
             self._metrics.reviews.labels(label).inc()
             return self._apply(registered, row, label, by, why or f"part {row.id} is {label}", write)

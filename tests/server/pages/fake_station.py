@@ -40,6 +40,7 @@ def part(number: int, score: float = 0.3, **changes: Any) -> dict[str, Any]:
         "reviewed_by": None,
         "reviewed_at": None,
         "review_id": None,
+        "kind": None,
     } | changes
 
 
@@ -94,6 +95,9 @@ class FakeArchive:
             and (after is None or each["id"] > after)
         ]
         return fits[-limit:] if after is not None else fits[:limit]
+
+    def kinds(self, model: str | None = None) -> list[str]:
+        return sorted({each["kind"] for each in self._parts if each["kind"]})
 
     def get(self, number: int) -> dict[str, Any]:
         for each in self._parts:

@@ -74,8 +74,9 @@ class Served:
         if rest.endswith("/reviews"):
             found = self.station.inspections.get(int(rest.split("/")[1]))
             found["label"], found["review_id"] = said["label"], 50 + found["id"]
+            found["kind"] = said["kind"] or None
             found |= {"reviewed_by": "grace", "reviewed_at": found["at"]}
-            answer = {"review": {"id": found["review_id"]}, "learning": {"message": "nothing to learn"}}
+            answer = {"review": {"id": found["review_id"]}, "learning": {"action": "none"}}
         elif rest.endswith("/undo"):
             found = self.station.inspections.get(int(rest.split("/")[1]) - 50)
             found |= {"label": None, "review_id": None}
@@ -130,7 +131,7 @@ def test_keys_answer_part_after_part_and_take_answers_back(page: Any, served: tu
     shows(3)
     page.keyboard.press("1")
     shows(5)
-    assert page.inner_text("#last p") == "part_0003.png: good. Nothing to learn."
+    assert page.inner_text("#last p") == "part_0003.png: good. Recorded."
     page.keyboard.press("u")
     shows(3)
     page.keyboard.press("u")
@@ -142,6 +143,44 @@ def test_keys_answer_part_after_part_and_take_answers_back(page: Any, served: tu
         ("reviews/53/undo", None, ENGINEER.csrf),
         ("reviews/51/undo", None, ENGINEER.csrf),
     ]
+
+
+def test_a_kind_of_defect_is_chosen_by_key_click_and_text(page: Any, served: tuple[Served, str]) -> None:
+    served[0].station.parts[1] |= {"label": "defect", "kind": "scratch"}
+    page.goto("/review")
+    page.keyboard.press("4")
+    page.wait_for_selector(".answers[data-inspection='3']")
+    page.wait_for_load_state()
+    assert page.inner_text("#last p") == "part_0001.png: scratch. Recorded."
+    page.fill("#kind", "dent 2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answers[data-inspection='5']")
+    page.wait_for_load_state()
+    page.click('[data-kind="dent 2"]')
+    page.wait_for_selector(".answers[data-inspection='7']")
+    said = [(body["label"], body["kind"]) for _, _, body, _ in served[0].sent]
+    assert said == [("defect", "scratch"), ("defect", "dent 2"), ("defect", "dent 2")]
+
+
+def test_a_part_is_enlarged_by_wheel_moved_by_drag_and_keys_go_on(page: Any) -> None:
+    page.goto("/inspections/3")
+    width = "document.querySelector('.layers').getBoundingClientRect().width"
+    before = page.evaluate(width)
+    frame = page.locator(".stage").bounding_box()
+    page.mouse.move(frame["x"] + frame["width"] / 4, frame["y"] + frame["height"] / 4)
+    for _ in range(3):
+        page.mouse.wheel(0, -200)
+    assert page.evaluate(width) == pytest.approx(before * 2.718**1.5, rel=0.05)
+    place = "[document.querySelector('.stage').scrollLeft, document.querySelector('.stage').scrollTop]"
+    start = page.evaluate(place)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + frame["width"] / 4 - 30, frame["y"] + frame["height"] / 4 - 20)
+    page.mouse.up()
+    assert page.evaluate(place) == pytest.approx([start[0] + 30, start[1] + 20], abs=1.5)
+    page.mouse.wheel(0, 5000)
+    assert page.evaluate(width) == pytest.approx(before)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/inspections/2")
 
 
 def test_heat_map_follows_the_slider_and_the_key(page: Any) -> None:

@@ -46,6 +46,7 @@ INSPECTION: dict[str, Any] = {
     "by": "line-1",
     "sampled": False,
     "label": None,
+    "kind": None,
     "reviewed_by": None,
     "reviewed_at": None,
     "review_id": None,
@@ -106,6 +107,7 @@ class Inspection(_Shape):
     by: str
     sampled: bool = Field(description="chosen for review whatever the verdict")
     label: Literal["good", "defect", "unsure"] | None
+    kind: str | None = Field(description="of defect, where a person has said which")
     reviewed_by: str | None
     reviewed_at: str | None
     review_id: int | None
@@ -176,6 +178,7 @@ class ReviewRequest(_Shape):
 
     label: Literal["good", "defect", "unsure"]
     why: str = Field("", max_length=500)
+    kind: str = Field("", max_length=60, description="of defect, in the site's own words")
     seen_review: int | None = Field(
         None, description="the review looked at; 409 where another is in force by now"
     )
@@ -185,6 +188,7 @@ class Review(_Shape):
     id: int
     inspection_id: int
     label: str
+    kind: str | None
     by: str
     at: str
     why: str

@@ -10,7 +10,7 @@ from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.inspections.thumbnails import Thumbnails
 from anomalyvfm.server.inspections.verdicts import exhibit, restore
 from anomalyvfm.server.problems import Problem
-from anomalyvfm.server.store import inspections
+from anomalyvfm.server.store import inspections, reviews
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -76,6 +76,11 @@ class Archive:
             patch = inspections.good_patch(session, number, region)
         image = self._decoders.pixels(self._read(row.image), self._white_level(row.model)).pixels
         return exhibit(image, row, self._read(row.map), patch, self._read(patch.picture))
+
+    def kinds(self, model: str | None = None) -> list[str]:
+        """Kinds of defect that people have named, the most frequent first."""
+        with self._database.reading() as session:
+            return reviews.kinds(session, model)
 
     def review_queue(self, model: str | None = None, limit: int = 20) -> dict[str, Any]:
         with self._database.reading() as session:

@@ -20,7 +20,19 @@ from anomalyvfm.server.store.tables import InspectionRow
 
 COLUMNS = (
     *("id", "at", "model", "version", "name", "score", "p_value", "threshold", "promised", "light"),
-    *("anomalous", "width", "height", "ms", "sha256", "by", "sampled", "label", "reviewed_by", "reviewed_at"),
+    *(
+        "anomalous",
+        "width",
+        "height",
+        "ms",
+        "sha256",
+        "by",
+        "sampled",
+        "label",
+        "kind",
+        "reviewed_by",
+        "reviewed_at",
+    ),
 )
 
 _A_TIME = 1000
@@ -87,6 +99,7 @@ def as_coco(rows: Iterator[InspectionRow], read: Callable[[str], bytes]) -> Iter
             "score": row.score,
             "anomalous": row.anomalous,
             "label": row.label,
+            "kind": row.kind,
         }
         images.append(json.dumps(image).encode())
         if not row.anomalous:

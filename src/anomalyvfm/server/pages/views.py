@@ -222,15 +222,14 @@ def login(query: Query) -> Data:
 
 
 def _seen_large(station: Station, part: Data) -> Data:
-    active = station.models.get(part["model"])["active"]
-    known = active["calibration"]["images"] if active["number"] == part["version"] else None
     verdict = "rejected" if part["anomalous"] else "passed"
     places = f", {count(len(part['regions']), 'odd place')}" if part["regions"] else ""
     return {
         "part": part,
-        "words": odds(part["p_value"], known),
-        "describe": f"{part['name']}, {verdict} with score {score(part['score'])}{places}",
+        "words": odds(part["p_value"]),
+        "describe": f"{part['name'] or 'Part'}, {verdict} with score {score(part['score'])}{places}",
         "scale": gauge(part["score"], part["threshold"]),
+        "kinds": station.inspections.kinds(part["model"]),
         "places": [_place(part, number) for number in range(1, min(len(part["regions"]), PLACES) + 1)],
     }
 

@@ -17,20 +17,8 @@ def state(part: Mapping[str, Any]) -> str:
     return "near" if part["id"] and part["threshold"] - part["score"] < NEAR else "passed"
 
 
-def odds(p_value: float, good_images: int | None = None) -> str:
-    """What a conformal p-value says, with the count of good images it was compared with where known.
-
-    p = (1 + k) / (1 + n) for k of n good images at least as odd (``Calibration.p_value``), so k comes back
-    from p and n; p alone, as for a model whose count is not at hand, is given as a share.
-    """
-    if good_images:
-        odder = round(p_value * (1 + good_images)) - 1
-        if odder <= 0:
-            return f"Odder than every one of the {good_images:,} good parts the model was checked with."
-        if odder >= good_images:
-            return f"No odder than any of the {good_images:,} good parts the model was checked with."
-        verb = "looks" if odder == 1 else "look"
-        return f"{odder:,} of {good_images:,} good parts {verb} at least this odd."
+def odds(p_value: float) -> str:
+    """What a conformal p-value says: the same words whatever the model has learned since."""
     if p_value >= 0.5:
         return "Most good parts look at least this odd."
     return f"At most about {one_in(p_value)} good parts looks this odd."

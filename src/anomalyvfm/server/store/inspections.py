@@ -79,6 +79,7 @@ def as_dict(row: InspectionRow) -> dict[str, Any]:
         "by": row.by,
         "sampled": row.sampled,
         "label": row.label,
+        "kind": row.kind,
         "reviewed_by": row.reviewed_by,
         "reviewed_at": iso_or_none(row.reviewed_at),
         "review_id": row.review_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.server.problems import Problem
@@ -17,6 +17,7 @@ def as_dict(row: ReviewRow) -> dict[str, Any]:
         "id": row.id,
         "inspection_id": row.inspection_id,
         "label": row.label,
+        "kind": row.kind,
         "by": row.by,
         "at": iso(row.at),
         "why": row.why,
@@ -53,8 +54,20 @@ def in_force(session: Session, inspection_id: int) -> ReviewRow | None:
     return session.scalar(query.order_by(ReviewRow.id.desc()).limit(1))
 
 
-def add(session: Session, inspection: InspectionRow, label: str, by: str, why: str) -> ReviewRow:
-    review = ReviewRow(inspection_id=inspection.id, label=label, by=by, at=now(), why=why)
+def kinds(session: Session, model: str | None, most: int = 12) -> list[str]:
+    """Kinds of defect that people have named of a model's parts, or of all, the most frequent first."""
+    row = InspectionRow
+    query = select(row.kind).where(row.kind.is_not(None))
+    if model is not None:
+        query = query.where(row.model == model)
+    found = session.scalars(query.group_by(row.kind).order_by(func.count().desc(), row.kind).limit(most))
+    return [kind for kind in found if kind]
+
+
+def add(
+    session: Session, inspection: InspectionRow, label: str, by: str, why: str, kind: str | None
+) -> ReviewRow:
+    review = ReviewRow(inspection_id=inspection.id, label=label, kind=kind, by=by, at=now(), why=why)
     session.add(review)
     session.flush()
     _mark(inspection, review)
@@ -76,6 +89,7 @@ def undo(session: Session, review: ReviewRow, by: str) -> ReviewRow | None:
 
 def _mark(inspection: InspectionRow, review: ReviewRow | None) -> None:
     inspection.label = review.label if review else None
+    inspection.kind = review.kind if review else None
     inspection.review_id = review.id if review else None
     inspection.reviewed_by = review.by if review else None
     inspection.reviewed_at = review.at if review else None

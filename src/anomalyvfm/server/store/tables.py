@@ -71,6 +71,7 @@ class InspectionRow(Base):
     __tablename__ = "inspections"
     __table_args__ = (
         Index(None, "model", "id"),
+        Index(None, "model", "kind"),
         Index(None, "label", "anomalous", "sampled"),
         {"sqlite_autoincrement": True},  # a number given away is never given to another part
     )
@@ -102,7 +103,9 @@ class InspectionRow(Base):
     """Of image and map together."""
     sampled: Mapped[bool]
     label: Mapped[str | None] = mapped_column(String(10))
-    """Of the review in force."""
+    """Of the review in force, as what follows."""
+    kind: Mapped[str | None] = mapped_column(String(60))
+    """Of defect, where a person has said which."""
     review_id: Mapped[int | None]
     reviewed_by: Mapped[str | None] = mapped_column(String(100))
     reviewed_at: Mapped[float | None]
@@ -133,6 +136,7 @@ class ReviewRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id", ondelete="CASCADE"), index=True)
     label: Mapped[str] = mapped_column(String(10))
+    kind: Mapped[str | None] = mapped_column(String(60))
     by: Mapped[str] = mapped_column(String(100))
     at: Mapped[float]
     why: Mapped[str]

@@ -1,4 +1,5 @@
-// Answers by keys: 1 good, 2 defect, 3 unsure, U takes the last one back. In the lane the next part follows.
+// Answers by keys: 1 good, 2 defect, 3 unsure, 4 to 9 the usual kinds of defect, U takes the last one back. In the
+// lane the next part follows.
 import { call, isCommand, say } from "./page.js";
 
 const KEYS = { 1: "good", 2: "defect", 3: "unsure" };
@@ -6,6 +7,7 @@ const answers = document.querySelector(".answers");
 const inLane = location.pathname === "/review";
 const last = document.getElementById("last");
 const undo = document.getElementById("undo");
+const kinds = Array.from(document.querySelectorAll("[data-kind]"));
 let busy = false;
 
 // Answers given in this tab, newest last, so that several can be taken back one after another.
@@ -23,16 +25,15 @@ function lane(show) {
   return "/review" + (text ? "?" + text : "");
 }
 
-function sentence(text) {
-  return text && text[0].toUpperCase() + text.slice(1) + ".";
-}
+// What an answer did, in one word a person knows; nothing of what the model thinks.
+const DONE = { learned: "Learned.", forgotten: "Forgotten again.", none: "Recorded." };
 
 function tell() {
   const answer = given[given.length - 1];
   const fits = answer && (inLane || answers && answer.inspection === Number(answers.dataset.inspection));
   last.hidden = !fits;
   if (fits) {
-    last.querySelector("p").textContent = answer.name + ": " + answer.label + ". " + sentence(answer.message || "");
+    last.querySelector("p").textContent = answer.name + ": " + answer.label + ". " + DONE[answer.action];
   }
 }
 
@@ -50,17 +51,17 @@ async function locked(work) {
   }
 }
 
-function answer(label) {
+function answer(label, kind = "") {
   return locked(async () => {
     answers.querySelectorAll("[data-label]").forEach((button) => {
       button.setAttribute("aria-pressed", String(button.dataset.label === label));
     });
     const inspection = Number(answers.dataset.inspection);
     const seen = answers.dataset.review ? Number(answers.dataset.review) : null;
-    const result = await call("POST", "/api/inspections/" + inspection + "/reviews", { label, why: "", seen_review: seen });
+    const result = await call("POST", "/api/inspections/" + inspection + "/reviews", { label, kind, why: "", seen_review: seen });
     given.push({
-      review: result.review.id, inspection, name: answers.dataset.name, label,
-      message: result.learning && result.learning.message,
+      review: result.review.id, inspection, name: answers.dataset.name, label: kind || label,
+      action: result.learning.action,
     });
     remember();
     location.replace(inLane ? lane() : location.href);
@@ -85,11 +86,18 @@ if (answers) {
   answers.querySelectorAll("[data-label]").forEach((button) => {
     button.addEventListener("click", () => answer(button.dataset.label));
   });
+  kinds.forEach((button) => button.addEventListener("click", () => answer("defect", button.dataset.kind)));
+  document.getElementById("kinds").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const kind = document.getElementById("kind").value.trim();
+    if (kind) answer("defect", kind);
+  });
 }
 undo.addEventListener("click", takeBack);
 document.addEventListener("keydown", (event) => {
   if (!isCommand(event)) return;
   if (answers && KEYS[event.key]) answer(KEYS[event.key]);
+  else if (answers && event.key >= "4" && event.key <= "9" && kinds[event.key - 4]) kinds[event.key - 4].click();
   else if (event.key.toLowerCase() === "u" && !last.hidden) takeBack();
 });
 tell();

@@ -43,31 +43,69 @@ if (viewer) {
   }
 
   // Fit: the whole part inside the stage, whichever way it is long.
+  const MOST = 16;
   let zoom = 1;
-  const fit = () => {
+  const width = () => {
     const ratio = layers.dataset.width / layers.dataset.height;
     const height = parseFloat(getComputedStyle(stage).maxHeight);
-    layers.style.width = Math.min(stage.clientWidth, height * ratio) * zoom + "px";
+    return Math.min(stage.clientWidth, height * ratio);
+  };
+  /** Enlarges about a point of the window, which stays where it is; by default the middle. */
+  const zoomTo = (wanted, at) => {
+    const frame = stage.getBoundingClientRect();
+    const point = at || { x: frame.left + frame.width / 2, y: frame.top + frame.height / 2 };
+    const before = layers.getBoundingClientRect();
+    const share = { x: (point.x - before.left) / before.width, y: (point.y - before.top) / before.height };
+    zoom = Math.min(Math.max(wanted, 1), MOST);
+    layers.style.width = width() * zoom + "px";
+    const after = layers.getBoundingClientRect();
+    stage.scrollLeft += after.left + share.x * after.width - point.x;
+    stage.scrollTop += after.top + share.y * after.height - point.y;
+    stage.classList.toggle("enlarged", zoom > 1);
+    viewer.querySelectorAll("[data-zoom]").forEach((button) => {
+      button.setAttribute("aria-pressed", String(Number(button.dataset.zoom) === zoom));
+    });
   };
   viewer.querySelectorAll("[data-zoom]").forEach((button) => {
-    button.addEventListener("click", () => {
-      const middle = [
-        (stage.scrollLeft + stage.clientWidth / 2) / stage.scrollWidth,
-        (stage.scrollTop + stage.clientHeight / 2) / stage.scrollHeight,
-      ];
-      zoom = Number(button.dataset.zoom);
-      viewer.querySelectorAll("[data-zoom]").forEach((other) => {
-        other.setAttribute("aria-pressed", String(other === button));
-      });
-      fit();
-      stage.scrollTo(
-        middle[0] * stage.scrollWidth - stage.clientWidth / 2,
-        middle[1] * stage.scrollHeight - stage.clientHeight / 2,
-      );
-    });
+    button.addEventListener("click", () => zoomTo(Number(button.dataset.zoom)));
   });
-  addEventListener("resize", fit);
-  fit();
+  addEventListener("resize", () => zoomTo(zoom));
+  zoomTo(1);
+
+  stage.addEventListener("wheel", (event) => {
+    if (zoom === 1 && event.deltaY > 0) return; // the page scrolls
+    event.preventDefault();
+    zoomTo(zoom * Math.exp(-event.deltaY / 400), { x: event.clientX, y: event.clientY });
+  }, { passive: false });
+
+  // One pointer drags, two pinch.
+  const pointers = new Map();
+  const between = () => {
+    const [one, two] = Array.from(pointers.values());
+    return { x: (one.x + two.x) / 2, y: (one.y + two.y) / 2, apart: Math.hypot(one.x - two.x, one.y - two.y) };
+  };
+  stage.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    if (zoom > 1 || pointers.size > 1) stage.setPointerCapture(event.pointerId);
+  });
+  stage.addEventListener("pointermove", (event) => {
+    const from = pointers.get(event.pointerId);
+    if (!from) return;
+    const earlier = pointers.size === 2 ? between() : null;
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    if (earlier) {
+      const now = between();
+      zoomTo(zoom * now.apart / Math.max(earlier.apart, 1), now);
+    } else if (zoom > 1) {
+      stage.scrollLeft -= event.clientX - from.x;
+      stage.scrollTop -= event.clientY - from.y;
+    }
+  });
+  ["pointerup", "pointercancel"].forEach((kind) => {
+    stage.addEventListener(kind, (event) => pointers.delete(event.pointerId));
+  });
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
 
   const box = (number) => viewer.querySelector('rect[data-region="' + number + '"]');
   document.querySelectorAll(".places button").forEach((button) => {
@@ -91,7 +129,8 @@ if (viewer) {
       strength.dispatchEvent(new Event("input"));
     } else if (key === "o" && outlines) {
       outlines.click();
-    } else if ((key === "arrowleft" || key === "arrowright") && event.target.closest("input, .stage") === null) {
+    } else if ((key === "arrowleft" || key === "arrowright") && !event.target.closest("input")) {
+      if (zoom > 1 && event.target.closest(".stage")) return; // they move what is enlarged
       const link = document.getElementById(key === "arrowleft" ? "newer" : "older");
       if (link) link.click();
     }

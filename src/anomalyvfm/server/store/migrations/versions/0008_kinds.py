@@ -1,0 +1,17 @@
+"""What kind of defect a person saw, of a review and of the part it is in force for."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    for table in ("reviews", "inspections"):
+        op.add_column(table, sa.Column("kind", sa.String(length=60), nullable=True))
+    op.create_index(op.f("ix_inspections_model_kind"), "inspections", ["model", "kind"])

@@ -12,7 +12,7 @@ from anomalyvfm.data import InputFrame
 from anomalyvfm.decision.reason import Box, GoodPatch, LayerContribution, Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.visual.overlay import border, draw
+from anomalyvfm.visual.overlay import border, draw, outline
 from anomalyvfm.visual.panels import draw_sheet, pair, reason_lines
 
 LAYERS = (LayerContribution(5, 0.7, "parts"), LayerContribution(4, 0.3, "patterns"))
@@ -123,9 +123,9 @@ def test_the_good_square_moves_as_the_box_does_whatever_the_images_size() -> Non
     nearest = good_patch((2 * x0 + 40, y0, 2 * x1 + 40, y1), (192, 384))
     region = Region(found.bbox, found.area, found.peak, found.peak_at, reason=Reason(nearest, LAYERS))
     shown = pair(image(192, 192), verdict, region, 100).astype(int)
-    off = np.median(shown[:, -100:] - shown[:, :100], axis=(0, 1))
-    assert off[0] == pytest.approx(255 * 20 / 192, abs=4)
-    assert off[1] == pytest.approx(0, abs=2)
+    own, good = shown[:, :100], shown[:, -100:]
+    gain = np.median(good[..., 1] / np.maximum(own[..., 1], 1))  # green is the same in both but for the light
+    assert np.median(good[..., 0] / gain - own[..., 0]) == pytest.approx(255 * 20 / 192, abs=4)
 
 
 def test_what_lies_beyond_the_good_image_is_grey() -> None:
@@ -162,3 +162,32 @@ def test_regions_larger_than_any_window_are_shown_around_their_peak() -> None:
     # A window of half the image around x 150, moved in from its border: its middle is at x 144, y 48.
     assert own[48, 48, 0] == pytest.approx(255 * 144 / 192, abs=5)
     assert own[48, 48, 1] == pytest.approx(255 * 48 / 192, abs=5)
+
+
+@pytest.mark.parametrize("light", [0.5, 1.0, 2.0])
+def test_the_nearest_good_patch_is_as_bright_as_the_part(light: float) -> None:
+    patch = good_patch((60, 40, 100, 80), (192, 192))
+    patch = replace(patch, picture=np.clip(patch.picture * light, 0, 255).astype(np.uint8))
+    verdict = judged((192, 192), patch)
+    region = verdict.regions[0]
+    region = replace(region, reason=Reason(patch, LAYERS))
+    shown = pair(image(192, 192), verdict, region, 100).astype(float)
+    own, good = shown[:, :100], shown[:, -100:]
+    assert good.mean() == pytest.approx(own.mean(), rel=0.25)
+
+
+@pytest.mark.parametrize("ground", [0, 128, 255])
+def test_outlines_stand_out_on_black_grey_and_white(ground: int) -> None:
+    picture = np.full((60, 60, 3), ground, np.uint8)
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    outline(picture, mask, 2)
+    assert (picture[mask] == ground).all(), "nothing of the defect is hidden"
+    drawn = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()} - {(ground,) * 3}
+    assert len(drawn) == 2
+    luminance = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in drawn]
+    assert max(abs(one - ground) for one in luminance) > 70
+
+    clear = np.zeros((60, 60, 4), np.uint8)
+    outline(clear, mask, 2)
+    assert set(np.unique(clear[..., 3])) == {0, 255} and not clear[mask].any()

@@ -12,7 +12,8 @@ from anomalyvfm.decision.verdict import Verdict
 _LONGEST_SIDE = 1024
 # Dark to light, so that the order of values survives a greyscale print and colour blindness.
 _HEAT = np.array([(59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)], float)
-OUTLINE = np.array((0, 255, 255), np.uint8)
+OUTLINE = np.array((0, 255, 255, 255), np.uint8)
+_EDGE = np.array((16, 24, 32, 255), np.uint8)
 
 
 def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGEST_SIDE) -> NDArray[np.uint8]:
@@ -34,7 +35,7 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     picture[hot] = heated(picture[hot], (map_[hot].astype(float) - low) / (high - low))
     if verdict.mask.any():
         mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
-        picture[border(np.asarray(mask), thickness=max(1, round(max(size) / 300)))] = OUTLINE
+        outline(picture, np.asarray(mask), thickness=max(1, round(max(size) / 300)))
     return picture
 
 
@@ -54,6 +55,16 @@ def colour(heat: NDArray[np.float64]) -> NDArray[np.float64]:
     """Heat (...) from 0 to 1 as colours (..., 3) from 0 to 255."""
     stops = np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(heat, stops, _HEAT[:, channel]) for channel in range(3)], axis=-1)
+
+
+def outline(picture: NDArray[np.uint8], mask: NDArray[np.bool_], thickness: int, closed: bool = True) -> None:
+    """Draw the border of a mask (H, W) into a picture (H, W, 3), or (H, W, 4) with alpha.
+
+    A dark edge around it makes it stand out on white as well.
+    """
+    channels = picture.shape[2]
+    picture[border(mask, thickness + max(1, thickness // 2), closed)] = _EDGE[:channels]
+    picture[border(mask, thickness, closed)] = OUTLINE[:channels]
 
 
 def border(mask: NDArray[np.bool_], thickness: int, closed: bool = True) -> NDArray[np.bool_]:

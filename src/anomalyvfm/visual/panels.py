@@ -15,12 +15,14 @@ from anomalyvfm.data import InputFrame
 from anomalyvfm.decision.reason import Box
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.visual.overlay import OUTLINE, border, draw, heat_range, heated
+from anomalyvfm.visual.overlay import OUTLINE, draw, heat_range, heated, outline
 
 _MOST = 3  # regions beside an overlay
 _GAP, _LINE, _TEXT = 10, 17, 13
 _SCALE = (90, 10)  # width and height of the heat's scale
 _INK, _MUTED, _EMPTY = (31, 35, 40), (89, 99, 110), (217, 222, 227)
+# Of brightness: a good patch seen in half the light is still the same place, in a tenth it may be none.
+_MOST_GAIN = 2.5
 # A window's side: the region with some surroundings, within these shares of the image's shorter side.
 _CONTEXT, _LEAST, _LARGEST = 1.6, 0.2, 0.5
 
@@ -127,12 +129,26 @@ def pair(image: NDArray[np.uint8] | None, verdict: Verdict, region: Region, side
         corners = (np.reshape(window, (2, 2)) - region.bbox[:2]) * scale + nearest.bbox[:2]
         good = _cut(nearest.picture, corners, nearest.size, verdict.frame, side)
     mask = Image.fromarray(verdict.mask[top:bottom, left:right]).resize((side, side))
-    line = border(np.asarray(mask), thickness=max(1, side // 120), closed=False)
-    squares = [np.array(square) for square in (own, good)]
+    shape = np.asarray(mask)
+    squares = [np.array(own), np.array(good)]
+    squares[1] = _as_bright(squares[1], squares[0], ~shape)
     for square in squares:
-        square[line] = OUTLINE
+        outline(square, shape, thickness=max(1, side // 120), closed=False)
     between = np.full((side, _GAP, 3), 255, np.uint8)
     return np.concatenate([squares[0], between, squares[1]], axis=1)
+
+
+def _as_bright(
+    good: NDArray[np.uint8], own: NDArray[np.uint8], compared: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """A good patch as bright as the part around its odd place: the light is not what is compared."""
+    there = (good != _EMPTY).any(-1)
+    compared = compared & there
+    if not compared.any():
+        return good
+    gain = (own[compared].mean() + 1) / (good[compared].mean() + 1)
+    lit = np.clip(good * np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN), 0, 255).astype(np.uint8)
+    return np.where(there[..., None], lit, good)
 
 
 def _cut(

@@ -14,7 +14,7 @@ from PIL import Image
 from anomalyvfm.data import ImageError, read_image, read_mask
 from anomalyvfm.evaluation.report import Judged, Report
 from anomalyvfm.evaluation.reports import style
-from anomalyvfm.visual.overlay import border
+from anomalyvfm.visual.overlay import outline
 
 _SIDE = 420  # pixels of a panel: what its size in the figure can show
 # Inches.
@@ -115,8 +115,7 @@ def _highlight(axes: Axes, picture: NDArray[np.uint8], mask: NDArray[np.bool_]) 
     shown = np.where(mask[..., None], picture, (0.5 * picture).astype(np.uint8))
     if mask.any():
         thickness = max(1, round(max(mask.shape) / 160))
-        shown[border(mask, 2 * thickness)] = 0
-        shown[border(mask, thickness)] = (0, 255, 255)
+        outline(shown, mask, thickness)
     axes.imshow(shown)
 
 

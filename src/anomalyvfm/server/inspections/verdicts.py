@@ -114,18 +114,13 @@ def heat(verdict: Verdict) -> bytes:
 
 def outline(verdict: Verdict) -> bytes:
     """PNG with alpha of the regions' border alone."""
-    from anomalyvfm.visual.overlay import border
+    from anomalyvfm.visual.overlay import outline as draw_outline
 
     height, width = _shown(verdict)
     mask = Image.fromarray(verdict.mask).resize((width, height), Image.Resampling.NEAREST)
     picture = np.zeros((height, width, 4), np.uint8)
     if verdict.mask.any():
-        picture[border(np.asarray(mask), thickness=max(1, round(max(height, width) / 300)))] = (
-            0,
-            255,
-            255,
-            255,
-        )
+        draw_outline(picture, np.asarray(mask), thickness=max(1, round(max(height, width) / 300)))
     return _png(picture)
 
 

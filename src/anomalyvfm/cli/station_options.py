@@ -96,7 +96,6 @@ def station_settings(command: Command) -> Command:
     @click.option("--token-file", type=PATH, help="Who may come in; needed for any address but loopback.")
     @click.option(
         "--proxy",
-        "proxies",
         multiple=True,
         metavar="ADDRESS",
         callback=_networks,
@@ -145,7 +144,7 @@ def station_settings(command: Command) -> Command:
         data: Path,
         db: str | None,
         token_file: Path | None,
-        proxies: tuple[str, ...],
+        proxy: tuple[str, ...],
         timezone: str | None,
         keep_days: float | None,
         keep_gb: float | None,
@@ -162,7 +161,7 @@ def station_settings(command: Command) -> Command:
             data=data,
             database=db,
             token_file=token_file,
-            proxies=proxies,
+            proxies=proxy,
             timezone=timezone,
             limits=limits.for_images(max_pixels, int(max_image_mb * 2**20)),
             versions_kept=keep_versions,

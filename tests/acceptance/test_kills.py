@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.model_folder import read_description, read_tensors
+from anomalyvfm.model_folder import read_calibration, read_description, read_tensors
 from tests.acceptance.station_process import Clients, Server, ask, missing
 
 CLIENTS = 4
@@ -52,15 +52,33 @@ def review_some(server: Server, clients: Clients, most: int, learned: dict[int, 
 
 
 def broken_models(data: Path) -> int:
-    """Version folders that are not what was written."""
+    """Copies of versions, and calibrations, that are not what was written."""
     broken = 0
     for folder in (data / "models").glob("*/*"):
         try:
-            read_tensors(folder, read_description(folder))
+            if folder.suffix == ".calibration":
+                read_calibration(folder)
+            else:
+                read_tensors(folder, read_description(folder))
         except InputError as error:  # noqa: PERF203
             sys.stderr.write(f"{error}\n")
             broken += 1
     return broken
+
+
+def lost_versions(server: Server) -> tuple[int, int]:
+    """How many versions are kept, and how many of them cannot be made from what is on the disk."""
+    client = server.client()
+    name = ask(client, "GET", "/api/models")[1]["items"][0]["name"]
+    versions = ask(client, "GET", f"/api/models/{name}/versions")[1]["items"]
+    kept = [version["number"] for version in versions if version["kept"]]
+    lost = 0
+    for number in kept:
+        client.request("GET", f"/api/models/{name}/versions/{number}/export")
+        answer = client.getresponse()
+        answer.read()
+        lost += answer.status != 200
+    return len(kept), lost
 
 
 def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
@@ -97,6 +115,7 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
         given_up = sum(
             entry["action"] == "lost" for entry in ask(client, "GET", "/api/audit?limit=1000")[1]["items"]
         )
+        versions, not_made = lost_versions(server)
         status, _ = ask(client, "POST", "/api/judge", images[0])
         server.stop()
         broken = broken_models(data)
@@ -111,12 +130,15 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
         "reviews_but_missing": unlabelled,
         "starts_with_an_older_model": forgotten,
         "versions_given_up": given_up,
+        "versions": versions,
+        "versions_that_cannot_be_made": not_made,
         "broken_model_folders": broken,
         "judges_afterwards": status == 200,
         "import_and_load_s": round(load, 2),
         "start_s": {"median": round(statistics.median(starts), 2), "max": round(max(starts), 2)},
         "starts_later_than_promised": late,
-        "kept": status == 200 and not (lost or unlabelled or forgotten or given_up or broken or late),
+        "kept": status == 200
+        and not (lost or unlabelled or forgotten or given_up or not_made or broken or late),
     }
 
 

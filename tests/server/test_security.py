@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from anomalyvfm.cli.serve import serve
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.app import create_app, create_gate
-from anomalyvfm.server.auth.accounts import Accounts, add_account, hash_token
+from anomalyvfm.server.auth.accounts import Accounts, add_account, add_pin, hash_token
 from anomalyvfm.server.auth.sessions import COOKIE
 from anomalyvfm.server.auth.sign_in_limit import SignInLimit
 from anomalyvfm.server.serving import is_loopback
@@ -130,7 +130,7 @@ def test_a_malformed_line_is_named_and_keeps_nobody_else_out(
         for token in tokens.values():
             assert client.get("/api/inspections", headers=bearer(token)).status_code == 200
     (warning,) = client.get("/ready").json()["warnings"]
-    assert warning == "the token file: line 2: write it as name:role:expires:sha256"
+    assert warning == "the token file: line 2: write it as name:role:expires:hash; only operators have PINs"
     assert len([one for one in caplog.messages if "line 2" in one]) == 1
 
     token = add_account(token_file, "late", "operator", None)  # the file does not end with its line
@@ -176,7 +176,7 @@ def test_whoever_guesses_tokens_is_slowed_down_and_does_not_fill_the_log(
 
 
 def test_the_limit_forgets_addresses_it_has_not_heard_of_for_long() -> None:
-    limit = SignInLimit()
+    limit = SignInLimit(10, 60.0, "tokens")
     for number in range(11_000):
         limit.failed(f"10.0.{number // 256}.{number % 256}")
     assert len(limit._failures) == 10_000
@@ -423,3 +423,56 @@ def test_the_command_makes_tokens(token_file: Path) -> None:
 def test_the_stations_key_is_for_its_user_alone(guarded: Station) -> None:
     client_of(guarded)
     assert (guarded.settings.data / "session.key").stat().st_mode & 0o077 == 0
+
+
+def test_an_operator_signs_in_by_name_and_pin_and_five_wrong_ones_lock_the_name(
+    open_station: Open, token_file: Path, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin = add_pin(token_file, "kim", None)
+    assert len(pin) == 6 and pin.isdigit() and pin not in token_file.read_text()
+    station = open_station(token_file=token_file)
+    client = client_of(station)
+    wrong = f"{(int(pin) + 1) % 10**6:06d}"
+
+    def sign_in(name: str, pin: str) -> int:
+        status: int = client.post("/api/session", json={"name": name, "pin": pin}).status_code
+        return status
+
+    assert sign_in("kim", pin) == 200
+    assert client.get("/api/session").json()["role"] == "operator"
+    assert client.post("/api/session", json={"token": pin}).status_code == 401, "a PIN is no token"
+    assert [sign_in("kim", wrong) for _ in range(3)] == [401] * 3
+    assert sign_in("kim", pin) == 200, "which counts as none wrong"
+    assert [sign_in("kim", wrong) for _ in range(5)] == [401] * 5
+    # Locked whoever asks, from wherever, and the right PIN too.
+    monkeypatch.setattr("anomalyvfm.server.auth.guard.SignInLimit.failed", lambda *_: None)
+    assert sign_in("kim", pin) == 429
+    assert "wait 15 min" in client.post("/api/session", json={"name": "kim", "pin": pin}).json()["detail"]
+    admin = {"Authorization": f"Bearer {tokens['admin']}"}
+    users = client.get("/api/users", headers=admin).json()["items"]
+    kim = next(one for one in users if one["name"] == "kim")
+    assert (kim["signs_in_by"], kim["locked"], kim["expires"]) == ("PIN", True, None)
+    assert all(one["signs_in_by"] == "token" and not one["locked"] for one in users if one["name"] != "kim")
+    later = time.monotonic() + 901
+    monkeypatch.setattr("anomalyvfm.server.auth.sign_in_limit.time.monotonic", lambda: later)
+    assert sign_in("kim", pin) == 200
+    assert sign_in("nobody", pin) == 401
+
+
+def test_only_operators_have_pins(token_file: Path, tokens: dict[str, str]) -> None:
+    add_pin(token_file, "kim", None)
+    lines = token_file.read_text().splitlines()
+    token_file.write_text("\n".join([*lines[:-1], lines[-1].replace("kim:operator", "kim:admin")]) + "\n")
+    assert "only operators have PINs" in Accounts(token_file).faults[0]
+    assert Accounts(token_file).named("kim") is None
+
+
+def test_users_and_log_are_for_admins(open_station: Open, token_file: Path, tokens: dict[str, str]) -> None:
+    station = open_station(token_file=token_file)
+    client = client_of(station)
+    for role, status in (("operator", 403), ("engineer", 403), ("admin", 200)):
+        headers = {"Authorization": f"Bearer {tokens[role]}"}
+        for path in ("/users", "/users.json", "/audit", "/audit.json", "/api/users"):
+            assert client.get(path, headers=headers).status_code == status, (role, path)
+    page = client.get("/users", headers=headers).text
+    assert all(role in page for role in tokens) and not any(token in page for token in tokens.values())

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     metavar="NAME:ROLE[:DAYS]",
     help="Add a token to --token-file, print it, and end. Roles: operator, engineer, admin.",
 )
+@click.option(
+    "--new-pin",
+    metavar="NAME[:DAYS]",
+    help="Add an operator who signs in by name and PIN, print the PIN, and end.",
+)
 @weights_moved
 @common
 def serve(
@@ -49,6 +54,7 @@ def serve(
     log_format: str,
     log_level: str,
     new_token: str | None,
+    new_pin: str | None,
     backbone: str | None,
     as_json: bool,
     device: str,
@@ -60,10 +66,13 @@ def serve(
     can also come from the environment (ANOMALYVFM_PORT for --port) or from --config: a database's password
     does not belong on a command line, which every user of the machine can read.
     """
-    if new_token is not None:
+    if new_token is not None or new_pin is not None:
         if settings.token_file is None:
-            raise click.UsageError("--new-token goes with --token-file.")
-        click.echo(_add_token(settings.token_file, new_token))
+            raise click.UsageError("--new-token and --new-pin go with --token-file.")
+        if new_token is not None:
+            click.echo(_add_token(settings.token_file, new_token))
+        if new_pin is not None:
+            click.echo(_add_pin(settings.token_file, new_pin))
         return
     require_extra()
     logs.configure(log_format == "json", log_level)
@@ -103,8 +112,18 @@ def _add_token(path: Path, wanted: str) -> str:
 
     name, _, rest = wanted.partition(":")
     role, _, days = rest.partition(":")
+    return add_account(path, name, role, _days(days, f"--new-token {wanted}", "NAME:ROLE or NAME:ROLE:DAYS"))
+
+
+def _add_pin(path: Path, wanted: str) -> str:
+    from anomalyvfm.server.auth.accounts import add_pin
+
+    name, _, days = wanted.partition(":")
+    return add_pin(path, name, _days(days, f"--new-pin {wanted}", "NAME or NAME:DAYS"))
+
+
+def _days(text: str, option: str, form: str) -> float | None:
     try:
-        lasting = float(days) if days else None
+        return float(text) if text else None
     except ValueError:
-        raise InputError(f"--new-token {wanted}: write it as NAME:ROLE or NAME:ROLE:DAYS") from None
-    return add_account(path, name, role, lasting)
+        raise InputError(f"{option}: write it as {form}") from None

@@ -69,7 +69,7 @@ def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = Non
     if find_spec("anomalyvfm.server.pages") is not None:
         from anomalyvfm.server.pages import router
 
-        app.include_router(router(station))
+        app.include_router(router(station, gate.users))
     limits = station.settings.limits
     if hosts is None and gate.accounts is None:
         hosts = LOOPBACK

@@ -18,18 +18,30 @@ def router(station: Station) -> APIRouter:
 
     @routes.post("", response_model=SignedIn)
     def sign_in(body: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
-        """Exchange a token for a session cookie; what changes anything needs `csrf` in X-CSRF-Token."""
+        """Exchange a token, or a name and a PIN, for a session cookie.
+
+        What changes anything needs `csrf` in X-CSRF-Token. Five wrong PINs of a name lock it for a quarter
+        of an hour.
+        """
         gate = gate_of(request)
         if gate.accounts is None or gate.sessions is None:
             raise Problem(409, "this station asks for no tokens")
         gate.check_site(request)  # or another site could sign a browser in as somebody else
         address = request.client.host if request.client else "?"
         gate.sign_ins.check(address)
-        account = gate.accounts.of_token(body.token.strip())
+        if body.name:
+            gate.pins.check(body.name)
+            account, what = gate.accounts.of_pin(body.name, body.pin.strip()), "PIN"
+        else:
+            account, what = gate.accounts.of_token(body.token.strip()), "token"
         if account is None or account.expired:
             gate.sign_ins.failed(address)
-            station.note("?", "sign-in refused", address, "expired" if account else "unknown token")
-            raise Problem(401, "the token has expired" if account else "the token is not known here")
+            if body.name:
+                gate.pins.failed(body.name)
+            station.note("?", "sign-in refused", address, "expired" if account else f"unknown {what}")
+            raise Problem(401, f"the {what} has expired" if account else f"the {what} is not known here")
+        if body.name:
+            gate.pins.succeeded(body.name)
         value, session = gate.sessions.begin(account)
         station.note(account.name, "sign in", account.role)
         response.set_cookie(

@@ -296,7 +296,24 @@ class DriftResetRequest(_Shape):
 
 
 class SignInRequest(_Shape):
-    token: str = Field(max_length=500)
+    """A token, or a name and its PIN."""
+
+    token: str = Field("", max_length=500)
+    name: str = Field("", max_length=64)
+    pin: str = Field("", max_length=20)
+
+
+class UserShape(_Shape):
+    name: str
+    role: str
+    signs_in_by: Literal["token", "PIN"]
+    expires: str | None
+    expired: bool
+    locked: bool = Field(description="after too many wrong PINs, for a quarter of an hour at most")
+
+
+class Users(_Shape):
+    items: list[UserShape]
 
 
 class SignedIn(_Shape):

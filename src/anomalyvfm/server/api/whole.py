@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, seconds
+from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, Users, seconds
 from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.station import Station
@@ -60,6 +60,11 @@ def router(station: Station) -> APIRouter:
         """Who changed what, newest first."""
         items = station.audit(before, limit)
         return {"items": items, "next": items[-1]["id"] if len(items) == limit else None}
+
+    @routes.get("/api/users", response_model=Users)
+    def users(user: Admin, request: Request) -> dict[str, Any]:
+        """Who may come in, as the token file says."""
+        return {"items": gate_of(request).users()}
 
     @routes.get("/api/events", response_class=StreamingResponse, responses=_STREAM)
     async def events(

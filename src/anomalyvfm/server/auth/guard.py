@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
@@ -14,6 +14,7 @@ from anomalyvfm.server.auth.accounts import ROLES, Accounts
 from anomalyvfm.server.auth.sessions import COOKIE, Sessions
 from anomalyvfm.server.auth.sign_in_limit import SignInLimit
 from anomalyvfm.server.problems import Problem
+from anomalyvfm.server.store.clock import iso_or_none
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -35,7 +36,10 @@ class Gate:
 
     accounts: Accounts | None
     sessions: Sessions | None
-    sign_ins: SignInLimit = field(default_factory=SignInLimit)
+    sign_ins: SignInLimit = field(default_factory=lambda: SignInLimit(10, 60.0, "tokens or PINs"))
+    """By address."""
+    pins: SignInLimit = field(default_factory=lambda: SignInLimit(5, 900.0, "PINs of this name"))
+    """By name: a PIN is short, and those who guess have many addresses."""
 
     def find(self, request: Request) -> User | None:
         """The user of a request. Raises Problem 401 for a token that is wrong or expired."""
@@ -52,6 +56,20 @@ class Gate:
             return User(account.name, account.role)
         session = self.sessions.find(request.cookies.get(COOKIE, ""))
         return None if session is None else User(session.account.name, session.account.role, session.csrf)
+
+    def users(self) -> list[dict[str, Any]]:
+        """All accounts, expired ones too; none on a station without tokens."""
+        return [
+            {
+                "name": account.name,
+                "role": account.role,
+                "signs_in_by": "PIN" if account.by_pin else "token",
+                "expires": iso_or_none(account.expires),
+                "expired": account.expired,
+                "locked": account.by_pin and self.pins.is_locked(account.name),
+            }
+            for account in (self.accounts.all() if self.accounts else ())
+        ]
 
     def check_origin(self, request: Request, user: User) -> None:
         """Raise Problem 403 where another site may have made a browser send a change."""

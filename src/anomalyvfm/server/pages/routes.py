@@ -30,6 +30,7 @@ _PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
     ("/models", "models.html", "Models", "models", views.models),
     ("/models/{name}", "model.html", "Model", "models", views.model),
     ("/upload", "upload.html", "Upload", "upload", views.upload),
+    ("/audit", "audit.html", "Log", "", views.audit),
 )
 _TABS = {
     "wall": "Wall",
@@ -42,8 +43,8 @@ _TABS = {
 _EXPECTED = (Problem, InputError, SQLAlchemyError, OSError)
 
 
-def router(station: Station) -> APIRouter:
-    """The pages over a station; they stay out of the OpenAPI document."""
+def router(station: Station, users: Callable[[], list[dict[str, Any]]] = list) -> APIRouter:
+    """The pages over a station; they stay out of the OpenAPI document. ``users`` gives who may come in."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
@@ -67,7 +68,11 @@ def router(station: Station) -> APIRouter:
             views.login(request.query_params),
         )
 
-    for path, template, title, tab, view in _PAGES:
+    def listed(station: Station, user: User, query: views.Query) -> views.Data:
+        views.check_admin(user)
+        return {"items": users()}
+
+    for path, template, title, tab, view in (*_PAGES, ("/users", "users.html", "Users", "", listed)):
         # The address that ends in .json first: a model's name may hold a dot.
         routes.get(f"{path}.json")(_data_route(station, view))
         routes.get(path)(_page_route(station, view, template, title, tab))
@@ -121,7 +126,7 @@ def _shell(
         "csrf": user.csrf if user else "",
         "can_sign_out": bool(user and user.csrf),
         "may_change": bool(user and user.may("engineer")),
-        "may_delete": bool(user and user.may("admin")),
+        "is_admin": bool(user and user.may("admin")),
         "may_export": bool(user and user.may("engineer")),
         "theme": theme if theme in ("light", "dark") else "",
         "json_url": f"{request.url.path}.json{query}" if user else "",

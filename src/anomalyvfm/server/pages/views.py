@@ -12,6 +12,7 @@ from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.query import chosen, day, identity
 from anomalyvfm.server.pages.wording import NEAR, contributions, count, drift_words, odds, score
+from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.statistics import Bucket, bucket_start
 from anomalyvfm.server.store.inspections import InspectionFilter
 
@@ -207,6 +208,18 @@ def model(station: Station, user: User, query: Query, name: str) -> Data:
         "backbone": (description.get("backbone") or {}).get("name", "–"),
         "preset": (description.get("settings") or {}).get("name", "–"),
     }
+
+
+def check_admin(user: User) -> None:
+    if not user.may("admin"):
+        raise Problem(403, f"this needs the role admin; {user.name} is {user.role}")
+
+
+def audit(station: Station, user: User, query: Query) -> Data:
+    check_admin(user)
+    items = station.audit(identity(query, "before"), PAGE)
+    more = {"before": items[-1]["id"]} if len(items) == PAGE else None
+    return {"items": items, "next_url": _url("/audit", more) if more else None}
 
 
 def upload(station: Station, user: User, query: Query) -> Data:

@@ -21,6 +21,7 @@ _OPTIONS: dict[str, tuple[float, str]] = {
     "--seed": (0, "of what is done to the uploads"),
     "--seconds": (300, "under load"),
     "--reviews": (50, "one after another"),
+    "--rows": (900_000, "of a year"),
     "--pause": (1, "seconds between reviews, as people need them"),
 }
 

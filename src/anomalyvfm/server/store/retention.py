@@ -29,7 +29,7 @@ def apply(retention: Retention, database: Database, files: Files, forget: Callab
     inspections = freed = 0
     while digests := _delete_some(retention, database):
         inspections += len(digests) // 2
-        gone = [digest for digest in digests if not is_needed(database, digest)]
+        gone = set(digests) - _named_still(database, set(digests))
         freed += files.remove(gone, lambda digest: is_needed(database, digest))
         for digest in gone:
             forget(digest)
@@ -55,6 +55,17 @@ def is_needed(database: Database, digest: str) -> bool:
         item = JobItemRow
         waiting = select(item.id).where(item.image == digest, item.state == "waiting").limit(1)
         return session.scalar(waiting) is not None
+
+
+def _named_still(database: Database, digests: set[str]) -> set[str]:
+    """Those of some files that inspections name: what most of them are spared for, asked for all at once."""
+    row = InspectionRow
+    with database.reading() as session:
+        return {
+            digest
+            for column in (row.image, row.map)
+            for digest in session.scalars(select(column).where(column.in_(digests)).distinct())
+        }
 
 
 def named(database: Database, prefix: str) -> set[str]:

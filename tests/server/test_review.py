@@ -244,6 +244,10 @@ def test_a_calibration_that_would_pass_reviewed_defects_waits_for_an_engineer(op
     assert noted[0].startswith("of 4 reviewed defects 0 are caught instead of 4, and of 10 good parts 10")
     assert [judged(station, 140, seed)["anomalous"] for seed in range(4)] == [True] * 4
 
+    station.close()
+    station = open_station(models=[], sampled_share=1.0)
+    assert station.models.get("part")["held_back"] == held, "it is not forgotten over night"
+    station.reviewed_parts.settle()
     station.recalibration.recalibrate("part", "eve", "I have looked")
     model = station.models.get("part")
     assert (model["active"]["action"], model["held_back"]) == ("calibrate", None)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from anomalyvfm.decision.calibration import Calibration, score_threshold
 from anomalyvfm.server.decoding.pool import Decoders
@@ -115,8 +116,11 @@ class Recalibration:
         with registered.changing:  # the model may have learned meanwhile; scores only fall by that
             detector = registered.active.detector.with_calibration(found)
             change = Change("calibrate", by, why)
+            number = self._registry.add_version(
+                registered, detector, change, lambda session: _keep(session, name, None)
+            )
             registered.held_back = None
-            return self._registry.add_version(registered, detector, change, lambda _: None)
+            return number
 
     def _why_not(self, name: str, found: Calibration) -> HeldBack | None:
         """What speaks against a calibration that nobody has asked for, so that nobody would look.
@@ -136,6 +140,7 @@ class Recalibration:
             far = "; the limit would rise further than chance explains" * held_back.moves_far
             with self._database.writing() as session:
                 audit.note(session, "station", "calibration held back", name, held_back.in_words() + far)
+                _keep(session, name, held_back)
         registered.held_back = held_back
 
     def _sampled_good(self, name: str) -> list[str]:
@@ -145,6 +150,10 @@ class Recalibration:
         with self._database.reading() as session:
             newest = session.scalars(query.order_by(row.id.desc()).limit(_MOST_CALIBRATION_IMAGES))
             return list(dict.fromkeys(newest))
+
+
+def _keep(session: Session, name: str, held_back: HeldBack | None) -> None:
+    versions.find_model(session, name).held_back = None if held_back is None else asdict(held_back)
 
 
 def _moves_far(now: Calibration, found: Calibration) -> bool:

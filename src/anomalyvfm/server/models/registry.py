@@ -121,9 +121,10 @@ class ModelRegistry:
             rows = session.scalars(select(ModelRow).where(ModelRow.active > 0).order_by(ModelRow.name)).all()
             if not rows:
                 raise InputError("no model to judge with; name a model folder: anomalyvfm serve MODEL")
-            active = [versions.find_version(session, row.name, row.active) for row in rows]
-        for version in active:
-            self._models[version.model] = RegisteredModel(version.model, self._loaded(version))
+            found = [(row, versions.find_version(session, row.name, row.active)) for row in rows]
+        for row, version in found:
+            held_back = HeldBack(**row.held_back) if row.held_back else None
+            self._models[row.name] = RegisteredModel(row.name, self._loaded(version), held_back=held_back)
 
     def names(self) -> list[str]:
         return sorted(self._models)

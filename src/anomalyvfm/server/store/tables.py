@@ -37,6 +37,8 @@ class ModelRow(Base):
     active: Mapped[int]
     """Number of the version that judges."""
     is_default: Mapped[bool] = mapped_column(default=False)
+    held_back: Mapped[dict[str, Any] | None]
+    """A calibration that waits for an engineer."""
 
 
 class VersionRow(Base):

@@ -1,4 +1,4 @@
-"""What kind of defect a person saw, of a review and of the part it is in force for."""
+"""What kind of defect a person saw; and which calibration of a model waits for an engineer."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ depends_on = None
 def upgrade() -> None:
     for table in ("reviews", "inspections"):
         op.add_column(table, sa.Column("kind", sa.String(length=60), nullable=True))
+    op.add_column("models", sa.Column("held_back", sa.JSON(), nullable=True))
     op.create_index(op.f("ix_inspections_model_kind"), "inspections", ["model", "kind"])

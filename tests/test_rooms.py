@@ -34,7 +34,7 @@ STATION = (
         "station",
     ),
     "backup",
-    *("api", "pages", "middleware", "app", "serving"),
+    *("api", "pages", "middleware", "app", "tracing", "serving"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="warning", show_default=True)
 @click.option(
+    "--otlp", metavar="URL", help="Send OpenTelemetry traces to this collector, as http://localhost:4318."
+)
+@click.option(
     "--new-token",
     metavar="NAME:ROLE[:DAYS]",
     help="Add a token to --token-file, print it, and end. Roles: operator, engineer, admin.",
@@ -53,6 +57,7 @@ def serve(
     settings: Settings,
     log_format: str,
     log_level: str,
+    otlp: str | None,
     new_token: str | None,
     new_pin: str | None,
     backbone: str | None,
@@ -76,6 +81,7 @@ def serve(
         return
     require_extra()
     logs.configure(log_format == "json", log_level)
+    from anomalyvfm.server import tracing
     from anomalyvfm.server.app import create_app, create_gate
     from anomalyvfm.server.serving import bind, is_loopback
     from anomalyvfm.server.serving import serve as answer
@@ -85,6 +91,8 @@ def serve(
             f"--host {host}: others can reach it, so tokens are needed; make one by"
             " `anomalyvfm serve --token-file FILE --new-token NAME:ROLE`"
         )
+    if otlp is not None:
+        tracing.check()
     # What can be wrong is asked before anything takes long.
     gate = create_gate(settings)
     address = bind(host, port)
@@ -104,7 +112,11 @@ def serve(
         names = station.registry.names()
         click.echo(json.dumps({"url": url, "models": names}) if as_json else f"serving {url}")
 
-    answer(create_app(station, gate), station, address, ready)
+    app = create_app(station, gate)
+    with ExitStack() as traced:
+        if otlp is not None:
+            traced.callback(tracing.trace(app, otlp))
+        answer(app, station, address, ready)
 
 
 def _add_token(path: Path, wanted: str) -> str:

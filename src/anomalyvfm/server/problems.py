@@ -28,7 +28,7 @@ _TITLES = {
     413: "too large",
     415: "type not supported",
     422: "cannot be used",
-    429: "too many images waiting",
+    429: "too much at once",
     500: "internal error",
     503: "not available now",
     504: "took too long",

@@ -53,7 +53,7 @@ INSPECTION: dict[str, Any] = {
 }
 PROBLEM: dict[str, Any] = {
     "type": "about:blank",
-    "title": "too many images waiting",
+    "title": "too much at once",
     "status": 429,
     "detail": "64 images are waiting; send again in 2 s",
 }

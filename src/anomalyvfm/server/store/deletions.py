@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ class Deletions:
 
     def __init__(self, data: Path) -> None:
         self._path = data / "deletions.lock"
+        self._one_at_a_time = threading.Lock()
 
     @contextmanager
     def allowed(self) -> Iterator[bool]:
-        """Whether files may go now; no backup begins until the block ends."""
-        with self._path.open("ab") as lock:
+        """Whether files may go now; no backup begins until the block ends. Others of this process wait."""
+        with self._one_at_a_time, self._path.open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

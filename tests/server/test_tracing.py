@@ -1,0 +1,48 @@
+"""Spans of requests, as a collector gets them."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.server import tracing
+from anomalyvfm.server.app import create_app, create_gate
+from anomalyvfm.server.station import Station
+from tests.server.fake_detector import picture
+
+export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+
+
+def test_each_request_is_a_span_that_goes_on_from_the_clients(station: Station) -> None:
+    app = create_app(station, create_gate(station.settings))
+    collected = export.InMemorySpanExporter()
+    end = tracing.trace(app, "", collected)
+    client = TestClient(app, base_url="http://localhost")
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert client.post("/api/judge", content=picture(100), headers={"traceparent": parent}).status_code == 200
+    assert client.get("/api/inspections/1").status_code == 200
+    assert client.get("/ready").status_code == 200
+    assert client.get("/api/models/none").status_code == 404
+    end()
+    spans = [one for one in collected.get_finished_spans() if one.parent is None or one.parent.is_remote]
+    assert [one.name for one in spans] == [
+        "POST /api/judge",
+        "GET /api/inspections/{number}",
+        "GET /api/models/{name}",
+    ]
+    assert f"{spans[0].context.trace_id:032x}" == parent.split("-")[1]
+    assert spans[0].resource.attributes["service.name"] == "anomalyvfm"
+
+
+def test_a_collector_that_is_away_costs_no_request(station: Station) -> None:
+    app = create_app(station, create_gate(station.settings))
+    end = tracing.trace(app, "http://127.0.0.1:9")
+    assert TestClient(app, base_url="http://localhost").get("/api/models").status_code == 200
+    end()
+
+
+def test_without_the_extra_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"pip install 'anomalyvfm\[otel\]'"):
+        tracing.check()

@@ -16,6 +16,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Retention
 from anomalyvfm.server.station import Station
+from anomalyvfm.server.store import versions
 from tests.server.conftest import Open, client_of
 from tests.server.fake_detector import FakeDetector, learned, picture
 
@@ -489,6 +490,31 @@ def test_a_version_whose_image_was_changed_on_the_disk_is_refused_and_never_lost
         open_station(models=[])
     image.write_bytes(content)
     assert model_of(open_station(models=[])).number == 3
+
+
+def test_a_copy_that_is_not_what_was_written_is_made_again(open_station: Open) -> None:
+    """As after a power cut between a folder's name and its content; an imported one is refused instead."""
+    station = open_station()
+    for number in range(2):
+        station.learning.review(judged(station, 180, number)["id"], "good", "ann")
+    station.version_folders.settle()
+    station.close()
+    with station.reading() as session:
+        active, imported = versions.of_model(session, "part")[0], versions.of_model(session, "part")[-1]
+    folder = station.settings.data / "models" / "part"
+    copy = folder / active.folder / "model.json"
+    copy.write_bytes(copy.read_bytes()[:-40])
+    again = open_station(models=[])
+    assert (model_of(again).number, learned(model_of(again).detector).total()) == (3, 3)
+    assert list((again.settings.data / "trash").glob(f"*/models/part/{active.folder}*"))
+    again.version_folders.settle()
+    assert copy.exists(), "and written again"
+    again.close()
+    for one in (copy, folder / imported.folder / "model.json"):
+        one.write_bytes(one.read_bytes()[:-40])
+    with pytest.raises(InputError, match="not readable as JSON"):
+        open_station(models=[])
+    assert (folder / imported.folder).exists(), "what cannot be made stays where it is"
 
 
 def test_where_copies_cannot_be_written_people_go_on_and_ready_says_so(

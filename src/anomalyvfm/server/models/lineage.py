@@ -27,7 +27,7 @@ class Lineage:
         """From a whole version to this one; empty where none is left to begin with."""
         found: list[VersionRow] = []
         step: int | None = number
-        while step is not None and (row := self._rows[step]).folder:
+        while step is not None and (row := self._rows.get(step)) is not None and row.folder:
             found.append(row)
             if step in self._whole:
                 return found[::-1]

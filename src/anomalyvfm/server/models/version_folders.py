@@ -20,6 +20,8 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.model_folder import TENSORS, read_description
+from anomalyvfm.sealed import check_digest
 from anomalyvfm.server.models.lineage import MOST_STEPS, Lineage
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
@@ -135,7 +137,13 @@ class VersionFolders:
             path = self._lineage(version.model).path(version.number)
             if not path:
                 raise InputError(f"version {version.number} of {version.model} is no longer kept")
-            detector = self._load(self._place(path[0]))
+            try:
+                detector = self._load(self._place(path[0]))
+            except InputError as error:
+                if not self._put_away_broken(path[0]):
+                    raise
+                _log.error("a copy of a version is broken, and is made again: %s", error)
+                return self.load(version)
             for step in path[1:]:
                 detector = self._made_from(detector, step)
         detector.prepare()
@@ -311,6 +319,16 @@ class VersionFolders:
             parent.forget([self._image(version, version.removed, parent)])
         return parent
 
+    def _put_away_broken(self, version: VersionRow) -> bool:
+        """Whether a copy was not what was written, as after a power cut, and can be made again."""
+        place = self._place(version)
+        if _is_intact(place) or not self._can_be_made(version):
+            return False
+        if not self._lineage(version.model).path(version.parent or 0):
+            return False
+        self._trash.take(place)
+        return True
+
     def _image(self, version: VersionRow, digest: str, detector: Detector) -> Any:
         content = self._files.read(digest)
         if hashlib.sha256(content).hexdigest() != digest:
@@ -396,6 +414,16 @@ class VersionFolders:
 def gallery_name(part: int | None, name: str) -> str:
     """What a model calls an image that it has learned from review."""
     return f"part {part}" + f", {name}" * bool(name)
+
+
+def _is_intact(place: Path) -> bool:
+    try:
+        description = read_description(place)
+        if "tensors_sha256" in description:
+            check_digest(place / TENSORS, description["tensors_sha256"], "")
+    except InputError:
+        return False
+    return True
 
 
 def _is_there(path: Path) -> bool:

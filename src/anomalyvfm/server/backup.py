@@ -31,7 +31,7 @@ from anomalyvfm.server.store import identity, retention
 from anomalyvfm.server.store.copying import copy_rows
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.deletions import Deletions
-from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.files import Files, sync_folder
 from anomalyvfm.server.store.tables import ModelRow, VersionRow
 from anomalyvfm.version import __version__
 
@@ -79,7 +79,7 @@ def back_up(settings: Settings, to: Path) -> Copied:
                     files, new, others = _copy_files(data / "files", to / "files", copy)
                     sums, more = _copy_versions(data / "models", to / "models", copy, earlier)
             _to_one_file(database)
-            os.sync()
+            os.sync()  # one for all: there may be a hundred thousand files
             document = {
                 "schema_version": _SCHEMA,
                 "anomalyvfm_version": __version__,
@@ -93,8 +93,10 @@ def back_up(settings: Settings, to: Path) -> Copied:
             }
             partial = to / f"{_DOCUMENT}.partial"
             write_sealed(partial, document)
-            os.sync()
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
             partial.replace(to / _DOCUMENT)
+            sync_folder(to)
         _remove_others(to, document, others)
         (to / _UNFINISHED).unlink()
     return Copied(sum(counts.values()), files, len(sums), new + more, time.perf_counter() - started)

@@ -14,6 +14,7 @@ from anomalyvfm.version import __version__
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
+_SECONDS = 2  # that a collector which is away may keep a station from ending
 # Asked by machines every few seconds, or open for hours.
 _NOT_TRACED = "/health,/ready,/metrics,/static/.*,/api/events"
 
@@ -38,7 +39,7 @@ def trace(app: FastAPI, url: str, exporter: SpanExporter | None = None) -> Calla
 
     resource = Resource.create({"service.name": "anomalyvfm", "service.version": __version__})
     provider = TracerProvider(resource=resource)
-    sent_to = exporter or OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces")
+    sent_to = exporter or OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces", timeout=_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(sent_to))
     FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls=_NOT_TRACED)
     return provider.shutdown

@@ -73,15 +73,17 @@ class Catalogue:
             version = versions.find_version(session, name, number)
         if not version.folder:
             raise Problem(409, f"version {number} of {name} is no longer kept; choose a later one")
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
-        try:
-            with self._folders.whole(version) as folder, zipfile.ZipFile(file, "w") as archive:
-                for path in sorted(folder.iterdir()):
-                    archive.write(path, f"{name}-{number}/{path.name}")
-            file.seek(0)
-        except BaseException:
-            file.close()
-            raise
+        with self._folders.whole(version) as folder:
+            # Beside the versions, where there is room for one: in a container /tmp is memory.
+            file = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115 - whoever reads it closes it
+            try:
+                with zipfile.ZipFile(file, "w") as archive:
+                    for path in sorted(folder.iterdir()):
+                        archive.write(path, f"{name}-{number}/{path.name}")
+                file.seek(0)
+            except BaseException:
+                file.close()
+                raise
         return file
 
     def what_if(self, name: str, rates: Sequence[float], last: int = 1000) -> dict[str, Any]:

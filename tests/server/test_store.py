@@ -79,7 +79,8 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
         for column in ("added", "removed"):
             session.execute(text(f"DROP INDEX ix_versions_{column}"))
         session.execute(text("ALTER TABLE versions DROP COLUMN compared"))
-        session.execute(text("DROP INDEX ix_inspections_model_kind"))
+        for column in ("kind", "at"):
+            session.execute(text(f"DROP INDEX ix_inspections_model_{column}"))
         session.execute(text("ALTER TABLE models DROP COLUMN held_back"))
         for table in ("reviews", "inspections"):
             session.execute(text(f"ALTER TABLE {table} DROP COLUMN kind"))

@@ -164,6 +164,11 @@ class Station:
             audit.note(session, by, "reset drift", name, "false alarm" if false_alarm else "cause removed")
         self.metrics.drift.labels(name).set(0)
 
+    def drift_test(self, name: str) -> dict[str, Any] | None:
+        """What a model's drift test says; None where there is none yet."""
+        with self.database.reading() as session:
+            return drift_monitor.describe(session, name)
+
     def statistics(
         self,
         model: str | None = None,

@@ -163,6 +163,9 @@ class FakeStation:
         self.drift: dict[str, Any] | None = None
         self.zone = ZoneInfo("UTC")
 
+    def drift_test(self, name: str) -> dict[str, Any] | None:
+        return self.drift
+
     def statistics(
         self,
         model: str | None = None,

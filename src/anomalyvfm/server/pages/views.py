@@ -281,7 +281,7 @@ def without_gaps(
 
 def _drifted(station: Station, names: list[str]) -> list[Data]:
     """The models whose drift test has raised its alarm."""
-    tests = {name: station.statistics(model=name, since=_now().timestamp())["drift"] for name in names}
+    tests = {name: station.drift_test(name) for name in names}
     return [{"model": name, **drift_words(test)} for name, test in tests.items() if test and test["alarm"]]
 
 

@@ -1,4 +1,4 @@
-"""What kind of defect a person saw; and which calibration of a model waits for an engineer."""
+"""Kinds of defect that people saw, a model's parts by time, and which calibration waits for an engineer."""
 
 from __future__ import annotations
 
@@ -16,3 +16,4 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("kind", sa.String(length=60), nullable=True))
     op.add_column("models", sa.Column("held_back", sa.JSON(), nullable=True))
     op.create_index(op.f("ix_inspections_model_kind"), "inspections", ["model", "kind"])
+    op.create_index(op.f("ix_inspections_model_at"), "inspections", ["model", "at"])

@@ -2,8 +2,8 @@
 
 Signs in, uploads, watches a part come in, reviews by keys, takes a review back, moves the slider and saves,
 goes back to an earlier version, and signs out; then takes each page at 1920×1080, 1280×800 and on a tablet,
-light and dark. Needs playwright and chromium. Fails where a step does not do what it says, a script fails, something is
-asked of another server, or a page is wider than its window.
+light and dark. Needs playwright and chromium. Fails where a step does not do what it says, a script fails,
+something is asked of another server, or a page is wider than its window.
 """
 
 from __future__ import annotations

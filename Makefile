@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PAGES := src/anomalyvfm/server/pages
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-performance bench-scaling bench-metrics bench-adaptation trials lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-performance bench-scaling bench-metrics bench-adaptation trials words lock clean
 
 install: $(STAMP)
 
@@ -73,6 +74,13 @@ bench-adaptation: install
 
 trials: install
 	$(BIN)/python benchmarks/trials.py --table
+
+# Texts of the pages, new ones with no translation yet: fill in what is empty, the tests say which.
+words: install
+	cd $(PAGES) && $(CURDIR)/$(BIN)/pybabel -q extract -F $(CURDIR)/pyproject.toml --add-location=file --no-wrap -o $(CURDIR)/words.pot .
+	for language in de ja; do $(BIN)/pybabel -q update --ignore-obsolete --no-fuzzy-matching --no-wrap \
+	  --omit-header -l $$language -i words.pot -o $(PAGES)/languages/$$language.po; done
+	rm words.pot
 
 # Exact versions for every Python from 3.10 on. torch pins its own CUDA packages, so they are left to it:
 # a CPU build of torch then installs none.

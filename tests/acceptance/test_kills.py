@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,41 @@ _LOAD = (
 )
 
 
-def review_some(server: Server, clients: Clients, most: int, learned: dict[int, int]) -> None:
-    """Call parts that raised an alarm good; ``learned`` gets the version of each that was acknowledged."""
+@dataclass
+class Reviews:
+    """What a person has answered: what was acknowledged, and what was sent, which may be kept as well."""
+
+    acknowledged: dict[int, str] = field(default_factory=dict)
+    sent: dict[int, str] = field(default_factory=dict)
+    count: int = 0
+    newest_version: int = 1
+
+    def missing(self, part: int, label: str | None) -> bool:
+        return label not in (self.acknowledged[part], self.sent[part])
+
+    def give(self, client: http.client.HTTPConnection, part: int, label: str) -> None:
+        self.sent[part] = label
+        said = json.dumps({"label": label}).encode()
+        status, answer = ask(client, "POST", f"/api/inspections/{part}/reviews", said)
+        if status == 200:
+            self.acknowledged[part] = label
+            self.count += 1
+            self.newest_version = max(self.newest_version, answer["learning"]["version"])
+
+
+def review_some(server: Server, clients: Clients, most: int, reviews: Reviews) -> None:
+    """Call a part that raised an alarm good, or where none does any more, one that was called so unsure."""
     client = server.client()
-    said = json.dumps({"label": "good"}).encode()
-    done = 0
     try:
-        while done < most:
-            if len(clients.anomalous) <= done:
+        for _ in range(most):
+            until = time.perf_counter() + 0.2
+            while not (fresh := set(clients.anomalous) - set(reviews.sent)) and time.perf_counter() < until:
                 time.sleep(0.02)
-                if clients.broken:
-                    return
-                continue
-            part = clients.anomalous[done]
-            status, answer = ask(client, "POST", f"/api/inspections/{part}/reviews", said)
-            if status == 200:
-                learned[part] = answer["learning"]["version"]
-            done += 1
+            learned = [part for part, label in reviews.acknowledged.items() if label == "good"]
+            if fresh:
+                reviews.give(client, min(fresh), "good")
+            elif learned:
+                reviews.give(client, learned[-1], "unsure")
     except (OSError, http.client.HTTPException, ValueError):
         return  # killed
 
@@ -83,7 +102,7 @@ def lost_versions(server: Server) -> tuple[int, int]:
 
 def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
     accepted: dict[int, str] = {}
-    learned: dict[int, int] = {}
+    reviews = Reviews()
     starts, forgotten = [], 0
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,10 +111,10 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
             server = Server(data, model)
             starts.append(server.seconds_to_start)
             active = ask(server.client(), "GET", "/api/models")[1]["items"][0]["active"]["number"]
-            forgotten += active < max(learned.values(), default=1)
+            forgotten += active < reviews.newest_version
             clients = Clients(server, images, CLIENTS)
-            most = chance.randrange(3)
-            person = threading.Thread(target=review_some, args=(server, clients, most, learned))
+            most = chance.randrange(4)
+            person = threading.Thread(target=review_some, args=(server, clients, most, reviews))
             person.start()
             wanted, until = chance.randrange(40), time.perf_counter() + 20
             while len(clients.accepted) < wanted and time.perf_counter() < until:
@@ -110,7 +129,8 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
         client = server.client()
         lost = missing(server, accepted)
         unlabelled = sum(
-            ask(client, "GET", f"/api/inspections/{part}")[1]["label"] != "good" for part in learned
+            reviews.missing(part, ask(client, "GET", f"/api/inspections/{part}")[1]["label"])
+            for part in reviews.acknowledged
         )
         given_up = sum(
             entry["action"] == "lost" for entry in ask(client, "GET", "/api/audit?limit=1000")[1]["items"]
@@ -126,7 +146,7 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
         "kills": count,
         "accepted": len(accepted),
         "accepted_but_missing": lost,
-        "reviews": len(learned),
+        "reviews": reviews.count,
         "reviews_but_missing": unlabelled,
         "starts_with_an_older_model": forgotten,
         "versions_given_up": given_up,

@@ -355,3 +355,10 @@ def test_drift_is_reported_once_and_reset(open_station: Open) -> None:
     assert station.statistics("part")["drift"] == drift, "kept over a restart"
     station.reset_drift("part", false_alarm=True, by="eve")
     assert not station.statistics("part")["drift"]["alarm"]
+
+
+def test_statistics_of_a_version_need_its_model(station: Station) -> None:
+    client = client_of(station)
+    assert client.get("/api/statistics?model=part&version=1").json()["version"] == 1
+    assert client.get("/api/statistics?model=part&version=7").status_code == 404
+    assert "name of its model" in client.get("/api/statistics?version=1").json()["detail"]

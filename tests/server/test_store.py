@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.server.problems import as_problem
+from anomalyvfm.server.problems import Problem, as_problem
 from anomalyvfm.server.settings import Retention
 from anomalyvfm.server.statistics import Bucket
 from anomalyvfm.server.store import inspections
@@ -38,6 +38,19 @@ def test_migrations_give_the_tables_that_the_code_uses(database_url: str) -> Non
         differences = compare_metadata(MigrationContext.configure(session.connection()), Base.metadata)
     database.close()
     assert differences == []
+
+
+def test_a_versions_parts_are_counted_alone(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    by_first = [station.submit(picture(b), None, f"{b}.png", "me").result(10) for b in (100, 101, 180)]
+    station.learning.review(by_first[2]["id"], "good", "ann", "a reflection")
+    station.submit(picture(102), None, "102.png", "me").result(10)
+    first, second = (station.statistics("part", version=number) for number in (1, 2))
+    assert (first["inspections"], first["anomalous"], first["false_alarms"]) == (3, 1, 1)
+    assert (second["inspections"], second["anomalous"], second["false_alarms"]) == (1, 0, 0)
+    assert [sum(each["histogram"]["counts"]) for each in (first, second)] == [3, 1]
+    with pytest.raises(Problem, match="no version 9"):
+        station.statistics("part", version=9)
 
 
 def test_what_is_judged_and_reviewed_is_there_after_a_restart(open_station: Open, database_url: str) -> None:
@@ -79,7 +92,7 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
         for column in ("added", "removed"):
             session.execute(text(f"DROP INDEX ix_versions_{column}"))
         session.execute(text("ALTER TABLE versions DROP COLUMN compared"))
-        for column in ("kind", "at"):
+        for column in ("kind", "at", "version"):
             session.execute(text(f"DROP INDEX ix_inspections_model_{column}"))
         session.execute(text("ALTER TABLE models DROP COLUMN held_back"))
         for table in ("reviews", "inspections"):

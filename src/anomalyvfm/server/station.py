@@ -36,7 +36,7 @@ from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.store import answers, audit, identity, retention
+from anomalyvfm.server.store import answers, audit, identity, retention, versions
 from anomalyvfm.server.store.clock import zone
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.deletions import Deletions
@@ -175,12 +175,16 @@ class Station:
         since: float | None = None,
         until: float | None = None,
         bucket: statistics.Bucket = "hour",
+        version: int | None = None,
     ) -> dict[str, Any]:
+        """Of what was judged, by all models, one, or one version of it. Problem 404 for an unknown one."""
         threshold = None
         if model is not None:
             threshold = self.registry.get(model).active.detector.calibration_.threshold
         with self.database.reading() as session:
-            return statistics.summarize(session, model, since, until, bucket, threshold, self.zone)
+            if model is not None and version is not None:
+                threshold = versions.find_version(session, model, version).calibration["threshold"]
+            return statistics.summarize(session, model, version, since, until, bucket, threshold, self.zone)
 
     def audit(self, before: int | None, limit: int) -> list[dict[str, Any]]:
         with self.database.reading() as session:

@@ -24,6 +24,7 @@ Bucket = Literal["hour", "day"]
 def summarize(
     session: Session,
     model: str | None,
+    version: int | None,
     since: float | None,
     until: float | None,
     bucket: Bucket,
@@ -32,7 +33,7 @@ def summarize(
 ) -> dict[str, Any]:
     """Counts of inspections and reviews, by hour or day of the zone, and a histogram of the newest scores."""
     row = InspectionRow
-    wanted = InspectionFilter(model=model, since=since, until=until).conditions()
+    wanted = InspectionFilter(model=model, version=version, since=since, until=until).conditions()
     counted = func.sum(case((row.anomalous, 1), else_=0))
     total, anomalous = session.execute(select(func.count(), counted).select_from(row).where(*wanted)).one()
     reviewed = {"good": 0, "defect": 0, "unsure": 0}
@@ -47,6 +48,7 @@ def summarize(
     scores = np.array(session.scalars(newest).all())
     return {
         "model": model,
+        "version": version,
         "inspections": total,
         "anomalous": anomalous or 0,
         "defect_rate": (anomalous or 0) / total if total else None,

@@ -166,13 +166,27 @@ class FakeStation:
     def drift_test(self, name: str) -> dict[str, Any] | None:
         return self.drift
 
+    def audit(self, before: int | None, limit: int) -> list[dict[str, Any]]:
+        entry = {
+            "id": 1,
+            "at": START.isoformat(),
+            "by": "ada",
+            "action": "learn",
+            "object": "can",
+            "detail": "",
+        }
+        return [entry] if self.parts else []
+
     def statistics(
         self,
         model: str | None = None,
         since: float | None = None,
         until: float | None = None,
         bucket: str = "hour",
+        version: int | None = None,
     ) -> dict[str, Any]:
+        if version is not None and self.parts:
+            return FakeStation([each for each in self.parts if each["version"] == version]).statistics()
         scores = [each["score"] for each in self.parts]
         rejected = sum(each["anomalous"] for each in self.parts)
         labels = [each["label"] for each in self.parts]
@@ -200,5 +214,7 @@ class FakeStation:
                 "counts": [sum(low <= score < high for score in scores) for low, high in pairwise(edges)],
             },
             "threshold": LIMIT,
+            "model": model,
+            "version": version,
             "drift": self.drift,
         }

@@ -131,7 +131,7 @@ def test_keys_answer_part_after_part_and_take_answers_back(page: Any, served: tu
     shows(3)
     page.keyboard.press("1")
     shows(5)
-    assert page.inner_text("#last p") == "part_0003.png: good. Recorded."
+    assert page.inner_text("#last p") == "part_0003.png: Good. Recorded."
     page.keyboard.press("u")
     shows(3)
     page.keyboard.press("u")
@@ -298,3 +298,29 @@ def test_theme_changes_once_a_click_and_stays(page: Any) -> None:
     assert page.get_attribute("html", "data-theme") == "dark"
     page.reload()
     assert page.get_attribute("html", "data-theme") == "dark"
+
+
+def test_the_language_changes_at_the_foot_of_a_page_and_stays(page: Any) -> None:
+    page.goto("/wall")
+    page.select_option("#language", "de")
+    page.wait_for_selector("html[lang=de-DE]")
+    page.wait_for_selector(".latest.rejected >> text=<b>new</b>.png")  # what the script writes
+    assert page.inner_text(".latest-verdict") == "Abgelehnt"
+    assert page.inner_text(".latest-score") == "Score 7,50 · Grenzwert 2,50"
+    page.goto("/models/can")
+    page.focus("#rate")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#rate-text") == "1 von 67"
+    page.select_option("#language", "ja")
+    page.wait_for_selector("html[lang=ja-JP]")
+    assert page.inner_text("#language option:checked") == "日本語"
+
+
+def test_two_versions_are_chosen_and_stand_side_by_side(page: Any) -> None:
+    page.goto("/models/can")
+    page.click("a[href$='/compare']")
+    heads = page.locator("thead th")
+    assert heads.all_inner_texts()[1:] == ["Version 2", "Version 3 In use"]
+    page.select_option("#left", "1")
+    page.wait_for_url("**left=1**")
+    assert heads.all_inner_texts()[1:] == ["Version 1", "Version 3 In use"]

@@ -15,6 +15,9 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Before = Annotated[int | None, Query(ge=1, le=(1 << 31) - 1, description="only numbers below this")]
 Name = Annotated[str, Path(max_length=100)]
 ModelQuery = Annotated[str | None, Query(max_length=100, description="name of a model; none: the default")]
+VersionQuery = Annotated[
+    int | None, Query(ge=1, le=(1 << 31) - 1, description="number of one of the model's versions")
+]
 
 INSPECTION: dict[str, Any] = {
     "id": 1042,

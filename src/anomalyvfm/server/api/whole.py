@@ -10,9 +10,10 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, Users, seconds
+from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, Users, VersionQuery, seconds
 from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
+from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.version import __version__
@@ -51,9 +52,15 @@ def router(station: Station) -> APIRouter:
         since: datetime | None = None,
         until: datetime | None = None,
         bucket: Literal["hour", "day"] = "hour",
+        version: VersionQuery = None,
     ) -> dict[str, Any]:
-        """Counts and rates over time, the scores, and the drift test of the model, if one is named."""
-        return station.statistics(model, seconds(since), seconds(until), bucket)
+        """Counts and rates over time, the scores, and the drift test of the model, if one is named.
+
+        With a version: of what that one has judged.
+        """
+        if version is not None and model is None:
+            raise Problem(422, "version: needs the name of its model beside it")
+        return station.statistics(model, seconds(since), seconds(until), bucket, version)
 
     @routes.get("/api/audit")
     def audit(user: Admin, before: Before = None, limit: Limit = 100) -> dict[str, Any]:

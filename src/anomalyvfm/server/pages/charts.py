@@ -14,7 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from anomalyvfm.server.pages.wording import count, moment, percent, score
+from anomalyvfm.server.pages.language import _, clock, day, moment, ngettext, number, percentage
+from anomalyvfm.server.pages.wording import by, percent, score
 
 _WIDTH, _HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 34
@@ -34,15 +35,23 @@ def rate_chart(buckets: Buckets, bucket: str) -> Markup:
             _LEFT + (i + 0.14) * slot,
             0.72 * slot,
             y.at(each["defect_rate"]),
-            f"{moment(each['start'])}: {each['anomalous']} of {count(each['inspections'], 'part')} rejected",
+            _("%(time)s: %(rejected)s of %(parts)s parts rejected")
+            % {
+                "time": moment(each["start"]),
+                "rejected": number(each["anomalous"]),
+                "parts": number(each["inspections"]),
+            },
         )
         for i, each in seen
     ]
-    label = f"Share of rejected parts by {bucket}."
+    label = _("Share of rejected parts %(by)s.") % {"by": by(bucket)}
     if seen:
         worst = max((each for _, each in seen), key=lambda each: each["defect_rate"])
-        label += f" Highest: {percent(worst['defect_rate'])}, from {moment(worst['start'])}."
-    return _svg([_grid(y, lambda share: f"{100 * share:g} %"), _times(buckets, bucket), *bars], label)
+        most = {"share": percent(worst["defect_rate"]), "time": moment(worst["start"])}
+        label += " " + _("Highest: %(share)s, from %(time)s.") % most
+    return _svg(
+        [_grid(y, lambda share: percentage(share, 3, trimmed=True)), _times(buckets, bucket), *bars], label
+    )
 
 
 def mean_chart(buckets: Buckets, threshold: float | None, bucket: str) -> Markup:
@@ -68,12 +77,22 @@ def mean_chart(buckets: Buckets, threshold: float | None, bucket: str) -> Markup
         marks.append(element("path", class_="line", d=_path(run)))
         if len(run) == 1:
             marks.append(element("circle", class_="dot", cx=run[0][0], cy=run[0][1], r=4.5))
-    label = f"Average score by {bucket}."
-    return _svg(marks, label + (f" From {score(min(values))} to {score(max(values))}." if values else ""))
+    label = _("Average score %(by)s.") % {"by": by(bucket)}
+    if values:
+        label += " " + _("From %(low)s to %(high)s.") % {
+            "low": score(min(values)),
+            "high": score(max(values)),
+        }
+    return _svg(marks, label)
 
 
-def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
-    """How many parts had which score; the bars of rejected parts are hatched, the limit is a line."""
+def score_chart(
+    histogram: dict[str, Any], threshold: float | None, shown: tuple[float, float] | None = None
+) -> Markup:
+    """How many parts had which score; the bars of rejected parts are hatched, the limit is a line.
+
+    ``shown``: the scores from and to which the axis goes, where it is to be that of another chart too.
+    """
     bins = [
         (left, right, n)
         for (left, right), n in zip(pairwise(histogram["edges"]), histogram["counts"], strict=True)
@@ -83,26 +102,30 @@ def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
     while bins and not bins[-1][2]:
         bins.pop()
     if not bins:
-        return element("p", "No scores yet.", class_="muted")
-    ends = [bins[0][0], bins[-1][1], *([] if threshold is None else [threshold])]
+        return element("p", _("No scores yet."), class_="muted")
+    ends = shown or [bins[0][0], bins[-1][1], *([] if threshold is None else [threshold])]
     x = _framed(min(ends), max(ends), _LEFT, _WIDTH - _RIGHT)
-    y = Axis(0, round_up(max(n for _, _, n in bins), 4), _FLOOR, _TOP)
+    y = Axis(0, round_up(max(n for *_ends, n in bins), 4), _FLOOR, _TOP)
     bars = [
         _bar(
             "bar-hatched" if threshold is not None and (left + right) / 2 > threshold else "bar-good",
             x.at(left) + 0.5,
             x.at(right) - x.at(left) - 1,
             y.at(n),
-            f"{score(left)} to {score(right)}: {count(n, 'part')}",
+            ngettext("%(low)s to %(high)s: %(num)s part", "%(low)s to %(high)s: %(num)s parts", n)
+            % {"low": score(left), "high": score(right), "num": number(n)},
         )
         for left, right, n in bins
         if n
     ]
     marks = [_HATCH, _grid(y, _plain), *bars]
     marks += [_text("tick", x.at(value), _HEIGHT - 10, _plain(value), "middle") for value in x.ticks(8)]
-    label = (
-        f"Scores of {count(sum(n for _, _, n in bins), 'part')}, {score(bins[0][0])} to {score(bins[-1][1])}"
-    )
+    everything = sum(n for *_ends, n in bins)
+    label = ngettext(
+        "Scores of %(num)s part, %(low)s to %(high)s.",
+        "Scores of %(num)s parts, %(low)s to %(high)s.",
+        everything,
+    ) % {"num": number(everything), "low": score(bins[0][0]), "high": score(bins[-1][1])}
     if threshold is not None:
         across, left_of = x.at(threshold), x.at(threshold) > _WIDTH - 110
         marks += [
@@ -115,8 +138,8 @@ def score_chart(histogram: dict[str, Any], threshold: float | None) -> Markup:
                 "end" if left_of else "start",
             ),
         ]
-        label += f"; rejected above {score(threshold)}"
-    return _svg(marks, f"{label}.")
+        label += " " + _("Rejected above %(limit)s.") % {"limit": score(threshold)}
+    return _svg(marks, label)
 
 
 def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
@@ -138,13 +161,18 @@ def what_if_chart(what_if: dict[str, Any], chosen: int) -> Markup:
             data_points=" ".join(f"{right},{down}" for right, down in points),
         ),
     ]
-    label = f"Parts rejected of the last {what_if['parts']:,}: {curve[0]['rejected']:,} for"
-    label += f" {percent(curve[0]['rate'])}, {curve[-1]['rejected']:,} for {percent(curve[-1]['rate'])}."
+    label = _("Parts rejected of the last %(parts)s: %(few)s for %(low)s, %(many)s for %(high)s.") % {
+        "parts": number(what_if["parts"]),
+        "few": number(curve[0]["rejected"]),
+        "low": percent(curve[0]["rate"]),
+        "many": number(curve[-1]["rejected"]),
+        "high": percent(curve[-1]["rate"]),
+    }
     marks += [
         _text("tick", x.start, floor + 16, percent(curve[0]["rate"]), "start"),
         _text("tick", x.end, floor + 16, percent(curve[-1]["rate"])),
-        _text("tick", (x.start + x.end) / 2, floor + 16, "good parts that may be rejected", "middle"),
-        _text("tick", _LEFT + 6, _TOP + 12, "parts rejected", "start"),
+        _text("tick", (x.start + x.end) / 2, floor + 16, _("good parts that may be rejected"), "middle"),
+        _text("tick", _LEFT + 6, _TOP + 12, _("parts rejected"), "start"),
     ]
     return _svg(marks, label, floor + 24)
 
@@ -153,12 +181,16 @@ def gauge(value: float, threshold: float) -> dict[str, Any]:
     """Where a score lies beside its limit, on a bar 400 wide with the limit in its middle."""
     reach = max(abs(value - threshold), abs(threshold), 1.0) * 1.15
     axis = Axis(threshold - reach, threshold + reach, 4, 396)
-    side = "above" if value > threshold else "not above"
+    text = (
+        _("Score %(score)s, above the limit of %(limit)s")
+        if value > threshold
+        else _("Score %(score)s, not above the limit of %(limit)s")
+    )
     return {
         "score_x": axis.at(value),
         "limit_x": axis.at(threshold),
         "limit": score(threshold),
-        "text": f"Score {score(value)}, {side} the limit of {score(threshold)}",
+        "text": text % {"score": score(value), "limit": score(threshold)},
     }
 
 
@@ -198,7 +230,7 @@ def _times(buckets: Buckets, bucket: str) -> Markup:
             "tick",
             round(_LEFT + (i + 0.5) * _slot(buckets), 1),
             _HEIGHT - 10,
-            f"{at:%H:%M}" if bucket == "hour" else f"{at.day} {at:%b}",
+            clock(at) if bucket == "hour" else day(at),
             "middle",
             data_time=at.isoformat(),
         )
@@ -226,11 +258,12 @@ def _framed(low: float, high: float, start: float, end: float) -> Axis:
 
 
 def _limit(threshold: float) -> str:
-    return f"limit {score(threshold)}"
+    return _("limit %(limit)s") % {"limit": score(threshold)}
 
 
 def _plain(value: float) -> str:
-    return f"{value:,.6g}".replace("-", "−") if abs(value) >= 1e-9 else "0"
+    digits = max(0, 5 - math.floor(math.log10(abs(value)))) if abs(value) >= 1e-9 else 0
+    return number(value, digits, trimmed=True)
 
 
 def element(tag: str, *content: str, **attributes: object) -> Markup:

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from anomalyvfm.server.pages import charts, wording
+from anomalyvfm.server.pages import charts, language, wording
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -58,14 +58,20 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    env.install_gettext_callables(  # type: ignore[attr-defined]  # the extension brings it
+        language.gettext, language.ngettext, newstyle=True
     )
     env.filters |= {
-        "count": wording.count,
-        "moment": wording.moment,
+        "by": wording.by,
+        "moment": language.moment,
+        "number": language.number,
         "one_in": wording.one_in,
         "percent": wording.percent,
         "score": wording.score,
         "state": wording.state,
+        "word": wording.word,
     }
     env.globals |= {
         "static": static_url,

@@ -12,7 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.auth.guard import User, find_user
-from anomalyvfm.server.pages import views
+from anomalyvfm.server.pages import language, views, wording
+from anomalyvfm.server.pages.language import N_, _
 from anomalyvfm.server.pages.rendering import environment, static_files
 from anomalyvfm.server.problems import Problem, as_problem
 from anomalyvfm.version import __version__
@@ -22,23 +23,24 @@ if TYPE_CHECKING:
 
 # Address, template, title, tab it belongs to, and what it shows; {number} and {name} come from the address.
 _PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
-    ("/wall", "wall.html", "Wall", "wall", views.wall),
-    ("/review", "review.html", "Review", "review", views.review),
-    ("/inspections", "inspections.html", "Parts", "inspections", views.inspections),
-    ("/inspections/{number:int}", "inspection.html", "Part", "inspections", views.inspection),
-    ("/trends", "trends.html", "Trends", "trends", views.trends),
-    ("/models", "models.html", "Models", "models", views.models),
-    ("/models/{name}", "model.html", "Model", "models", views.model),
-    ("/upload", "upload.html", "Upload", "upload", views.upload),
-    ("/audit", "audit.html", "Log", "", views.audit),
+    ("/wall", "wall.html", N_("Wall"), "wall", views.wall),
+    ("/review", "review.html", N_("Review"), "review", views.review),
+    ("/inspections", "inspections.html", N_("Parts"), "inspections", views.inspections),
+    ("/inspections/{number:int}", "inspection.html", N_("Part"), "inspections", views.inspection),
+    ("/trends", "trends.html", N_("Trends"), "trends", views.trends),
+    ("/models", "models.html", N_("Models"), "models", views.models),
+    ("/models/{name}", "model.html", N_("Model"), "models", views.model),
+    ("/models/{name}/compare", "compare.html", N_("Versions compared"), "models", views.compare),
+    ("/upload", "upload.html", N_("Upload"), "upload", views.upload),
+    ("/audit", "audit.html", N_("Log"), "", views.audit),
 )
 _TABS = {
-    "wall": "Wall",
-    "review": "Review",
-    "inspections": "Parts",
-    "trends": "Trends",
-    "models": "Models",
-    "upload": "Upload",
+    "wall": N_("Wall"),
+    "review": N_("Review"),
+    "inspections": N_("Parts"),
+    "trends": N_("Trends"),
+    "models": N_("Models"),
+    "upload": N_("Upload"),
 }
 _EXPECTED = (Problem, InputError, SQLAlchemyError, OSError)
 
@@ -61,10 +63,11 @@ def router(station: Station, users: Callable[[], list[dict[str, Any]]] = list) -
 
     @routes.get("/login")
     def login(request: Request) -> Response:
+        _speak(request)
         return _draw(
             request,
             "login.html",
-            _shell(station, request, None, "Sign in"),
+            _shell(station, request, None, N_("Sign in")),
             views.login(request.query_params),
         )
 
@@ -72,7 +75,7 @@ def router(station: Station, users: Callable[[], list[dict[str, Any]]] = list) -
         views.check_admin(user)
         return {"items": users()}
 
-    for path, template, title, tab, view in (*_PAGES, ("/users", "users.html", "Users", "", listed)):
+    for path, template, title, tab, view in (*_PAGES, ("/users", "users.html", N_("Users"), "", listed)):
         # The address that ends in .json first: a model's name may hold a dot.
         routes.get(f"{path}.json")(_data_route(station, view))
         routes.get(path)(_page_route(station, view, template, title, tab))
@@ -84,6 +87,7 @@ def _data_route(station: Station, view: Callable[..., views.Data]) -> Callable[[
         user = find_user(request)
         if user is None:
             raise Problem(401, "nobody is signed in; send Authorization: Bearer TOKEN")
+        _speak(request)
         return JSONResponse(view(station, user, request.query_params, **request.path_params))
 
     return data
@@ -97,6 +101,7 @@ def _page_route(
         if user is None:
             address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/login?{urlencode({'next': address})}", 303)
+        _speak(request)
         shell = _shell(station, request, user, title, tab)
         try:
             data = view(station, user, request.query_params, **request.path_params)
@@ -106,12 +111,18 @@ def _page_route(
             )
         except _EXPECTED as error:
             problem = as_problem(error)
-            shell |= {"title": problem.as_dict()["title"].capitalize(), "tabs": _tabs(tab, 0)}
+            title_of_problem = wording.problems().get(problem.status, _("Error"))
+            shell |= {"title": title_of_problem, "tabs": _tabs(tab, 0)}
             shown = problem.as_dict() | {"title": shell["title"]}
             return _draw(request, "error.html", shell, shown, problem.status)
         return _draw(request, template, shell, data)
 
     return page
+
+
+def _speak(request: Request) -> None:
+    """Chooses the language of what this request is answered with."""
+    language.speak(request.cookies.get("language", ""), request.headers.get("accept-language", ""))
 
 
 def _shell(
@@ -121,7 +132,10 @@ def _shell(
     theme = request.cookies.get("theme", "")
     query = f"?{request.url.query}" if request.url.query else ""
     return {
-        "title": title,
+        "title": _(title),
+        "language": language.tag(),
+        "languages": language.LANGUAGES,
+        "words": {"words": language.script_words(language.locale().language), "problems": wording.problems()},
         "user": user,
         "csrf": user.csrf if user else "",
         "can_sign_out": bool(user and user.csrf),
@@ -140,11 +154,11 @@ def _tabs(current: str, waiting: int) -> list[dict[str, Any]]:
     return [
         {
             "id": name,
-            "name": text,
+            "name": _(text),
             "url": f"/{name}",
             "current": name == current,
             "badge": ("99+" if waiting > 99 else str(waiting)) if name == "review" and waiting else "",
-            "badge_means": "waiting",
+            "badge_means": _("waiting"),
         }
         for name, text in _TABS.items()
     ]

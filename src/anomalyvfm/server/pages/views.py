@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 from anomalyvfm.decision.calibration import images_needed
 from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
+from anomalyvfm.server.pages.language import N_, _, ngettext, number
 from anomalyvfm.server.pages.query import chosen, day, identity
-from anomalyvfm.server.pages.wording import NEAR, contributions, count, drift_words, odds, score
+from anomalyvfm.server.pages.wording import NEAR, contributions, drift_words, odds, score, word
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.statistics import Bucket, bucket_start
 from anomalyvfm.server.store.inspections import InspectionFilter
@@ -38,18 +39,11 @@ LAST_PARTS = 1000
 RATES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
 DAY = timedelta(days=1)
 SPANS: dict[str, tuple[str, timedelta, Bucket]] = {
-    "day": ("24 hours", DAY, "hour"),
-    "week": ("7 days", 7 * DAY, "day"),
-    "month": ("30 days", 30 * DAY, "day"),
+    "day": (N_("24 hours"), DAY, "hour"),
+    "week": (N_("7 days"), 7 * DAY, "day"),
+    "month": (N_("30 days"), 30 * DAY, "day"),
 }
 """What it is called, its length, and what a bar of a chart stands for."""
-ACTIONS = {
-    "import": "Imported",
-    "learn": "Learned",
-    "forget": "Forgot",
-    "calibrate": "Calibrated",
-    "rate": "False alarms changed",
-}
 Label = Literal["none", "good", "defect", "unsure"]
 # Stands in templates where the first part will be.
 _BLANK = {
@@ -171,7 +165,7 @@ def trends(station: Station, user: User, query: Query) -> Data:
     models = _names(station)
     model = chosen(query, "model", models, default=_default(station))
     span = chosen(query, "span", tuple(SPANS), default="day")
-    _, length, bucket = SPANS[span]
+    length, bucket = SPANS[span][1:]
     now = _now()
     statistics = station.statistics(model=model or None, since=(now - length).timestamp(), bucket=bucket)
     return statistics | {
@@ -182,8 +176,12 @@ def trends(station: Station, user: User, query: Query) -> Data:
         "bucket": bucket,
         "drift": (statistics["drift"] or {"alarm": False}) | drift_words(statistics["drift"]),
         "spans": [
-            {"name": text, "url": _url("/trends", {"span": name, "model": model}), "current": name == span}
-            for name, (text, _, _) in SPANS.items()
+            {
+                "name": _(each[0]),
+                "url": _url("/trends", {"span": name, "model": model}),
+                "current": name == span,
+            }
+            for name, each in SPANS.items()
         ],
     }
 
@@ -201,13 +199,36 @@ def model(station: Station, user: User, query: Query, name: str) -> Data:
     return {
         "model": {key: value for key, value in found.items() if key != "description"},
         "versions": station.models.versions(name),
-        "actions": ACTIONS,
         "what_if": what_if,
         "now_index": rates.index(now),
         "images_needed": images_needed(now),
         "backbone": (description.get("backbone") or {}).get("name", "–"),
         "preset": (description.get("settings") or {}).get("name", "–"),
     }
+
+
+def compare(station: Station, user: User, query: Query, name: str) -> Data:
+    """Two versions of a model: what they are, and how what each has judged was found to be.
+
+    Without numbers in the address: the version in use beside the one it came from.
+    """
+    versions = station.models.versions(name)
+    numbers = [each["number"] for each in versions]
+    active = next(each for each in versions if each["active"])
+    right = int(chosen(query, "right", [str(number) for number in numbers], str(active["number"])))
+    before = next((number for number in numbers if number < right), numbers[-1])
+    left = int(chosen(query, "left", [str(number) for number in numbers], str(before)))
+    sides = []
+    for chosen_number in (left, right):
+        judged = station.statistics(model=name, bucket="day", version=chosen_number)
+        judged = {key: judged[key] for key in judged if key not in ("buckets", "drift", "model", "version")}
+        version = next(each for each in versions if each["number"] == chosen_number)
+        sides.append(version | {"judged": judged})
+    shown = [side["judged"]["threshold"] for side in sides]
+    for side in sides:
+        if side["judged"]["scores"]:
+            shown += side["judged"]["histogram"]["edges"]
+    return {"model": name, "numbers": numbers, "sides": sides, "ends": [min(shown), max(shown)]}
 
 
 def check_admin(user: User) -> None:
@@ -235,12 +256,15 @@ def login(query: Query) -> Data:
 
 
 def _seen_large(station: Station, part: Data) -> Data:
-    verdict = "rejected" if part["anomalous"] else "passed"
-    places = f", {count(len(part['regions']), 'odd place')}" if part["regions"] else ""
+    said = {"verdict": word("rejected" if part["anomalous"] else "passed"), "score": score(part["score"])}
+    found = len(part["regions"])
+    described = [part["name"] or _("Part"), _("%(verdict)s with score %(score)s") % said]
+    if found:
+        described.append(ngettext("%(num)s odd place", "%(num)s odd places", found) % {"num": number(found)})
     return {
         "part": part,
         "words": odds(part["p_value"]),
-        "describe": f"{part['name'] or 'Part'}, {verdict} with score {score(part['score'])}{places}",
+        "describe": _(", ").join(described),
         "scale": gauge(part["score"], part["threshold"]),
         "kinds": station.inspections.kinds(part["model"]),
         "places": [_place(part, number) for number in range(1, min(len(part["regions"]), PLACES) + 1)],

@@ -74,6 +74,7 @@ class InspectionRow(Base):
     __table_args__ = (
         Index(None, "model", "id"),
         Index(None, "model", "at"),
+        Index(None, "model", "version"),
         Index(None, "model", "kind"),
         Index(None, "label", "anomalous", "sampled"),
         {"sqlite_autoincrement": True},  # a number given away is never given to another part

@@ -1,5 +1,5 @@
 // Models: what a change of the false-alarm promise would have done, saving it, and going back.
-import { call, say } from "./page.js";
+import { _, call, number, say } from "./page.js";
 
 const model = document.getElementById("model");
 const KEPT = "model-change";
@@ -35,7 +35,7 @@ if (model) {
     button.addEventListener("click", () => change(async () => {
       const version = Number(button.dataset.activate);
       await activate(version, document.getElementById("why").value.trim());
-      keep("Version " + version + " is in use now.");
+      keep(_("Version {version} is in use now.", { version }));
     }));
   });
 
@@ -43,7 +43,7 @@ if (model) {
   if (calibrate) {
     calibrate.addEventListener("click", () => change(async () => {
       await call("POST", url + "/calibrate", { why: "reviewed parts" });
-      keep("Calibrated.");
+      keep(_("Calibrated."));
     }));
   }
 
@@ -68,10 +68,10 @@ if (model) {
   if (kept && kept.model === model.dataset.name && kept.back !== active) {
     done.querySelector("p").textContent = kept.text;
     const back = document.getElementById("take-back");
-    back.textContent = "Back to version " + kept.back;
+    back.textContent = _("Back to version {version}", { version: kept.back });
     back.addEventListener("click", () => change(async () => {
       await activate(kept.back, "taken back");
-      keep("Version " + kept.back + " is in use again.");
+      keep(_("Version {version} is in use again.", { version: kept.back }));
     }));
     done.hidden = false;
   }
@@ -89,13 +89,15 @@ if (model) {
       const difference = step.rejected - steps[start].rejected;
       document.getElementById("rate-text").textContent = step.text;
       rate.setAttribute("aria-valuetext", step.text);
-      document.getElementById("rate-rejected").textContent = Number(step.rejected).toLocaleString("en");
+      document.getElementById("rate-rejected").textContent = number(step.rejected);
       const caught = document.getElementById("rate-caught");
-      if (caught) caught.textContent = Number(step.caught).toLocaleString("en");
-      document.getElementById("rate-change").textContent = Number(rate.value) === start ? "as now"
-        : difference === 0 ? "no change" : Math.abs(difference) + (difference > 0 ? " more than now" : " fewer than now");
+      if (caught) caught.textContent = number(step.caught);
+      const parts = number(Math.abs(difference));
+      document.getElementById("rate-change").textContent = Number(rate.value) === start ? _("as now")
+        : difference === 0 ? _("no change")
+          : difference > 0 ? _("{parts} more than now", { parts }) : _("{parts} fewer than now", { parts });
       document.getElementById("rate-promise").textContent = step.promised === "yes" ? ""
-        : "Too few good parts to promise this: the limit is an estimate.";
+        : _("Too few good parts to promise this: the limit is an estimate.");
       if (marker) {
         const [across, down] = points[rate.value];
         const line = marker.querySelector("path");
@@ -112,7 +114,7 @@ if (model) {
         const step = steps[rate.value];
         const why = document.getElementById("rate-why").value.trim();
         await call("PUT", url + "/false-alarm-rate", { rate: Number(step.rate), why, expected: active });
-        keep("Saved: at most " + step.text + " good parts rejected.");
+        keep(_("Saved: at most {rate} good parts rejected.", { rate: step.text }));
       }));
     }
   }

@@ -1,6 +1,6 @@
 // Answers by keys: 1 good, 2 defect, 3 unsure, 4 to 9 the usual kinds of defect, U takes the last one back. In the
 // lane the next part follows.
-import { call, isCommand, say } from "./page.js";
+import { _, call, isCommand, say } from "./page.js";
 
 const KEYS = { 1: "good", 2: "defect", 3: "unsure" };
 const answers = document.querySelector(".answers");
@@ -26,14 +26,15 @@ function lane(show) {
 }
 
 // What an answer did, in one word a person knows; nothing of what the model thinks.
-const DONE = { learned: "Learned.", forgotten: "Forgotten again.", none: "Recorded." };
+const DONE = { learned: _("Learned."), forgotten: _("Forgotten again."), none: _("Recorded.") };
+const LABELS = { good: _("Good"), defect: _("Defect"), unsure: _("Unsure") };
 
 function tell() {
   const answer = given[given.length - 1];
   const fits = answer && (inLane || answers && answer.inspection === Number(answers.dataset.inspection));
   last.hidden = !fits;
   if (fits) {
-    last.querySelector("p").textContent = answer.name + ": " + answer.label + ". " + DONE[answer.action];
+    last.querySelector("p").textContent = answer.name + ": " + (LABELS[answer.label] || answer.label) + ". " + DONE[answer.action];
   }
 }
 
@@ -47,7 +48,7 @@ async function locked(work) {
   } catch (refused) {
     busy = false;
     if (answers) answers.setAttribute("aria-busy", "false");
-    say(refused.status === 409 ? refused.message + " Load the page again to see it." : refused.message);
+    say(refused.status === 409 ? refused.message + " " + _("Load the page again to see it.") : refused.message);
   }
 }
 

@@ -1,5 +1,5 @@
 // Upload: images dropped or chosen are judged one by one, a few at a time; a busy station is waited for.
-import { call, score } from "./page.js";
+import { _, call, number, score } from "./page.js";
 
 const AT_ONCE = 3;
 const MOST_WAITS = 20;
@@ -18,8 +18,9 @@ if (drop) {
     bar.hidden = false;
     bar.max = tally.all;
     bar.value = tally.done;
-    let text = tally.done + " of " + tally.all + " done, " + tally.rejected + " rejected";
-    if (tally.failed) text += ", " + tally.failed + " not judged";
+    const counts = Object.fromEntries(Object.entries(tally).map(([name, many]) => [name, number(many)]));
+    let text = _("{done} of {all} done, {rejected} rejected", counts);
+    if (tally.failed) text += _(", {failed} not judged", counts);
     progress.textContent = text;
   };
 
@@ -45,22 +46,22 @@ if (drop) {
       const { file, row } = waiting.shift();
       const tag = row.querySelector(".tag");
       const line = row.querySelector(".small");
-      tag.textContent = "Judging";
+      tag.textContent = _("Judging");
       try {
         const part = await judge(file);
         row.querySelector("img").src = "/api/inspections/" + part.id + "/thumbnail.jpg";
         tag.className = "tag " + (part.anomalous ? "rejected" : "passed");
-        tag.textContent = part.anomalous ? "Rejected" : "Passed";
+        tag.textContent = part.anomalous ? _("Rejected") : _("Passed");
         const link = document.createElement("a");
         link.href = "/inspections/" + part.id;
         link.textContent = file.name;
         row.querySelector("b").replaceChildren(link);
-        line.textContent = "Score " + score(part.score) + ", limit " + score(part.threshold);
+        line.textContent = _("Score {score} · limit {limit}", { score: score(part.score), limit: score(part.threshold) });
         tally.rejected += part.anomalous ? 1 : 0;
       } catch (refused) {
         row.classList.add("failed");
         tag.className = "tag unsure";
-        tag.textContent = "Not judged";
+        tag.textContent = _("Not judged");
         line.textContent = refused.message;
         tally.failed += 1;
       }

@@ -1,5 +1,5 @@
 // One part, large: strength of the heat map, outlines, size, and the odd places one by one.
-import { isCommand } from "./page.js";
+import { isCommand, percent } from "./page.js";
 
 const viewer = document.querySelector(".viewer");
 
@@ -17,8 +17,8 @@ if (viewer) {
 
   const paintHeat = () => {
     heat.style.opacity = strength.value / 100;
-    shown.textContent = strength.value + " %";
-    strength.setAttribute("aria-valuetext", strength.value + " percent");
+    shown.textContent = percent(strength.value / 100);
+    strength.setAttribute("aria-valuetext", shown.textContent);
   };
   const paintOutlines = () => {
     if (!outline) return;

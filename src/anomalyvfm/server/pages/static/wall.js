@@ -1,5 +1,5 @@
 // The wall: parts come in by server-sent events; the newest is large, the others follow as tiles.
-import { call, isCommand, localize, score } from "./page.js";
+import { _, call, isCommand, localize, number, percent, score } from "./page.js";
 
 const DRAW_MS = 250;   // a line faster than this is drawn in groups
 const RETRY_MS = 3000;
@@ -15,7 +15,7 @@ const spoken = document.getElementById("spoken");
 const counts = document.querySelector(".counts").dataset;
 const most = Number(wall.dataset.most);
 const near = Number(wall.dataset.near);
-const words = { rejected: "Rejected", near: "Passed, near", passed: "Passed" };
+const words = { rejected: _("Rejected"), near: _("Passed, near"), passed: _("Passed") };
 const shown = { parts: Number(counts.inspections), rejected: Number(counts.anomalous), waiting: Number(counts.waiting) };
 let last = Array.from(counts.last, (verdict) => verdict === "r"); // whether rejected, newest first
 let lastAt = counts.lastAt ? Date.parse(counts.lastAt) : 0;
@@ -30,7 +30,7 @@ function state(name, text) {
 }
 
 const stateOf = (part) => (part.anomalous ? "rejected" : part.threshold - part.score < near ? "near" : "passed");
-const nameOf = (part) => part.name || "Part " + part.id;
+const nameOf = (part) => part.name || _("Part {number}", { number: part.id });
 
 function showPicture(place, part, kind) {
   const path = "/api/inspections/" + part.id;
@@ -84,7 +84,7 @@ class Lane {
     this.latest.querySelector(".latest-name").textContent = nameOf(part);
     this.latest.querySelector(".latest-model").textContent = part.model;
     this.latest.querySelector(".latest-score").textContent =
-      "Score " + score(part.score) + " · limit " + score(part.threshold);
+      _("Score {score} · limit {limit}", { score: score(part.score), limit: score(part.threshold) });
     const time = this.latest.querySelector("time");
     time.dateTime = part.at;
     localize(time);
@@ -98,7 +98,7 @@ let newest = Math.max(...lanes.map((lane) => lane.current.id));
 function draw() {
   const coming = lanes.reduce((sum, lane) => sum + lane.coming.length, 0);
   if (held) {
-    state("held", coming ? "Paused, " + coming + " new" : "Paused");
+    state("held", coming ? _("Paused, {parts} new", { parts: number(coming) }) : _("Paused"));
     return;
   }
   if (!coming) return;
@@ -107,16 +107,16 @@ function draw() {
   document.getElementById("nothing").hidden = true;
 }
 
-const percent = (rejected, parts) => {
-  const rate = parts ? 100 * rejected / parts : 0;
-  return rate.toFixed(rate >= 10 || rate === 0 ? 0 : 1) + " %";
-};
+function rateOf(rejected, parts) {
+  const rate = parts ? rejected / parts : 0;
+  return percent(rate, rate >= 0.1 || rate === 0 ? 0 : 1);
+}
 
 function ago(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  if (seconds < 60) return seconds + " s ago";
-  if (seconds < 3600) return Math.floor(seconds / 60) + " min ago";
-  return Math.floor(seconds / 3600) + " h ago";
+  if (seconds < 60) return _("{seconds} s ago", { seconds });
+  if (seconds < 3600) return _("{minutes} min ago", { minutes: Math.floor(seconds / 60) });
+  return _("{hours} h ago", { hours: number(Math.floor(seconds / 3600)) });
 }
 
 function count() {
@@ -124,15 +124,15 @@ function count() {
     const element = document.getElementById(id);
     if (element.textContent !== text) element.textContent = text;
   };
-  set("count-parts", shown.parts.toLocaleString("en"));
-  set("count-rejected", shown.rejected.toLocaleString("en"));
-  set("count-rate", percent(shown.rejected, shown.parts));
+  set("count-parts", number(shown.parts));
+  set("count-rejected", number(shown.rejected));
+  set("count-rate", rateOf(shown.rejected, shown.parts));
   const rejected = last.filter(Boolean).length;
   set("last-parts", String(last.length));
   set("last-rejected", String(rejected));
-  set("last-rate", percent(rejected, last.length));
+  set("last-rate", rateOf(rejected, last.length));
   if (lastAt) set("last-ago", ago(Date.now() - lastAt));
-  set("count-waiting", shown.waiting.toLocaleString("en"));
+  set("count-waiting", number(shown.waiting));
   const badge = document.getElementById("review-badge");
   if (badge && shown.waiting) badge.firstChild.data = shown.waiting > 99 ? "99+" : String(shown.waiting);
 }
@@ -140,8 +140,9 @@ function count() {
 function speak() {
   if (!unspoken.length || held) return;
   const part = unspoken[unspoken.length - 1];
-  const more = unspoken.length > 1 ? " and " + (unspoken.length - 1) + " before it" : "";
-  spoken.textContent = "Rejected: " + nameOf(part) + ", score " + score(part.score) + more;
+  const said = { part: nameOf(part), score: score(part.score), more: number(unspoken.length - 1) };
+  spoken.textContent = unspoken.length > 1
+    ? _("Rejected: {part}, score {score}, and {more} before it", said) : _("Rejected: {part}, score {score}", said);
   unspoken = [];
 }
 
@@ -166,8 +167,8 @@ function receive(part) {
 hold.addEventListener("click", () => {
   held = !held;
   hold.setAttribute("aria-pressed", String(held));
-  hold.querySelector("span").textContent = held ? "Go on" : "Pause";
-  if (!held) state("on", "Live");
+  hold.querySelector("span").textContent = held ? _("Go on") : _("Pause");
+  if (!held) state("on", _("Live"));
   draw();
 });
 document.addEventListener("keydown", (event) => {
@@ -190,7 +191,7 @@ function connect() {
   const close = () => source.close();
   let early = []; // what comes before the gap since the page was drawn is filled; later null
   source.addEventListener("open", async () => {
-    if (!held) state("on", "Live");
+    if (!held) state("on", _("Live"));
     if (!early) return; // reconnected: the station sends what was missed by itself
     if (newest) query.set("after", newest); // an empty wall has missed everything there is
     query.set("limit", 1000);
@@ -200,7 +201,7 @@ function connect() {
     early = null;
   });
   source.addEventListener("error", () => {
-    state("lost", "Connection lost, trying again");
+    state("lost", _("Connection lost, trying again"));
     if (source.readyState === EventSource.CLOSED) { // refused, as by a station that is just starting
       removeEventListener("pagehide", close);
       // Where the session has ended, asking leads to the sign-in.

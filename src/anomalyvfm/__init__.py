@@ -17,8 +17,10 @@ from anomalyvfm.version import __version__
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # Threads that wait for one another sleep instead of spinning: spinning takes the cores from whoever else is
 # at work, and where a core is busy each wait can cost a slice of the scheduler. OpenMP reads this when torch
-# is loaded; a process that has imported torch before keeps what it has.
+# is loaded, OpenBLAS, whose threads would spin for some 25 ms after each product, when numpy is; a process
+# that has imported them before keeps what it has.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 __all__ = ["PRESETS", "Detector", "InputError", "Verdict", "__version__", "load"]
 

@@ -1,9 +1,10 @@
 """An operator's day in headless Chromium, over a station of its own, with pictures of every step.
 
 Signs in, uploads, watches a part come in, reviews by keys, takes a review back, moves the slider and saves,
-goes back to an earlier version, and signs out; then takes each page at 1920×1080, 1280×800 and on a tablet,
-light and dark. Needs playwright and chromium. Fails where a step does not do what it says, a script fails,
-something is asked of another server, or a page is wider than its window.
+goes back to an earlier version, signs out, and in again by PIN as an operator; then takes each page at
+1920×1080, 1280×800 and on a tablet, light and dark, and in German and Japanese. Needs playwright and
+chromium. Fails where a step does not do what it says, a script fails, something is asked of another server, a
+page is wider than its window, or not in the browser's language.
 """
 
 from __future__ import annotations
@@ -18,14 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Route, expect, sync_playwright
 
 from tests.acceptance.station_process import Server
 
 HALL = {"width": 1920, "height": 1080}
 DESK = {"width": 1280, "height": 800}
 TABLET = {"width": 820, "height": 1180}
-_PAGES = ("wall", "review", "inspections", "trends", "models", "upload")
+_PAGES = ("wall", "wall?kiosk=1", "review", "inspections", "trends", "models", "upload", "users", "audit")
+_LOOKS = (
+    *(
+        (size, kind, theme, "en-US")
+        for size, kind in ((HALL, "hall"), (DESK, "desk"), (TABLET, "tablet"))
+        for theme in ("light", "dark")
+    ),
+    (TABLET, "tablet-german", "light", "de-DE"),
+    (DESK, "desk-japanese", "light", "ja-JP"),
+)
 _MOST_IMAGES = 24
 # Nothing to click or to type in may be without a name, and nothing to click too small for a finger.
 _UNNAMED = """() => [...document.querySelectorAll('a, button, input, select, summary')].filter((one) => {
@@ -44,22 +54,24 @@ _SMALL = """() => [...document.querySelectorAll('button, select, input:not([type
 class Show:
     """The steps, one after another, and what was wrong with any."""
 
-    def __init__(self, browser: Browser, url: str, token: str, out: Path) -> None:
+    def __init__(self, browser: Browser, url: str, token: str, pin: str, out: Path) -> None:
         self._browser = browser
         self._url = url
         self._token = token
+        self._pin = pin
         self._out = out
         self.done: list[str] = []
         self.faults: list[str] = []
 
     @contextmanager
-    def page(self, size: dict[str, int], theme: str) -> Iterator[Page]:
+    def page(self, size: dict[str, int], theme: str, language: str = "en-US") -> Iterator[Page]:
         """A window of its own, signed in."""
         context = self._browser.new_context(
             base_url=self._url,
             viewport={"width": size["width"], "height": size["height"]},
             color_scheme="dark" if theme == "dark" else "light",
             has_touch=size is TABLET,
+            locale=language,
         )
         context.route("**/*", self._at_home)
         opened = context.new_page()
@@ -84,19 +96,28 @@ class Show:
             page.goto("/models")
             assert "/login" in page.url
             self.done.append("signed out")
+            page.fill("#name", "ada")
+            page.fill("#pin", self._pin)
+            page.click("#by-pin button")
+            page.wait_for_url("**/models")
+            assert "ada · operator" in page.inner_text(".who")
+            assert not page.locator("[data-default]").count()
+            self.done.append("signed in by PIN as an operator")
 
     def look(self) -> None:
-        """A picture of each page in each size and theme, and what no size or theme may lack."""
-        for size, kind in ((HALL, "hall"), (DESK, "desk"), (TABLET, "tablet")):
-            for theme in ("light", "dark"):
-                with self.page(size, theme) as page:
-                    for name in (*_PAGES, *self._single(page)):
-                        page.goto(f"/{name}", wait_until="networkidle" if name != "wall" else "load")
-                        page.wait_for_timeout(400)
-                        self._inspect(page, f"{kind} {theme} /{name}")
-                        shown = name.replace("/", "-")
-                        page.screenshot(path=self._out / f"{kind}-{theme}-{shown}.png", full_page=True)
-        self.done.append("every page in three sizes and two themes")
+        """A picture of each page in each size, theme and language, and what none of them may lack."""
+        for size, kind, theme, language in _LOOKS:
+            with self.page(size, theme, language) as page:
+                for name in (*_PAGES, *self._single(page), "login"):
+                    page.goto(f"/{name}", wait_until="load" if name.startswith("wall") else "networkidle")
+                    page.wait_for_timeout(400)
+                    if page.get_attribute("html", "lang") != language:
+                        self.faults.append(f"{kind} /{name}: not in {language}")
+                    self._inspect(page, f"{kind} {theme} /{name}")
+                    shown = name.replace("/", "-").partition("?")
+                    picture = f"{kind}-{theme}-{shown[0]}{'-kiosk' if shown[2] else ''}.png"
+                    page.screenshot(path=self._out / picture, full_page=True)
+        self.done.append("every page in three sizes, two themes and three languages")
 
     def _upload(self, page: Page, images: list[Path]) -> None:
         page.goto("/upload")
@@ -135,9 +156,9 @@ class Show:
         expect(page.locator("#last p")).to_contain_text("Learned.", timeout=30_000)
         assert page.get_attribute(".answers", "data-inspection") != first
         page.keyboard.press("2")
-        expect(page.locator("#last p")).to_contain_text("defect")
+        expect(page.locator("#last p")).to_contain_text("Defect")
         page.keyboard.press("3")
-        expect(page.locator("#last p")).to_contain_text("unsure")
+        expect(page.locator("#last p")).to_contain_text("Unsure")
         page.screenshot(path=self._out / "reviewed.png")
         self.done.append("reviewed three parts by keys; the model has learned one")
         for _ in "321":
@@ -176,13 +197,13 @@ class Show:
         self.done.append("went back to version 1 by one click")
 
     def _single(self, page: Page) -> list[str]:
-        """One part that was rejected, one that passed, one model, and a page that is not there."""
+        """A part that was rejected, one that passed, a model, its versions, and a page that is not there."""
         found = []
         for anomalous in ("true", "false"):
             items = page.request.get(f"/api/inspections?anomalous={anomalous}&limit=1").json()["items"]
             found += [f"inspections/{items[0]['id']}"] if items else []
         model = page.request.get("/api/models").json()["items"][0]["name"]
-        return [*found, f"models/{model}", "inspections/999999"]
+        return [*found, f"models/{model}", f"models/{model}/compare", "inspections/999999"]
 
     def _inspect(self, page: Page, where: str) -> None:
         wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
@@ -209,20 +230,21 @@ def run(model: Path, images: list[Path], out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         tokens = str(Path(folder) / "tokens")
         made = [sys.executable, "-m", "anomalyvfm", "serve", "--token-file", tokens]
-        token = subprocess.run(
-            [*made, "--new-token", "grace:engineer"], check=True, capture_output=True, text=True
-        ).stdout.strip()
+        token, pin = (
+            subprocess.run([*made, *asked], check=True, capture_output=True, text=True).stdout.strip()
+            for asked in (("--new-token", "grace:admin"), ("--new-pin", "ada"))
+        )
         server = Server(Path(folder) / "station", model, "--token-file", tokens)
         try:
             with sync_playwright() as started:
                 browser = started.chromium.launch(
                     executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
                 )
-                show = Show(browser, f"http://127.0.0.1:{server.port}", token, out)
+                show = Show(browser, f"http://127.0.0.1:{server.port}", token, pin, out)
                 try:
                     show.operate(images)
                     show.look()
-                except (AssertionError, TimeoutError) as error:
+                except (AssertionError, Error) as error:
                     show.faults.append(f"after '{show.done[-1]}': {error}")
                 browser.close()
         finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +102,10 @@ class Decoders:
         return head, parts
 
 
+# As much as an unprivileged process may ask for: an image goes through in a few turns instead of dozens.
+_PIPE_BYTES = 1 << 20
+
+
 class _Worker:
     def __init__(self, memory: int) -> None:
         self._memory = memory
@@ -161,4 +167,8 @@ class _Worker:
                 | {"OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C in a terminal is for the station, which lets it finish
             )
+            for stream in (self._process.stdin, self._process.stdout):
+                # Not everywhere known, and not where a user's share of memory for pipes is used up.
+                with suppress(AttributeError, OSError):
+                    fcntl.fcntl(cast(IO[bytes], stream), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return self._process

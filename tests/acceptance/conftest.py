@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, (usual, about) in _OPTIONS.items():
         parser.addoption(name, type=float, default=usual, help=f"acceptance: {about}")
     parser.addoption("--shots", type=Path, default=Path("shots"), help="acceptance: where pictures go")
+    parser.addoption(
+        "--folder", type=Path, help="acceptance: of kills, which go on where an earlier run in it ended"
+    )
     parser.addoption("--model", type=Path, help="acceptance: a model in place of that of drawn tins")
     parser.addoption("--images", type=Path, help="acceptance: a folder of images for it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import itertools
 import json
@@ -29,6 +30,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SERVE, *asked], stdout=subprocess.PIPE, text=True
         )
+        atexit.register(self.process.kill)  # a run that is interrupted leaves no station behind
         assert self.process.stdout is not None
         self.port = int(json.loads(self.process.stdout.readline())["url"].rsplit(":", 1)[1])
         self.seconds_to_start = time.perf_counter() - started

@@ -162,7 +162,7 @@ def fuzz(model: Path, images: list[bytes], seconds: float, seed: int) -> dict[st
     }
 
 
-def test_no_upload_brings_an_error_of_the_stations_own(
+def test_no_request_brings_an_error_of_the_stations_own(
     tiny: tuple[Path, list[bytes]], pytestconfig: pytest.Config, keeps: Callable[[dict[str, Any]], None]
 ) -> None:
     seconds, seed = 60 * pytestconfig.getoption("--minutes"), int(pytestconfig.getoption("--seed"))

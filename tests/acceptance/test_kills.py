@@ -5,14 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ def review_some(server: Server, clients: Clients, most: int, reviews: Reviews) -
         return  # killed
 
 
+def as_keys(value: Any) -> Any:
+    """Numbers of parts, which JSON makes text of."""
+    return {int(key): one for key, one in value.items()} if isinstance(value, dict) else value
+
+
 def broken_models(data: Path) -> int:
     """Copies of versions, and calibrations, that are not what was written."""
     broken = 0
@@ -100,45 +105,59 @@ def lost_versions(server: Server) -> tuple[int, int]:
     return len(kept), lost
 
 
-def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
+def kill_once(server: Server, images: list[bytes], reviews: Reviews, chance: random.Random) -> dict[int, str]:
+    """Post and review for a while, and kill; the parts that were accepted."""
+    clients = Clients(server, images, CLIENTS)
+    person = threading.Thread(target=review_some, args=(server, clients, chance.randrange(4), reviews))
+    person.start()
+    wanted, until = chance.randrange(40), time.perf_counter() + 20
+    while len(clients.accepted) < wanted and time.perf_counter() < until:
+        time.sleep(0.005)
+    time.sleep(chance.uniform(0, 0.5))
+    server.process.kill()
+    server.process.wait()
+    clients.stop()
+    person.join()
+    return clients.accepted
+
+
+def kills(model: Path, images: list[bytes], count: int, folder: Path) -> dict[str, Any]:
+    """A row is written after each kill; a run in the folder of an earlier one goes on after its rows."""
+    if not (folder / "model").exists():
+        shutil.copytree(model, folder / "model")
+    data, model, written = folder / "station", folder / "model", folder / "rows.jsonl"
     accepted: dict[int, str] = {}
     reviews = Reviews()
     starts, forgotten = [], 0
-    chance = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "station"
-        for _ in range(count):
+    rows = [json.loads(line) for line in written.read_text().splitlines()] if written.exists() else []
+    for number in range(count):
+        if number < len(rows):
+            row = rows[number]
+            reviews = Reviews(**{key: as_keys(value) for key, value in row["reviews"].items()})
+        else:
             server = Server(data, model)
-            starts.append(server.seconds_to_start)
             active = ask(server.client(), "GET", "/api/models")[1]["items"][0]["active"]["number"]
-            forgotten += active < reviews.newest_version
-            clients = Clients(server, images, CLIENTS)
-            most = chance.randrange(4)
-            person = threading.Thread(target=review_some, args=(server, clients, most, reviews))
-            person.start()
-            wanted, until = chance.randrange(40), time.perf_counter() + 20
-            while len(clients.accepted) < wanted and time.perf_counter() < until:
-                time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.5))
-            server.process.kill()
-            server.process.wait()
-            clients.stop()
-            person.join()
-            accepted |= clients.accepted
-        server = Server(data, model)
-        client = server.client()
-        lost = missing(server, accepted)
-        unlabelled = sum(
-            reviews.missing(part, ask(client, "GET", f"/api/inspections/{part}")[1]["label"])
-            for part in reviews.acknowledged
-        )
-        given_up = sum(
-            entry["action"] == "lost" for entry in ask(client, "GET", "/api/audit?limit=1000")[1]["items"]
-        )
-        versions, not_made = lost_versions(server)
-        status, _ = ask(client, "POST", "/api/judge", images[0])
-        server.stop()
-        broken = broken_models(data)
+            row = {"start_s": server.seconds_to_start, "forgotten": active < reviews.newest_version}
+            row["accepted"] = kill_once(server, images, reviews, random.Random(number))
+            with written.open("a") as stream:
+                stream.write(json.dumps(row | {"reviews": asdict(reviews)}) + "\n")
+        starts.append(row["start_s"])
+        forgotten += row["forgotten"]
+        accepted |= as_keys(row["accepted"])
+    server = Server(data, model)
+    client = server.client()
+    lost = missing(server, accepted)
+    unlabelled = sum(
+        reviews.missing(part, ask(client, "GET", f"/api/inspections/{part}")[1]["label"])
+        for part in reviews.acknowledged
+    )
+    given_up = sum(
+        entry["action"] == "lost" for entry in ask(client, "GET", "/api/audit?limit=1000")[1]["items"]
+    )
+    versions, not_made = lost_versions(server)
+    status, _ = ask(client, "POST", "/api/judge", images[0])
+    server.stop()
+    broken = broken_models(data)
     run = [sys.executable, "-c", _LOAD, str(model)]
     load = min(float(subprocess.run(run, check=True, capture_output=True, text=True).stdout) for _ in "123")
     late = sum(start > SECONDS_TO_START + load for start in starts)
@@ -163,6 +182,11 @@ def kills(model: Path, images: list[bytes], count: int) -> dict[str, Any]:
 
 
 def test_nothing_accepted_is_lost_and_a_start_is_quick(
-    tiny: tuple[Path, list[bytes]], pytestconfig: pytest.Config, keeps: Callable[[dict[str, Any]], None]
+    tiny: tuple[Path, list[bytes]],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    keeps: Callable[[dict[str, Any]], None],
 ) -> None:
-    keeps(kills(*tiny, int(pytestconfig.getoption("--kills"))))
+    folder = pytestconfig.getoption("--folder") or tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    keeps(kills(*tiny, int(pytestconfig.getoption("--kills")), folder))

@@ -275,8 +275,9 @@ def test_a_calibration_that_moves_the_limit_further_than_chance_does_waits_for_a
     model = station.models.get("part")
     assert model["active"]["action"] == "learn"
     assert model["held_back"]["moves_far"] and model["held_back"]["defects"] == 0
-    (noted,) = [entry for entry in station.audit(None, 50) if entry["action"].endswith("held back")]
-    assert "further than chance explains" in noted["detail"]
+    noted = [entry["detail"] for entry in station.audit(None, 50) if entry["action"].endswith("held back")]
+    assert 1 <= len(noted) <= 2, "one after both reviews, or one after each: as quick as the thread is"
+    assert all("further than chance explains" in detail for detail in noted)
 
 
 def test_each_version_keeps_what_it_says_of_reviewed_parts(open_station: Open) -> None:

@@ -49,6 +49,11 @@ _UNNAMED = """() => [...document.querySelectorAll('a, button, input, select, sum
 _SMALL = """() => [...document.querySelectorAll('button, select, input:not([type=checkbox]), .button')]
   .filter((one) => { const box = one.getBoundingClientRect(); return box.height > 1 && box.height < 24; })
   .map((one) => one.outerHTML)"""
+# Names of files may be cut off, words of the page not.
+_WORDS = "h1, h2, dt, dd, th, label, button, .latest-text, .tile-verdict, .tag"
+_CUT = f"""() => [...document.querySelectorAll('{_WORDS}')]
+  .filter((one) => one.clientWidth > 1 && one.scrollWidth > one.clientWidth + 1 && !one.closest('.unseen'))
+  .map((one) => one.outerHTML)"""
 
 
 class Show:
@@ -211,6 +216,7 @@ class Show:
             self.faults.append(f"{where}: {wide} px wider than its window")
         self.faults += [f"{where}: without a name: {one}" for one in page.evaluate(_UNNAMED)]
         self.faults += [f"{where}: under 24 px: {one}" for one in page.evaluate(_SMALL)]
+        self.faults += [f"{where}: cut off: {one}" for one in page.evaluate(_CUT)]
 
     def _at_home(self, route: Route) -> None:
         if not route.request.url.startswith((self._url, "data:", "blob:")):

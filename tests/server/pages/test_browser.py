@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from anomalyvfm.server.pages import router, routes
+from anomalyvfm.server.pages import language, router, routes
+from anomalyvfm.server.pages.wording import word
 from tests.server.pages.conftest import ENGINEER
 from tests.server.pages.fake_station import FakeStation, model, part
 
@@ -324,3 +326,24 @@ def test_two_versions_are_chosen_and_stand_side_by_side(page: Any) -> None:
     page.select_option("#left", "1")
     page.wait_for_url("**left=1**")
     assert heads.all_inner_texts()[1:] == ["Version 1", "Version 3 In use"]
+    page.goto("/models/can/compare?right=1")
+    assert heads.all_inner_texts()[1:] == ["Version 3 In use", "Version 1"], "the newest beside the first"
+
+
+@pytest.mark.parametrize("spoken", ["en", "de", "ja"])
+@pytest.mark.parametrize("width", [820, 1280, 1920])
+def test_the_verdict_of_a_kiosk_is_never_cut_off(page: Any, spoken: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto("/wall?kiosk=1")
+    page.evaluate(f"document.cookie = 'language={spoken}'")
+    page.reload()
+    page.wait_for_selector(f"html[lang^={spoken}]")
+    page.wait_for_selector(".latest.rejected >> text=<b>new</b>.png")
+    for said in copy_context().run(verdicts, spoken):
+        page.eval_on_selector(".latest-verdict", f"(one) => {{ one.textContent = {json.dumps(said)}; }}")
+        assert page.eval_on_selector(".latest-text", "(one) => one.scrollWidth <= one.clientWidth"), said
+
+
+def verdicts(spoken: str) -> list[str]:
+    language.speak(spoken, "")
+    return [word(name) for name in ("rejected", "near", "passed")]

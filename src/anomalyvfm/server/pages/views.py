@@ -216,7 +216,8 @@ def compare(station: Station, user: User, query: Query, name: str) -> Data:
     numbers = [each["number"] for each in versions]
     active = next(each for each in versions if each["active"])
     right = int(chosen(query, "right", [str(number) for number in numbers], str(active["number"])))
-    before = next((number for number in numbers if number < right), numbers[-1])
+    others = [number for number in numbers if number != right] or numbers
+    before = next((number for number in others if number < right), others[0])
     left = int(chosen(query, "left", [str(number) for number in numbers], str(before)))
     sides = []
     for chosen_number in (left, right):

@@ -285,6 +285,18 @@ def test_slider_tells_the_effect_before_saving(page: Any, served: tuple[Served, 
     )
 
 
+def test_a_slider_moved_before_the_script_came_can_be_saved(page: Any) -> None:
+    def late(route: Any) -> None:
+        page.focus("#rate")
+        page.keyboard.press("ArrowRight")
+        route.continue_()
+
+    page.route("**/models.js*", late)
+    page.goto("/models/can")
+    assert page.inner_text("#rate-text") == "1 in 67"
+    assert page.inner_text("#rate-change") != "as now" and page.is_enabled("#rate-save")
+
+
 def test_upload_waits_for_a_busy_station(page: Any, served: tuple[Served, str]) -> None:
     served[0].refuse["judge"] = 1
     page.goto("/upload")

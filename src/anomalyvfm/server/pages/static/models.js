@@ -79,7 +79,7 @@ if (model) {
   const rate = document.getElementById("rate");
   if (rate) {
     const steps = Array.from(document.querySelectorAll("#curve tr"), (row) => row.dataset);
-    const start = Number(rate.value);
+    const start = Number(rate.defaultValue); // a quick hand may have moved it before this script came
     const marker = document.getElementById("marker");
     const points = marker ? marker.dataset.points.split(" ").map((point) => point.split(",")) : [];
     const save = document.getElementById("rate-save");

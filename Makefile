@@ -78,8 +78,8 @@ trials: install
 # Texts of the pages, new ones with no translation yet: fill in what is empty, the tests say which.
 words: install
 	cd $(PAGES) && $(CURDIR)/$(BIN)/pybabel -q extract -F $(CURDIR)/pyproject.toml --add-location=file --no-wrap -o $(CURDIR)/words.pot .
-	for language in de ja; do $(BIN)/pybabel -q update --ignore-obsolete --no-fuzzy-matching --no-wrap \
-	  --omit-header -l $$language -i words.pot -o $(PAGES)/languages/$$language.po; done
+	for file in $(PAGES)/languages/*.po; do $(BIN)/pybabel -q update --ignore-obsolete --no-fuzzy-matching --no-wrap \
+	  --omit-header -l $$(basename $$file .po) -i words.pot -o $$file; done
 	rm words.pot
 
 # Exact versions for every Python from 3.10 on. torch pins its own CUDA packages, so they are left to it:

@@ -82,7 +82,7 @@ def serve(
         return
     require_extra()
     # Each core judges, decodes or keeps a part of its own; numpy, which is not loaded yet, need not split its
-    # products between them. Measured on two cores: a tenth more parts.
+    # products between them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logs.configure(log_format == "json", log_level)
     from anomalyvfm.server import tracing

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from anomalyvfm.server.pages import language
 from anomalyvfm.server.pages.rendering import static_files
-from anomalyvfm.server.pages.wording import one_in, percent, score
+from anomalyvfm.server.pages.wording import one_in, percent, problems, score
+from anomalyvfm.server.problems import _TITLES
 from tests.server.pages.conftest import Open
 from tests.server.pages.fake_station import FakeStation
 from tests.server.pages.test_pages import PAGES, many
@@ -59,6 +60,10 @@ def test_a_language_has_every_text_and_no_other(code: str) -> None:
     wanted, there = ids(texts_of_the_pages()), ids(language._catalog(code))
     assert not wanted - there, "not in the file: make words"
     assert not there - wanted, "in no page any more: make words"
+
+
+def test_every_problem_has_a_heading_in_the_words_of_the_page() -> None:
+    assert {status: text.lower() for status, text in problems().items()} == _TITLES
 
 
 def placeholders(text: str) -> list[str]:

@@ -210,7 +210,7 @@ def model(station: Station, user: User, query: Query, name: str) -> Data:
 def compare(station: Station, user: User, query: Query, name: str) -> Data:
     """Two versions of a model: what they are, and how what each has judged was found to be.
 
-    Without numbers in the address: the version in use beside the one it came from.
+    Without numbers in the address: the version in use beside the one before it.
     """
     versions = station.models.versions(name)
     numbers = [each["number"] for each in versions]

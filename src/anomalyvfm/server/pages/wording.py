@@ -44,6 +44,7 @@ _PROBLEMS = {
     401: N_("Not signed in"),
     403: N_("Not allowed"),
     404: N_("Not found"),
+    405: N_("Method not allowed"),
     409: N_("Changed meanwhile"),
     413: N_("Too large"),
     415: N_("Type not supported"),

@@ -1,4 +1,9 @@
-"""Other systems, each in an environment of its own under bench-envs/ so that none touches ours."""
+"""Other systems, each in an environment of its own under bench-envs/ so that none touches ours.
+
+    python benchmarks/peers.py
+
+builds them all, several GB each.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,11 @@ ENVIRONMENTS = Path(__file__).resolve().parent.parent / "bench-envs"
 # anomalib leaves torch and torchvision to the user, and the two must be of one build: "===" takes the index's
 # own build of torch, as torchvision's is, even where pip also finds a CPU-only one.
 _TORCH = ["torch===2.13.0", "torchvision"]
-REQUIREMENTS = {"anomalib": ["anomalib==2.7.0", *_TORCH], "anomavision": ["anomavision==3.6.2", *_TORCH]}
+REQUIREMENTS = {
+    "anomalib": ["anomalib==2.7.0", *_TORCH],
+    "anomavision": ["anomavision==3.6.2", *_TORCH],
+    "pyimgano": ["pyimgano==0.9.1", *_TORCH],
+}
 # Added to an environment that is there already, so that what was measured in it stays as it was.
 ADDED = {"anomalib": ["openvino==2026.4.1", "onnx==1.23.2", "onnxscript==0.7.2"]}
 
@@ -47,3 +56,8 @@ def _add(python: Path, requirements: list[str], done: Path) -> None:
         print(f"adding {' '.join(requirements)} to {done.parent}", file=sys.stderr)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
         done.write_text(wanted)
+
+
+if __name__ == "__main__":
+    for peer in REQUIREMENTS:
+        print(peer_python(peer, exporting=True))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from peers import peer_python
-from performing.bench import Bench
+from performing.bench import Bench, our_module
 
 _CHILD = Path(__file__).with_name("anomalib_child.py")
 
@@ -22,32 +22,29 @@ class Anomalib:
     @cached_property
     def _weights(self) -> Path:
         file = self._bench.work / "weights.safetensors"
-        self._bench.child("prepare", "anomalib_weights", file)
-        return file
+        return self._bench.make(file, our_module("anomalib_weights", file))
 
     def fit(self, method: str, images: Path, out: Path) -> list[str | Path]:
         return self._command("fit", method, "--weights", self._weights, "--images", images, "--out", out)
 
-    def predict(self, images: Path, out: Path, pictures: bool = False) -> list[str | Path]:
+    def predict(self, images: Path, pictures: bool = False) -> list[str | Path]:
         asked = ["--pictures"] if pictures else []
-        known = ("--weights", self._weights, "--model", self._model)
-        return self._command("predict", "padim", *known, "--images", images, "--out", out, *asked)
+        known = ("--weights", self._weights, "--model", self._model, "--out", self._bench.new("anomalib"))
+        return self._command("predict", "padim", *known, "--images", images, *asked)
 
     def infer(self, images: Path) -> list[str | Path]:
         return self._command("infer", "--model", self._exported, "--images", images)
 
-    @cached_property
+    @property
     def _model(self) -> Path:
         out = self._bench.work / "anomalib-model"
-        self._bench.run("prepare", "anomalib, fit", self.fit("padim", self._bench.to_learn(), out))
-        return out / "model.ckpt"
+        return self._bench.make(out / "model.ckpt", self.fit("padim", self._bench.to_learn(), out))
 
-    @cached_property
+    @property
     def _exported(self) -> Path:
         out = self._bench.work / "anomalib-exported"
         known = ("--weights", self._weights, "--model", self._model)
-        self._bench.run("prepare", "anomalib, export", self._command("export", "padim", *known, "--out", out))
-        return out / "model.xml"
+        return self._bench.make(out / "model.xml", self._command("export", "padim", *known, "--out", out))
 
     def _command(self, *arguments: str | Path) -> list[str | Path]:
         return [self._python, _CHILD, *arguments]

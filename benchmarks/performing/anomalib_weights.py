@@ -14,7 +14,6 @@ from timm_names import timm_weights
 def main(file: str) -> None:
     published = torch.load(backbones.load("efficientnet-lite0").source, map_location="cpu", weights_only=True)
     save_file(timm_weights(published), file)
-    print("{}")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ image at a time only (a batch fails in its graph), so that is how it is asked to
 from __future__ import annotations
 
 import json
-import subprocess
 from functools import cached_property
 from pathlib import Path
 
 from peers import peer_python
 from performing.bench import SIDE, Bench
-from performing.process_tree import Run
+from performing.process_tree import measured
 
 MODELS = {"torch": "model.pt", "onnx": "model.onnx", "openvino": "model_openvino"}
+COMPLAINT = "Inference failed"  # after which it goes on to the next batch and ends well
 _WEIGHTS = "resnet18-f37072fd.pth"  # what torchvision looks for before it downloads
 _RANDOM = (
     "import sys, torch, torchvision; torch.manual_seed(0);"
@@ -34,57 +34,54 @@ for layer in extractor.modules():
     if isinstance(layer, torch.nn.Conv2d):
         layer.register_forward_hook(count)
 extractor(torch.zeros(1, 3, {side}, {side}), layer_indices=[0, 1])
-print(json.dumps(seen))
+print(json.dumps({"count": seen}))
 """
 
 
 class AnomaVision:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._python = peer_python("anomavision")
         self._home = bench.work / "anomavision"
 
     @cached_property
     def backend(self) -> str:
         """Which of its backends judges the shorter list fastest."""
-        images = self._bench.to_judge(self._bench.sizes[0])
-        seconds = {backend: self.detect(backend, images, "choose").wall_s for backend in MODELS}
-        return min(seconds, key=lambda backend: seconds[backend])
+        few = self._bench.sizes[0]
 
-    def detect(self, backend: str, images: Path, section: str = "predict") -> Run:
+        def seconds(backend: str) -> float:
+            return self._bench.run(
+                "choose",
+                f"AnomaVision, {backend}, {few}",
+                lambda: self.detect(backend, self._bench.to_judge(few)),
+                complaint=COMPLAINT,
+            ).wall_s
+
+        return min(MODELS, key=seconds)
+
+    def detect(self, backend: str, images: Path) -> list[str | Path]:
         batch = "8" if backend == "torch" else "1"
-        run = self._run(
-            section,
-            f"AnomaVision, {backend}, {len(list(images.iterdir()))}",
-            "detect",
-            *("--model", MODELS[backend], "--img_path", str(images), "--batch_size", batch),
-        )
-        if "Inference failed" in run.complaints:  # it goes on to the next batch and ends well
-            raise SystemExit(f"AnomaVision judged nothing with {backend}:\n{run.complaints[-2000:]}")
-        return run
+        known = ("--model", MODELS[backend], "--img_path", images, "--batch_size", batch)
+        return self._command("detect", self._fitted, *known)
 
-    def multiply_adds(self) -> int:
-        """Of its backbone for an image, counted in the convolutions that run."""
-        done = subprocess.run(
-            [self._python, "-c", _COUNT.replace("{side}", str(SIDE))],
-            env=self._environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return int(done.stdout.splitlines()[-1])
+    def multiply_adds(self) -> list[str | Path]:
+        """Counts those of its backbone for an image, in the convolutions that run."""
+        return [*self._python, "-c", _COUNT.replace("{side}", str(SIDE))]
 
     @cached_property
-    def _environment(self) -> dict[str, str]:
+    def _python(self) -> list[str | Path]:
+        """Its Python, where it finds the weights that it would download."""
+        python = peer_python("anomavision")
         checkpoints = self._home / "torch" / "hub" / "checkpoints"
-        checkpoints.mkdir(parents=True)
-        subprocess.run([self._python, "-c", _RANDOM, checkpoints / _WEIGHTS], check=True)
-        return {"TORCH_HOME": str(self._home / "torch")}
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        self._bench.make(checkpoints / _WEIGHTS, [python, "-c", _RANDOM, checkpoints / _WEIGHTS])
+        return ["env", "-C", self._home, f"TORCH_HOME={self._home / 'torch'}", python]
 
     @cached_property
-    def _config(self) -> Path:
-        """Its settings, and with them its fitted and exported models."""
-        file = self._home / "config.json"
+    def _fitted(self) -> Path:
+        """Its settings, with which it finds its fitted and exported models."""
+        file, partial = self._home / "config.json", self._home / "new.json"
+        if file.exists():
+            return file
         settings = {
             "dataset_path": str(self._bench.to_learn().parents[1]),
             "class_name": "tiles",
@@ -104,17 +101,14 @@ class AnomaVision:
             "enable_visualization": False,
             "log_level": "INFO",
         }
-        _ = self._environment
-        file.write_text(json.dumps(settings), encoding="utf-8")
-        for command in (["train"], ["export", "--format", "onnx"], ["export", "--format", "openvino"]):
-            model = ["--model", MODELS["torch"]] if command[0] == "export" else []
-            self._call("prepare", " ".join(["AnomaVision,", *command]), file, *command, *model)
+        _ = self._python
+        partial.write_text(json.dumps(settings), encoding="utf-8")
+        for command, *how in (["train"], ["export", "--format", "onnx"], ["export", "--format", "openvino"]):
+            model = ["--model", MODELS["torch"]] if command == "export" else []
+            measured(self._command(command, partial, *how, *model))
+        partial.replace(file)
         return file
 
-    def _run(self, section: str, name: str, *arguments: str) -> Run:
-        return self._call(section, name, self._config, *arguments)
-
-    def _call(self, section: str, name: str, config: Path, command: str, *arguments: str) -> Run:
-        called: list[str | Path] = [self._python, "-m", "anomavision.cli", command, "--config", config]
-        called += ["--model_data_path", self._home / "models", *arguments]
-        return self._bench.run(section, name, called, environment=self._environment, folder=self._home)
+    def _command(self, command: str, config: Path, *arguments: str | Path) -> list[str | Path]:
+        known = ("--config", config, "--model_data_path", self._home / "models")
+        return [*self._python, "-m", "anomavision.cli", command, *known, *arguments]

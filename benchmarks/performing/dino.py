@@ -1,7 +1,7 @@
 """DINOv2-base, of random weights, at 518 px: what `predict` adds to the backbone, and how large a model is.
 
     python -m performing.dino checkpoint FOLDER
-    python -m performing.dino overhead CHECKPOINT MODEL IMAGES OUT
+    python -m performing.dino overhead MODEL CHECKPOINT IMAGES OUT
 
 Random weights say nothing about accuracy, and take as long as trained ones.
 """
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from performing.bench import our_module
 from performing.rows import Row, Spread
 
 if TYPE_CHECKING:
@@ -27,16 +28,26 @@ _LARGEST_MB = 150.0
 
 def dino(bench: Bench) -> list[Row]:
     checkpoint, model = bench.work / "dinov2-base", bench.work / "dino-model"
-    bench.child("dino", "dino", "checkpoint", checkpoint)
-    command = bench.fit_command(bench.to_learn(_LEARNED), model, str(checkpoint), _SIDE)
-    bench.run("dino", f"fit {_LEARNED} images", command)
-    images = bench.to_judge(_JUDGED)
+
+    def fitted() -> Path:
+        bench.make(checkpoint, our_module("dino", "checkpoint", checkpoint))
+        images = bench.to_learn(_LEARNED)
+        return bench.make(model, bench.fit_command(images, model, str(checkpoint), _SIDE))
+
     found = [
-        bench.child("dino", "dino", "overhead", checkpoint, model, images, bench.new("dino"))
-        for _ in range(bench.rounds)
+        bench.child(
+            "dino",
+            "overhead",
+            "dino",
+            lambda: "overhead",
+            fitted,
+            lambda: checkpoint,
+            lambda: bench.to_judge(_JUDGED),
+            lambda: bench.new("dino"),
+        )
+        for _ in bench.in_turn("dino")
     ]
     overheads = [one["predict_s"] / one["backbone_s"] - 1 for one in found]
-    megabytes = sum(file.stat().st_size for file in model.iterdir()) / 1e6
     backbone_ms = Spread.of([one["backbone_s"] / _JUDGED * 1000 for one in found])
     return [
         Row(
@@ -48,7 +59,13 @@ def dino(bench: Bench) -> list[Row]:
             note=f"{_JUDGED} images, loaded and warm",
         ),
         Row("DINOv2-base at 518 px, backbone in torch", backbone_ms, "ms/image"),
-        Row("DINOv2-base at 518 px, fitted model", Spread.of([megabytes]), "MB", _LARGEST_MB, least=False),
+        Row(
+            "DINOv2-base at 518 px, fitted model",
+            Spread.of([one["model_mb"] for one in found]),
+            "MB",
+            _LARGEST_MB,
+            least=False,
+        ),
     ]
 
 
@@ -59,10 +76,9 @@ def save_checkpoint(folder: Path) -> None:
     torch.manual_seed(0)
     # The sizes of DINOv2-base are transformers' defaults, but for the images it was last trained on.
     Dinov2Model(Dinov2Config(image_size=_SIDE, patch_size=14)).save_pretrained(folder)
-    print("{}")
 
 
-def overhead(checkpoint: str, model: str, images: str, out: str) -> None:
+def overhead(model: str, checkpoint: str, images: str, out: str) -> None:
     """Seconds from files to verdicts and maps, and of the backbone alone on as many frames."""
     import torch
 
@@ -88,7 +104,9 @@ def overhead(checkpoint: str, model: str, images: str, out: str) -> None:
     started = time.perf_counter()
     write_predictions(detector, paths, Path(out))
     predict_s = time.perf_counter() - started
-    print(json.dumps({"predict_s": predict_s, "backbone_s": (before + alone()) / 2}))
+    backbone_s = (before + alone()) / 2
+    model_mb = sum(file.stat().st_size for file in Path(model).iterdir()) / 1e6
+    print(json.dumps({"predict_s": predict_s, "backbone_s": backbone_s, "model_mb": model_mb}))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""`fit` beside anomalib's PaDiM and PatchCore on the same good images.
+"""`fit` beside anomalib's PaDiM and PatchCore, and pyimgano's PatchCore, on the same good images.
 
 Ours calibrates as well, by cross-fitting; anomalib is asked for no validation, so its models have no
-threshold.
+threshold. Each PatchCore is run once, and no longer than a limit.
 """
 
 from __future__ import annotations
 
 from performing.anomalib_commands import Anomalib
-from performing.bench import Bench
+from performing.bench import Bench, Command
+from performing.pyimgano_commands import Pyimgano
 from performing.rows import Row, Spread, ratios
 
 _PADIM, _PATCHCORE = 6.0, 50.0
@@ -15,31 +16,39 @@ _LARGEST_MB = 1000.0
 
 
 def fitting(bench: Bench, patchcore_limit_s: float) -> list[Row]:
-    """Rounds of ours and PaDiM; PatchCore, which takes long, once, and no longer than its limit."""
-    anomalib = Anomalib(bench)
-    images = bench.to_learn()
+    anomalib, pyimgano = Anomalib(bench), Pyimgano(bench)
     ours, padim = [], []
-    for _ in range(bench.rounds):
-        ours.append(bench.run("fit", "ours", bench.fit_command(images, bench.new("fitted"))))
-        command = anomalib.fit("padim", images, bench.new("padim"))
-        padim.append(bench.run("fit", "anomalib PaDiM", command))
+    for _ in bench.in_turn("fit"):
+        ours.append(
+            bench.run("fit", "ours", lambda: bench.fit_command(bench.to_learn(), bench.new("fitted")))
+        )
+        padim.append(
+            bench.run(
+                "fit",
+                "anomalib PaDiM",
+                lambda: anomalib.fit("padim", bench.to_learn(), bench.new("padim")),
+            )
+        )
     seconds = [run.wall_s for run in ours]
     name = f"fit {bench.learned} images"
     rows = [
         Row(f"{name}, anomalib PaDiM over ours", ratios([run.wall_s for run in padim], seconds), "×", _PADIM)
     ]
-    if patchcore_limit_s > 0:
-        command = anomalib.fit("patchcore", images, bench.new("patchcore"))
-        patchcore = bench.run("fit", "anomalib PatchCore 1 %", command, limit_s=patchcore_limit_s)
-        note = "run once" if patchcore.finished else f"run once, cut off after {patchcore.wall_s:.0f} s"
+    slow: dict[str, Command] = {
+        "anomalib PatchCore 1 %": lambda: anomalib.fit("patchcore", bench.to_learn(), bench.new("patchcore")),
+        "pyimgano PatchCore 1 %": lambda: pyimgano.fit(bench.to_learn(), bench.new("pyimgano")),
+    }
+    for peer, command in slow.items():
+        limit = f"{peer}, at most {patchcore_limit_s:.0f} s"
+        run = bench.run("fit", limit, command, limit_s=patchcore_limit_s)
         rows.append(
             Row(
-                f"{name}, anomalib PatchCore with a coreset of 1 % over ours",
-                ratios([patchcore.wall_s] * len(seconds), seconds),
+                f"{name}, {peer} over ours",
+                ratios([run.wall_s] * len(seconds), seconds),
                 "×",
                 _PATCHCORE,
-                note=note,
-                bound=not patchcore.finished,
+                note="run once" if run.finished else f"run once, cut off after {run.wall_s:.0f} s",
+                bound=not run.finished,
             )
         )
     return [

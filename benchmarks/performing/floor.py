@@ -37,8 +37,8 @@ _FIGURES = {
 
 def floor(bench: Bench) -> list[Row]:
     found = [
-        bench.child("floor", "floor", bench.model, bench.to_judge(min(bench.sizes)))
-        for _ in range(bench.rounds)
+        bench.child("floor", "steps", "floor", bench.model, lambda: bench.to_judge(min(bench.sizes)))
+        for _ in bench.in_turn("floor")
     ]
     rows = []
     for name in found[0]:

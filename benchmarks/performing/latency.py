@@ -1,6 +1,6 @@
 """How long a single image takes: warm, inside a process, and cold, as a whole process.
 
-python -m performing.latency fitted|exported MODEL FOLDER COUNT
+python -m performing.latency MODEL FOLDER COUNT
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,31 +20,41 @@ if TYPE_CHECKING:
     from performing.bench import Bench
 
 _TAIL = 2.5
-_COLD_S = 1.5
+_COLD_EXPORTED_S, _COLD_FITTED_S, _HELP_S = 1.5, 3.0, 0.3
 _WARM_UP = 20
 
 
 def latency(bench: Bench, count: int) -> list[Row]:
     rows = []
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in bench.ways}
-    cold: dict[str, list[float]] = {name: [] for name in bench.ways}
-    images = bench.to_judge(min(bench.sizes))
-    for _ in range(bench.rounds):
-        for name, model in bench.ways.items():
-            kind = "exported" if name in bench.exported else "fitted"
-            found[name].append(bench.child("latency", "latency", kind, model, images, str(count)))
-            command = bench.predict_command(model, next(images.iterdir()), bench.new("cold"))
-            cold[name].append(bench.run("latency", f"one image, cold, {name}", command).wall_s)
-    for name in bench.ways:
+    ways = bench.ways()
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    cold: dict[str, list[float]] = {name: [] for name in ways}
+    helped = []
+
+    def few() -> Path:
+        return bench.to_judge(min(bench.sizes))
+
+    for _ in bench.in_turn("latency"):
+        helped.append(bench.run("latency", "--help", bench.help_command).wall_s)
+        for name, model in ways.items():
+            found[name].append(
+                bench.child("latency", f"warm, {name}", "latency", model, few, lambda: str(count))
+            )
+            cold[name].append(bench.run("latency", f"cold, {name}", partial(_one_image, bench, model)).wall_s)
+    for name in ways:
         for figure in ("p50_ms", "p99_ms"):
             spread = Spread.of([one[figure] for one in found[name]])
             rows.append(Row(f"one image, warm, {name}, {figure[:3]}", spread, "ms"))
         tails = Spread.of([one["p99_ms"] / one["p50_ms"] for one in found[name]])
         rows.append(Row(f"one image, warm, {name}, p99 over p50", tails, "×", _TAIL, least=False))
-    for name in bench.ways:
-        target = _COLD_S if name in bench.exported else None
+    for name in ways:
+        target = _COLD_EXPORTED_S if name.startswith("exported") else _COLD_FITTED_S
         rows.append(Row(f"predict one image, cold, {name}", Spread.of(cold[name]), "s", target, least=False))
-    return rows
+    return [*rows, Row("anomalyvfm --help", Spread.of(helped), "s", _HELP_S, least=False)]
+
+
+def _one_image(bench: Bench, model: Callable[[], Path]) -> Sequence[str | Path]:
+    return bench.predict_command(model(), bench.tested[0])
 
 
 def quantile(ordered: list[float], share: float) -> float:
@@ -50,9 +62,11 @@ def quantile(ordered: list[float], share: float) -> float:
     return ordered[max(0, -(-round(share * 1000) * len(ordered) // 1000) - 1)]
 
 
-def _judge(kind: str, model: str) -> Any:
+def _judge(model: str) -> Any:
     """A function that judges one file, as a library's user would."""
-    if kind == "exported":
+    from anomalyvfm.runtime.manifest import is_exported
+
+    if is_exported(Path(model)):
         from anomalyvfm import runtime
 
         exported = runtime.load(model)
@@ -63,8 +77,8 @@ def _judge(kind: str, model: str) -> Any:
     return lambda path: list(detector.judge([path]))
 
 
-def main(kind: str, model: str, folder: str, count: int) -> None:
-    judge = _judge(kind, model)
+def main(model: str, folder: str, count: int) -> None:
+    judge = _judge(model)
     seconds = []
     for path in islice(cycle(sorted(Path(folder).iterdir())), count + _WARM_UP):
         started = time.perf_counter()
@@ -75,4 +89,4 @@ def main(kind: str, model: str, folder: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

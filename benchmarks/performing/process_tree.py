@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,23 +25,21 @@ class Run:
     peak_mb: float
     """Largest memory at any sample, in 10⁶ bytes."""
     output: str
-    complaints: str
     finished: bool
     """False where the time limit ended it."""
 
 
 def measured(
     command: Sequence[str | Path],
-    environment: Mapping[str, str] | None = None,
-    folder: Path | None = None,
     limit_s: float | None = None,
+    complaint: str | None = None,
 ) -> Run:
     """Run a command to its end, or to the limit.
 
     CPU seconds are those of the command and of all descendants that were waited for.
 
     Raises:
-        SystemExit: the command failed; its last lines are shown.
+        SystemExit: the command failed, or wrote the ``complaint`` to stderr; its last lines are shown.
     """
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
         started = time.perf_counter()
@@ -49,8 +47,6 @@ def measured(
             command,
             stdout=said,
             stderr=complained,
-            cwd=folder,
-            env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
         sampler = _Sampler(process.pid)
@@ -70,11 +66,12 @@ def measured(
         said.seek(0)
         complained.seek(0)
         output, complaints = said.read(), complained.read()
-        if process.returncode and not cut_off.is_set():
+        failed = process.returncode or (complaint is not None and complaint in complaints)
+        if failed and not cut_off.is_set():
             raise SystemExit(f"{' '.join(map(str, command))} failed:\n{complaints[-2000:]}")
         cpu_s = usage.ru_utime + usage.ru_stime
         # The kernel's own peak, ru_maxrss, would start with the memory of this process.
-        return Run(wall_s, cpu_s, sampler.stop(), output, complaints, not cut_off.is_set())
+        return Run(wall_s, cpu_s, sampler.stop(), output, not cut_off.is_set())
 
 
 class _Sampler(threading.Thread):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from torch import nn
 from performance import with_measured
 from performing.bench import Bench
 from performing.latency import quantile
+from performing.measurements import Measurements, version
 from performing.multiply_adds import multiply_adds
 from performing.rows import Row, Spread, marginal_rates, ratios, table
 
@@ -83,9 +87,79 @@ def test_images_are_repeated_where_more_are_asked_for_than_there_are(tmp_path: P
         place.mkdir(parents=True)
         for name in names:
             (place / f"{name}.png").write_text(name)
-    bench = Bench(tmp_path / "data", tmp_path / "work", 1, (2, 9), 5)
+    bench = Bench(tmp_path / "data", tmp_path / "work", Measurements(tmp_path / "kept"), 1, (2, 9), 5)
     assert [path.read_text() for path in sorted(bench.to_learn().iterdir())] == list("abcab")
     assert [path.read_text() for path in sorted(bench.to_judge(9).iterdir())] == list("dfeghidfe")
+
+
+def counting(tmp_path: Path, rounds: int) -> tuple[Bench, Callable[[], list[str]]]:
+    """A bench, and a command that tells in a file how often it was run."""
+    file = tmp_path / "times"
+    file.touch()
+    (tmp_path / "work").mkdir(exist_ok=True)
+    measurements = Measurements(tmp_path / "kept.jsonl")
+    bench = Bench(tmp_path, tmp_path / "work", measurements, rounds, (2, 9), 5)
+    count = "import sys; open(sys.argv[1], 'a').write('x'); print('{\"a\": 1}')"
+    return bench, lambda: [sys.executable, "-c", count, str(file)]
+
+
+def times(tmp_path: Path) -> int:
+    return len((tmp_path / "times").read_text())
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    def measure(rounds: int) -> list[float]:
+        bench, command = counting(tmp_path, rounds)
+        seconds = [bench.run("speed", "one", command).wall_s for _ in bench.in_turn("speed")]
+        assert bench.run_for_json("speed", "alone", command) == {"a": 1}
+        return seconds
+
+    first = measure(2)
+    assert times(tmp_path) == 3
+    again = measure(3)
+    assert times(tmp_path) == 4
+    assert again[:2] == first
+
+
+def test_a_round_that_was_cut_off_is_measured_anew_and_loses_no_line(tmp_path: Path) -> None:
+    bench, command = counting(tmp_path, 2)
+    for number in bench.in_turn("speed"):
+        bench.run("speed", "one", command)
+        if number == 1:
+            break
+    kept = tmp_path / "kept.jsonl"
+    with kept.open("a") as stream:
+        stream.write('{"section": "speed", "rou')  # killed while it wrote
+    before = kept.read_text()
+    bench, command = counting(tmp_path, 2)
+    for _ in bench.in_turn("speed"):
+        bench.run("speed", "one", command)
+        bench.run("speed", "other", command)
+    # Of round 0 the one was there; of round 1, which had not ended, nothing counted.
+    assert times(tmp_path) == 2 + 3
+    assert kept.read_text().startswith(before)
+    measured = [line["round"] for line in map(json.loads, kept.read_text().splitlines()[-3:-1])]
+    assert measured == [1, 1]
+
+
+def test_what_is_made_is_made_once_and_a_failure_leaves_nothing_kept(tmp_path: Path) -> None:
+    bench, command = counting(tmp_path, 1)
+    for _ in range(2):
+        bench.make(tmp_path / "times", command())
+    assert times(tmp_path) == 0
+    bench.make(tmp_path / "missing", command())
+    assert times(tmp_path) == 1
+    with pytest.raises(SystemExit, match="no such planet"):
+        bench.run("speed", "bad", lambda: [sys.executable, "-c", "raise ValueError('no such planet')"])
+    assert not (tmp_path / "kept.jsonl").exists()
+
+
+def test_measurements_are_named_after_code_and_conditions(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    names = {version([tmp_path / "a.py"], {"cores": 2}), version([tmp_path / "a.py"], {"cores": 4})}
+    (tmp_path / "a.py").write_text("2")
+    names.add(version([tmp_path / "a.py"], {"cores": 2}))
+    assert len(names) == 3
 
 
 def test_the_page_keeps_everything_but_the_old_table() -> None:

@@ -67,6 +67,13 @@ def test_a_command_that_fails_says_why() -> None:
         measured([sys.executable, "-c", "raise ValueError('no such planet')"])
 
 
+def test_a_command_that_ends_well_but_complains_has_failed() -> None:
+    quiet = [sys.executable, "-c", "import sys; print('Inference failed', file=sys.stderr)"]
+    assert measured(quiet).finished
+    with pytest.raises(SystemExit, match="Inference failed"):
+        measured(quiet, complaint="Inference failed")
+
+
 def _soon(true: Callable[[], bool]) -> bool:
     until = time.perf_counter() + 10
     while not true() and time.perf_counter() < until:

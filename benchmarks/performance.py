@@ -28,6 +28,7 @@ from performing.dino import dino
 from performing.fitting import fitting
 from performing.flatness import flatness
 from performing.floor import floor
+from performing.growth import growth
 from performing.judging import judging
 from performing.latency import latency
 from performing.measurements import Measurements, version
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = ("floor", "predict", "fit", "latency", "memory", "dino")
+    sections = ("floor", "predict", "fit", "latency", "memory", "dino", "growth")
     parser.add_argument("--only", default=",".join(sections), help=f"of {', '.join(sections)}")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/magnetic_tile"))
     parser.add_argument("--rounds", type=int, default=3)
@@ -79,6 +80,7 @@ def main() -> None:
         "latency": lambda: latency(bench, given.single),
         "memory": lambda: flatness(bench, given.flat),
         "dino": lambda: dino(bench),
+        "growth": lambda: growth(bench),
     }
     parts = [describe(bench)]
     for section in sections:

@@ -1,4 +1,4 @@
-"""Peak memory of `fit` and `predict` at 512 px as the number of images grows: real images, repeated."""
+"""Peak memory, and time, of `fit` and `predict` at 512 px as images grow in number: real ones, repeated."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ def flatness(bench: Bench, many: int) -> list[Row]:
         commands[f"predict, {way}"] = partial(_predict, bench, model)
     rows = []
     for name, command in commands.items():
-        peaks = {
-            count: bench.run("flat", f"{name}, {count}", partial(command, count)).peak_mb
-            for count in (few, many)
+        runs = {
+            count: bench.run("flat", f"{name}, {count}", partial(command, count)) for count in (few, many)
         }
-        what = f"{name}, {_SIDE} px, peak memory,"
-        for count, peak in peaks.items():
-            figure = Spread.of([peak])
-            rows.append(Row(f"{what} {count} images", figure, "MB", _LARGEST_MB, least=False))
-        growth = ratios([peaks[many]], [peaks[few]])
-        rows.append(Row(f"{what} {many} over {few} images", growth, "×", _GROWTH, least=False))
+        what = f"{name}, {_SIDE} px,"
+        for count, run in runs.items():
+            peak = Spread.of([run.peak_mb])
+            rows.append(Row(f"{what} peak memory, {count} images", peak, "MB", _LARGEST_MB, least=False))
+        growth = ratios([runs[many].peak_mb], [runs[few].peak_mb])
+        rows.append(Row(f"{what} peak memory, {many} over {few} images", growth, "×", _GROWTH, least=False))
+        rows += [
+            Row(f"{what} seconds, {count} images", Spread.of([run.wall_s]), "s")
+            for count, run in runs.items()
+        ]
     return rows
 
 

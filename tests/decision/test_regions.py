@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from anomalyvfm.data.placing import Aspect, InputFrame
 from anomalyvfm.decision.regions import outlined
+from anomalyvfm.decision.verdict import Verdict
 
 CELL = (16.0, 16.0)
 LEVELS = (2.5, 6.0)
@@ -97,3 +101,39 @@ def test_the_range_is_that_of_distances_to_the_outline() -> None:
     outside = np.argwhere(~mask) / cell
     gaps = np.linalg.norm(inside[:, None] - outside[None], axis=2)
     assert region.area_range == ((gaps.min(1) > 1).sum(), mask.sum() + (gaps.min(0) <= 1).sum())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    grid=st.tuples(st.integers(2, 24), st.integers(2, 24)),
+    size=st.tuples(st.integers(20, 150), st.integers(20, 150)),
+    aspect=st.sampled_from(["stretch", "keep"]),
+    odd=st.floats(0.5, 0.999),
+)
+def test_outlines_are_those_of_the_whole_map(
+    seed: int, grid: tuple[int, int], size: tuple[int, int], aspect: Aspect, odd: float
+) -> None:
+    """A verdict looks at the part of the image that is odd; all of it, at once, is the reference."""
+    values = np.random.default_rng(seed).lognormal(0, 1, grid).astype(np.float32)
+    low = float(np.quantile(values, odd))
+    frame = InputFrame(16 * grid[0], 16 * grid[1], aspect, patch=16)
+    verdict = Verdict(
+        score=9,
+        p_value=0.01,
+        anomalous=True,
+        threshold=3,
+        anomaly_map=values,
+        size=size,
+        frame=frame,
+        low_threshold=low,
+        high_threshold=1.5 * low,
+        seconds=0,
+        summary=np.zeros(1, np.float32),
+    )
+    mask, regions = outlined(verdict.map, low, 1.5 * low, frame.patch_size(grid, size))
+    np.testing.assert_array_equal(verdict.mask, mask)
+    assert [dataclasses.replace(one, peak=0) for one in verdict.regions] == [
+        dataclasses.replace(one, peak=0) for one in regions
+    ]
+    assert [one.peak for one in verdict.regions] == pytest.approx([one.peak for one in regions], rel=1e-5)

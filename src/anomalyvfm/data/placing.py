@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from anomalyvfm.errors import InputError
 
 Aspect = Literal["stretch", "keep"]
+Part = tuple[slice, slice]
+"""Rows and columns."""
 
 # A part this many times as long as wide would lose too much in a square.
 _LONG = 2.0
@@ -54,18 +57,44 @@ class InputFrame:
         columns = (left, self.width - width - left)
         return np.pad(resized, (rows, columns, (0, 0)), mode="edge")
 
-    def restore(self, map_: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    def restore(
+        self, map_: NDArray[np.float32], size: tuple[int, int], part: Part | None = None
+    ) -> NDArray[np.float32]:
         """(h, w) over the frame, at any resolution → (H, W) float32 over the image that was placed.
 
         Bilinear between patch centres, at half-pixel positions; what lies over the border is cut off.
-        `size` is the image's (H, W).
+        `size` is the image's (H, W); of its rows and columns only a `part` is given, where that is said.
         """
-        top, left, height, width = self.window(size)
-        down, across = map_.shape[0] / self.height, map_.shape[1] / self.width
-        rows = bilinear(map_.shape[0], size[0], top * down, height * down).astype(np.float32)
-        columns = bilinear(map_.shape[1], size[1], left * across, width * across).astype(np.float32)
+        rows, columns = self._weights(map_.shape, size)
+        if part is not None:
+            rows, columns = rows[part[0]], columns[part[1]]
         full: NDArray[np.float32] = rows @ np.asarray(map_, np.float32) @ columns.T
         return full
+
+    def part_above(
+        self, map_: NDArray[np.float32], size: tuple[int, int], level: float, margin: tuple[int, int]
+    ) -> Part:
+        """Rows and columns of an image of `size` that hold all its restored values above `level`.
+
+        With so many pixels more on each side as `margin` says, of height and width, where the image has
+        them; slices of nothing where no value of the map is above the level.
+        """
+        above = map_ > level
+        axes = zip(self._weights(map_.shape, size), (above.any(1), above.any(0)), margin, strict=True)
+        # A restored value is a mean of the map's: it can be above the level only where one of these is.
+        rows, columns = (_around(np.any(weights[:, odd], axis=1), more) for weights, odd, more in axes)
+        return rows, columns
+
+    def _weights(
+        self, grid: tuple[int, ...], size: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(H, h) and (W, w): of a map's rows and columns in those of an image of ``size``."""
+        top, left, height, width = self.window(size)
+        down, across = grid[0] / self.height, grid[1] / self.width
+        return (
+            bilinear(grid[0], size[0], top * down, height * down),
+            bilinear(grid[1], size[1], left * across, width * across),
+        )
 
     def to_frame(self, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
         """(..., 2) positions x, y in an image of ``size`` (H, W), in pixels of the frame."""
@@ -95,7 +124,16 @@ class InputFrame:
         return (self.height - height) // 2, (self.width - width) // 2, height, width
 
 
-def bilinear(patches: int, points: int, start: float, length: float) -> NDArray[np.float64]:
+def _around(wanted: NDArray[np.bool_], margin: int) -> slice:
+    """From the first place that is wanted to the last, and so many more on both sides."""
+    places = np.flatnonzero(wanted)
+    if not len(places):
+        return slice(0, 0)
+    return slice(max(0, int(places[0]) - margin), min(len(wanted), int(places[-1]) + 1 + margin))
+
+
+@lru_cache(maxsize=16)  # images of a line are of few sizes
+def bilinear(patches: int, points: int, start: float, length: float) -> NDArray[np.float32]:
     """(points, patches) weights of linear interpolation between the centres of ``patches`` of width 1.
 
     The points are the centres of equal parts of the stretch of ``length`` from ``start`` on. Where they lie
@@ -105,7 +143,8 @@ def bilinear(patches: int, points: int, start: float, length: float) -> NDArray[
     centres = start + step * (np.arange(points) + 0.5)
     away = np.abs(np.arange(patches) + 0.5 - centres[:, None]) / max(step, 1.0)
     hats = np.maximum(1 - away, 0)
-    weights: NDArray[np.float64] = hats / hats.sum(1, keepdims=True)
+    weights: NDArray[np.float32] = (hats / hats.sum(1, keepdims=True)).astype(np.float32)
+    weights.setflags(write=False)  # shared by all who ask for it
     return weights
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyvfm.data.placing import Part
 from anomalyvfm.decision.reason import Box, Reason
 from anomalyvfm.errors import InputError
 
@@ -53,7 +55,12 @@ class Region:
 
 
 def outlined(
-    map_: Map, low_threshold: float, high_threshold: float, patch: tuple[float, float]
+    map_: Map,
+    low_threshold: float,
+    high_threshold: float,
+    patch: tuple[float, float],
+    part: Part | None = None,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Mask, tuple[Region, ...]]:
     """The mask (H, W) of a map (H, W) of an anomalous image, and its 8-connected parts, the oddest first.
 
@@ -61,6 +68,9 @@ def outlined(
     extends as far as values above ``low_threshold``, which few good pixels reach, but not into its own halo.
     Where none does, the oddest place above ``low_threshold`` is one. ``patch`` is the height and width, in
     pixels of the map, of what the backbone tells apart.
+
+    The map may be that of a ``part`` of an image of ``size``, with all values above ``low_threshold`` and a
+    margin of `reach` around them: the regions are then those of the image.
     """
     try:
         from scipy import ndimage
@@ -82,23 +92,38 @@ def outlined(
     levels = np.where(kept, np.maximum(low_threshold, shares * peaks), np.inf)
     mask = map_ > np.concatenate([[np.inf], levels])[labels]
     parts, _ = ndimage.label(mask, structure=eight)
-    return mask, tuple(sorted(_regions(map_, parts, patch), key=lambda region: -region.peak))
+    corner = (0, 0) if part is None else (part[0].start, part[1].start)
+    found = _regions(map_, parts, patch, corner, math.prod(size or map_.shape))
+    return mask, tuple(sorted(found, key=lambda region: -region.peak))
 
 
-def _regions(map_: Map, labels: NDArray[np.int32], patch: tuple[float, float]) -> Iterator[Region]:
+def reach(patch: tuple[float, float]) -> tuple[int, int]:
+    """Pixels around a region that its range of areas depends on."""
+    return math.ceil(patch[0]), math.ceil(patch[1])
+
+
+def _regions(
+    map_: Map,
+    labels: NDArray[np.int32],
+    patch: tuple[float, float],
+    corner: tuple[int, int],
+    most: int,
+) -> Iterator[Region]:
+    """Those in a map whose upper left is at ``corner``, y and x, of an image of ``most`` pixels."""
     from scipy import ndimage
 
+    top, left = corner
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         own = labels[rows, columns] == number
         values = np.where(own, map_[rows, columns], -np.inf)
         y, x = np.unravel_index(values.argmax(), values.shape)
         area = int(own.sum())
         yield Region(
-            bbox=(columns.start, rows.start, columns.stop, rows.stop),
+            bbox=(left + columns.start, top + rows.start, left + columns.stop, top + rows.stop),
             area=area,
             peak=float(values[y, x]),
-            peak_at=(columns.start + int(x), rows.start + int(y)),
-            area_range=_area_range(labels, number, (rows, columns), area, patch),
+            peak_at=(left + columns.start + int(x), top + rows.start + int(y)),
+            area_range=_area_range(labels, number, (rows, columns), area, patch, most),
         )
 
 
@@ -108,15 +133,15 @@ def _area_range(
     box: tuple[slice, slice],
     area: int,
     patch: tuple[float, float],
+    most: int,
 ) -> tuple[int, int]:
     """Pixels of a region more than a patch inside its outline, and those no more than a patch outside."""
     from scipy import ndimage
 
     steps = [max(1, int(side / _POINTS)) for side in patch]
-    reach = [int(np.ceil(side)) for side in patch]
     around = [
         slice(max(0, part.start - far), part.stop + far, step)
-        for part, far, step in zip(box, reach, steps, strict=True)
+        for part, far, step in zip(box, reach(patch), steps, strict=True)
     ]
     own = labels[around[0], around[1]] == number
     if not own.any():  # thinner than the steps between points
@@ -128,4 +153,4 @@ def _area_range(
     outer = ndimage.distance_transform_edt(~own, spacing) <= 1
     pixels = steps[0] * steps[1]
     low, high = pixels * int(inner.sum()), pixels * int(outer.sum())
-    return min(low, area), min(max(high, area), labels.size)
+    return min(low, area), min(max(high, area), most)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.data.pixels import ImageError
-from anomalyvfm.data.placing import InputFrame
+from anomalyvfm.data.placing import InputFrame, Part
 from anomalyvfm.data.sources import ImageSource
 from anomalyvfm.decision.reason import Reason
-from anomalyvfm.decision.regions import Region, outlined
+from anomalyvfm.decision.regions import Region, outlined, reach
 
 Explain = Callable[[Sequence[Region], tuple[int, int]], list[Reason]]
 """From regions and their image's (H, W) to the reason of each."""
@@ -64,12 +64,14 @@ class Verdict:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) true where an anomalous image is defective; all false for a good one."""
-        return self._outlined[0]
+        whole, (part, mask, _) = np.zeros(self.size, np.bool_), self._outlined
+        whole[part] = mask
+        return whole
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
         """The mask's 8-connected parts, the oddest first, each with its reason."""
-        found = self._outlined[1]
+        found = self._outlined[2]
         if self.explain is None or not found:
             return found
         reasons = self.explain(found, self.size)
@@ -88,11 +90,15 @@ class Verdict:
         }
 
     @cached_property
-    def _outlined(self) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
-        if not self.anomalous or float(self.anomaly_map.max()) <= self.low_threshold:
-            return np.zeros(self.size, np.bool_), ()
+    def _outlined(self) -> tuple[Part, NDArray[np.bool_], tuple[Region, ...]]:
+        """A part of the image outside which nothing is defective, the mask of that part, and the regions."""
+        if not self.anomalous:
+            return (slice(0), slice(0)), np.zeros((0, 0), np.bool_), ()
         patch = self.frame.patch_size(self.anomaly_map.shape, self.size)
-        return outlined(self.map, self.low_threshold, self.high_threshold, patch)
+        margin = reach(patch)
+        part = self.frame.part_above(self.anomaly_map, self.size, self.low_threshold, margin)
+        map_ = self.frame.restore(self.anomaly_map, self.size, part)
+        return part, *outlined(map_, self.low_threshold, self.high_threshold, patch, part, self.size)
 
 
 def whole(judged: Iterable[tuple[ImageSource, Verdict | ImageError]]) -> list[Verdict]:

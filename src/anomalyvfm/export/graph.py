@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +101,7 @@ def resized(pixels: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> T
     if size == wanted:
         return pixels
     down, across = (
-        torch.from_numpy(bilinear(here, there, 0, here).astype(np.float32))
+        torch.from_numpy(bilinear(here, there, 0, here).copy())
         for here, there in zip(size, wanted, strict=True)
     )
     wide = torch.einsum("xw,bhwc->bhxc", across, pixels.float()).add(0.5).floor()

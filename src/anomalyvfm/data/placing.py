@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyvfm.data.pixels import plane_of, thrice
 from anomalyvfm.errors import InputError
 
 Aspect = Literal["stretch", "keep"]
@@ -41,21 +42,20 @@ class InputFrame:
             raise InputError(f"frame of {self.height}×{self.width} pixels; both sides must be positive")
 
     def place(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 → (height, width, 3) uint8, anti-aliased where it shrinks."""
+        """(H, W, 3) uint8 → (height, width, 3) uint8, anti-aliased where it shrinks; grey stays one plane."""
         top, left, height, width = self.window((image.shape[0], image.shape[1]))
-        if image.shape[:2] == (height, width):
-            resized = image
-        else:
+        resized = given = plane_of(image)
+        if image.shape[:2] != (height, width):
             from PIL import Image  # maps are restored without it
 
             # Pillow widens the bilinear kernel by the shrinkage, so fine texture is averaged, not aliased.
-            source = Image.fromarray(np.ascontiguousarray(image))
+            source = Image.fromarray(np.ascontiguousarray(given))
             resized = np.array(source.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
-        if (height, width) == (self.height, self.width):
-            return resized
-        rows = (top, self.height - height - top)
-        columns = (left, self.width - width - left)
-        return np.pad(resized, (rows, columns, (0, 0)), mode="edge")
+        if (height, width) != (self.height, self.width):
+            rows = (top, self.height - height - top)
+            columns = (left, self.width - width - left)
+            resized = np.pad(resized, (rows, columns, (0, 0))[: resized.ndim], mode="edge")
+        return resized if resized.ndim == 3 else thrice(resized)
 
     def restore(
         self, map_: NDArray[np.float32], size: tuple[int, int], part: Part | None = None

@@ -32,7 +32,7 @@ from PIL import (
 from PIL.ImageFile import ImageFile
 
 from anomalyvfm.data import tiff
-from anomalyvfm.data.pixels import MIN_SIDE, WHITE_16_BIT, ImageError, as_rgb
+from anomalyvfm.data.pixels import MIN_SIDE, WHITE_16_BIT, ImageError, as_rgb, thrice
 from anomalyvfm.errors import ImageWarning, InputError
 
 MAX_PIXELS: Final = 178_000_000
@@ -95,12 +95,17 @@ def read_image(
 
 
 def as_rgb_of(image: Image.Image, *, white_level: int = WHITE_16_BIT) -> NDArray[np.uint8]:
-    """An opened image as (H, W, 3) uint8 RGB, upright. Raises InputError for values that are no pixels'."""
+    """An opened image as (H, W, 3) uint8 RGB, upright; grey as `thrice` gives it.
+
+    Raises InputError for values that are no pixels'.
+    """
     upright = _upright(image)
     if upright.mode == "F":
         return as_rgb(np.asarray(upright))
     if upright.mode.startswith("I"):
         return as_rgb(_as_16_bit(np.asarray(upright)), white_level=white_level)
+    if upright.mode == "L":
+        return thrice(np.array(upright))
     return np.array(upright.convert("RGB"))
 
 

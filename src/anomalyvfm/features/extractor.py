@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import count, islice
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalyvfm.data import ImageError, ImageSource, InputFrame, Tiling, read_many, read_source
+from anomalyvfm.data.pixels import plane_of, thrice, written_out
 from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.illumination import augment_light, is_augmented, light_of
@@ -53,7 +55,11 @@ class PlacedImage:
     pixels: NDArray[np.uint8]
     views: tuple[NDArray[np.uint8], ...]
     size: tuple[int, int]
-    key: int
+
+    @cached_property
+    def key(self) -> int:
+        # Only learning asks for it: hashing a frame of 512 px takes most of a millisecond.
+        return int.from_bytes(blake2b(self.pixels.tobytes(), digest_size=7).digest(), "big")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,15 @@ class Extracted:
     positions: list[int]
     augmented_rows: list[int]
     augmented: PatchFeatures | None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch of sources with what they gave: ``first`` is the position of the first, among all."""
+
+    first: int
+    items: list[tuple[ImageSource, PlacedImage | ImageError]]
+    seconds: float
 
 
 class Extractor:
@@ -126,26 +141,37 @@ class Extractor:
         return view.height // self.backbone.stride, view.width // self.backbone.stride
 
     def extract(self, sources: Iterable[ImageSource], light_share: float = 0) -> Iterator[Extracted]:
-        """Features of all sources in order, batch by batch; reading runs ahead of the backbone.
+        """Features of all sources in order, batch by batch.
 
+        Reading runs ahead of the backbone, and the backbone a batch ahead of what is done with its features.
         A ``light_share`` of the images is seen under another light as well.
         """
+        see = partial(self._extracted, light_share=light_share)
+        for _, extracted in read_many(self._read(sources), see, workers=1, ahead=2):
+            assert isinstance(extracted, Extracted)
+            yield extracted
+
+    def _read(self, sources: Iterable[ImageSource]) -> Iterator[_Part]:
+        """Batches of placed images."""
         placed = read_many(sources, self.place, ahead=2 * self.batch)
         for first in count(0, self.batch):
             started = time.perf_counter()
-            part = list(islice(placed, self.batch))
-            if not part:
+            items = list(islice(placed, self.batch))
+            if not items:
                 return
-            broken = {i: image for i, (_, image) in enumerate(part) if isinstance(image, ImageError)}
-            images = [image for _, image in part if isinstance(image, PlacedImage)]
-            features = self._features(images) if images else None
-            positions = [first + i for i in range(len(part)) if i not in broken]
-            seconds = time.perf_counter() - started
-            rows = [row for row, image in enumerate(images) if is_augmented(image.key, light_share)]
-            augmented = self._features([self._augment(images[row]) for row in rows]) if rows else None
-            yield Extracted(
-                [s for s, _ in part], broken, images, features, seconds, positions, rows, augmented
-            )
+            yield _Part(first, items, time.perf_counter() - started)
+
+    def _extracted(self, part: _Part, light_share: float) -> Extracted:
+        started = time.perf_counter()
+        broken = {i: image for i, (_, image) in enumerate(part.items) if isinstance(image, ImageError)}
+        images = [image for _, image in part.items if isinstance(image, PlacedImage)]
+        features = self._features(images) if images else None
+        positions = [part.first + i for i in range(len(part.items)) if i not in broken]
+        seconds = part.seconds + time.perf_counter() - started
+        rows = [row for row, image in enumerate(images) if is_augmented(image.key, light_share)]
+        augmented = self._features([self._augment(images[row]) for row in rows]) if rows else None
+        sources = [source for source, _ in part.items]
+        return Extracted(sources, broken, images, features, seconds, positions, rows, augmented)
 
     def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
         """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
@@ -158,8 +184,7 @@ class Extractor:
         """The image of a source as it goes into the backbone. Raises ImageError for what is no image."""
         image = read_source(source, self.settings)
         pixels = self.frame.place(image)
-        key = int.from_bytes(blake2b(pixels.tobytes(), digest_size=7).digest(), "big")
-        return PlacedImage(pixels, self._shown(pixels), (image.shape[0], image.shape[1]), key)
+        return PlacedImage(pixels, self._shown(pixels), (image.shape[0], image.shape[1]))
 
     def _augment(self, image: PlacedImage) -> PlacedImage:
         pixels = augment_light(image.pixels, np.random.default_rng(image.key))
@@ -167,7 +192,7 @@ class Extractor:
 
     def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
-        return tuple(view.place(exposed) for view in self.views)
+        return tuple(written_out(view.place(exposed)) for view in self.views)
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
         views = [
@@ -177,7 +202,7 @@ class Extractor:
         features = features_of(views, self.tilings, self._in_parts, self.stacked)
         if not self.light:
             return features
-        taken = torch.cat([light_of(torch.from_numpy(image.pixels[None])) for image in images])
+        taken = torch.cat([light_of(torch.from_numpy(written_out(image.pixels)[None])) for image in images])
         return replace(features, light=taken.to(self.backbone.device))
 
     def _in_parts(self, tiles: Tensor) -> PatchFeatures:
@@ -236,7 +261,12 @@ def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     One gain and one offset for all channels, so colours keep their differences. What changes the light of
     the whole image then no longer looks like a change of the part.
     """
-    values = pixels.astype(np.float32)
-    gain = np.float32(CONTRAST / (values.std() + LEAST_CONTRAST))
-    result: NDArray[np.uint8] = np.clip((values - values.mean()) * gain + BRIGHTNESS, 0, 255).astype(np.uint8)
-    return result
+    plane = plane_of(pixels)
+    # What a value becomes depends on nothing but the value: 256 of them are worked out, not all pixels.
+    counts, levels = np.bincount(plane.ravel(), minlength=256), np.arange(256)
+    mean = counts @ levels / plane.size
+    gain = CONTRAST / (np.sqrt(counts @ np.square(levels - mean) / plane.size) + LEAST_CONTRAST)
+    table = np.clip((levels - mean) * gain + BRIGHTNESS, 0, 255).astype(np.uint8)
+    looked_up = plane.tobytes().translate(table.tobytes())
+    result = np.frombuffer(looked_up, np.uint8).reshape(plane.shape)
+    return result if plane.ndim == 3 else thrice(result)

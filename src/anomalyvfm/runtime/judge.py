@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.data.parallel import cores, read_many
-from anomalyvfm.data.pixels import ImageError
+from anomalyvfm.data.pixels import ImageError, written_out
 from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.data.sources import ImageSource, read_source, several
 from anomalyvfm.decision.calibration import high_threshold, images_needed, score_threshold
@@ -180,7 +180,7 @@ class Runtime:
     def _take(self, source: ImageSource) -> _Taken:
         image = read_source(source, self.settings.image)
         pixels = self.frame.place(image) if self._places else image
-        return _Taken(pixels, (image.shape[0], image.shape[1]))
+        return _Taken(written_out(pixels), (image.shape[0], image.shape[1]))
 
     def _begun(self, call: _Call) -> _Call:
         if images := call.images:

@@ -24,7 +24,8 @@ def batch(keys: list[int], first: int = 0, grid: PatchGrid = GRID) -> Extracted:
     for key in keys:
         rng = np.random.default_rng(key)
         pixels = rng.integers(0, 255, (24, 32, 3), np.uint8)
-        images.append(PlacedImage(pixels, (pixels,), (48, 64), key))
+        images.append(PlacedImage(pixels, (pixels,), (48, 64)))
+        vars(images[-1])["key"] = key  # instead of the pixels' hash
         patches.append(rng.normal(size=(grid.height, grid.width, grid.channels)))
     features = PatchFeatures(torch.from_numpy(np.array(patches)).float(), torch.zeros(len(keys), 2))
     positions = [first + i for i in range(len(keys))]
@@ -99,7 +100,7 @@ def test_its_size_is_bounded_however_fine_the_features(side: int, channels: int)
     grid = PatchGrid.within(side, side, channels, 125.0, None, 64)
     pixels = np.zeros((512, 512, 3), np.uint8)
     one = batch([1], grid=grid)
-    image = PlacedImage(pixels, (pixels,), (512, 512), 1)
+    image = PlacedImage(pixels, (pixels,), (512, 512))
     kept = Gallery(100, grid).learn(
         Extracted(one.sources, {}, [image], one.features, 0.0, [0], [], None), ["a"]
     )

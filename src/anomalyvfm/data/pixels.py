@@ -50,7 +50,7 @@ def thrice(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def plane_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The one plane (H, W) of an image that `thrice` made, which is all there is to work on; else the image."""
+    """The one plane (H, W) of an image that `thrice` made, all there is to work on; else the image."""
     return image[:, :, 0] if image.strides[2] == 0 else image
 
 

@@ -118,40 +118,43 @@ class Gallery:
         itself shows what should be there.
         """
         rows, columns = self.grid.shape
-        whitener, bank, norms = self._index
+        whitener, bank = self._index
         own = (code @ whitener).reshape(rows, columns, -1)
+        # With a 1 for the bank's squares: what a product gives is a squared distance but for own ones.
+        asked = np.concatenate([-2 * own, np.ones((rows, columns, 1), np.float32)], axis=2)
         images, matches = list(self.images.values()), []
         for row, column in places:
             top, left = max(0, row - _REACH), max(0, column - _REACH)
-            patch = own[top : row + _REACH + 1, left : column + _REACH + 1]
+            around = slice(top, row + _REACH + 1), slice(left, column + _REACH + 1)
+            patch = own[around]
             height, width = patch.shape[:2]
             down, across = rows - height + 1, columns - width + 1
-            products = (patch.reshape(height * width, -1) @ bank.T).reshape(-1, len(self), rows, columns)
-            squared = np.zeros((len(self), down, across), np.float32)
+            products = torch.from_numpy(asked[around].reshape(height * width, -1)) @ bank
+            compared = products.numpy().reshape(-1, len(self), rows, columns)
+            squared = np.full((len(self), down, across), np.square(patch).sum(), np.float32)
             for position in range(height * width):
                 y, x = divmod(position, width)
-                window = (slice(None), slice(y, y + down), slice(x, x + across))
-                squared += norms[window] - 2 * products[position][window]
+                squared += compared[position, :, y : y + down, x : x + across]
+            np.maximum(squared, 0, out=squared)
+            weighed = _NEARLY**2 * squared
+            near = np.s_[:, max(0, top - _NEAR) : top + _NEAR + 1, max(0, left - _NEAR) : left + _NEAR + 1]
+            weighed[near] = squared[near]
+            number, y, x = map(int, np.unravel_index(int(weighed.argmin()), squared.shape))
             # Two independent vectors are 2 D apart on average.
-            distances = np.sqrt(np.maximum(squared + np.square(patch).sum(), 0) / patch.size / 2)
-            far = np.ones((down, across), np.bool_)
-            far[max(0, top - _NEAR) : top + _NEAR + 1, max(0, left - _NEAR) : left + _NEAR + 1] = False
-            chosen = int(np.where(far, _NEARLY * distances, distances).argmin())
-            number, y, x = map(int, np.unravel_index(chosen, distances.shape))
-            distance = float(distances[number, y, x])
+            distance = float(np.sqrt(squared[number, y, x] / patch.size / 2))
             matches.append(Match(images[number], (y - top, x - left), distance))
         return matches
 
     @cached_property
-    def _index(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Whitener (D, D), all whitened positions (N·P, D), their squared lengths (N, rows, columns)."""
+    def _index(self) -> tuple[NDArray[np.float32], Tensor]:
+        """Whitener (D, D), and all whitened positions (D + 1, N·P), their squared lengths last."""
         codes = np.concatenate([one.codes * np.float32(one.step) for one in self.images.values()])
         centred = codes - codes.mean(0)
         variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(codes))
         floor = _FLOOR * variances.mean() + 1e-12
         whitener = (axes / np.sqrt(variances.clip(0) + floor)).astype(np.float32)
         bank = codes @ whitener
-        return whitener, bank, np.square(bank).sum(1).reshape(len(self), *self.grid.shape)
+        return whitener, torch.from_numpy(np.concatenate([bank.T, np.square(bank).sum(1)[None]]))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All images, to be stored; nothing where there are none."""

@@ -54,7 +54,7 @@ def test_predict_writes_a_line_an_image_in_input_order_and_overlays(
     broken = tmp_path / "broken.png"
     broken.write_bytes(bad[0].read_bytes()[:200])
     inputs = [bad[3], broken, tmp_path / "missing.png", parts / "test_public" / "good", bad[0]]
-    said = as_json("predict", fitted_folder, *inputs, "--out", tmp_path / "out")
+    said = as_json("predict", fitted_folder, *inputs, "--out", tmp_path / "out", "--maps", "all")
     rows = lines(tmp_path / "out")
     good = sorted((parts / "test_public" / "good").iterdir())
     assert [r["path"] for r in rows] == [
@@ -82,6 +82,15 @@ def test_predict_writes_a_line_an_image_in_input_order_and_overlays(
     # good/000_regular.png and bad/000_regular.png share a stem, and lose no picture to each other.
     assert len({r["map"] for r in rows if "map" in r}) == len(rows) - 2
     assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_predict_draws_the_anomalous_images_alone_unless_told_otherwise(
+    fitted_folder: Path, parts: Path, tmp_path: Path
+) -> None:
+    run("predict", fitted_folder, parts / "test_public", "--out", tmp_path / "out")
+    rows = lines(tmp_path / "out")
+    assert {row["anomalous"] for row in rows} == {True, False}
+    assert [row["map"] is not None for row in rows] == [row["anomalous"] for row in rows]
 
 
 def test_evaluate_writes_every_metric(fitted_folder: Path, drawn: Path, tmp_path: Path) -> None:

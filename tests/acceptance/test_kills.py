@@ -155,7 +155,8 @@ def kills(model: Path, images: list[bytes], count: int, folder: Path) -> dict[st
         entry["action"] == "lost" for entry in ask(client, "GET", "/api/audit?limit=1000")[1]["items"]
     )
     versions, not_made = lost_versions(server)
-    status, _ = ask(client, "POST", "/api/judge", images[0])
+    # Making every version anew takes minutes: the client's connection has been closed meanwhile.
+    status, _ = ask(server.client(), "POST", "/api/judge", images[0])
     server.stop()
     broken = broken_models(data)
     run = [sys.executable, "-c", _LOAD, str(model)]

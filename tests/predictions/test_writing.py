@@ -176,9 +176,10 @@ def test_overwriting_leaves_nothing_of_an_earlier_run(
 ) -> None:
     parts, out = drawn / "sheet_metal" / "test_public", tmp_path / "p"
     as_json("predict", fitted_folder, parts / "bad", "--out", out, "--drift-days", 1, "--coco", "--csv")
-    as_json("predict", fitted_folder, parts / "good" / "000_regular.png", "--out", out, "--overwrite")
+    one = parts / "good" / "000_regular.png"
+    as_json("predict", fitted_folder, one, "--out", out, "--overwrite", "--maps", "all")
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("[!.]*"))
-    assert names == ["maps", "maps/000_regular.png", "predictions.jsonl"]
+    assert names == ["maps", "maps/000_regular.jpg", "predictions.jsonl"]
     (out / "maps" / "note.txt").write_text("mine")
     line = refused("predict", fitted_folder, parts / "good", "--out", out, "--overwrite")
     assert "maps/note.txt" in line

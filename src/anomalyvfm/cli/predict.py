@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--maps",
-    default="all",
+    default="anomalous",
     show_default=True,
     type=click.Choice(["all", "anomalous", "none", "raw"]),
-    help="Of which images an overlay is written; raw: maps as float32 TIFF of the images' size instead.",
+    help="Of which images an overlay is written, a JPEG; raw: maps of all as float32 TIFF of their size.",
 )
 @click.option("--masks", is_flag=True, help="Also write masks, PNG of 0 and 255 of the images' size.")
 @click.option("--csv", "as_csv", is_flag=True, help="Also write predictions.csv.")

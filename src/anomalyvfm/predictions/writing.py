@@ -79,7 +79,7 @@ def write_predictions(
     out: Path,
     track: Tracker = untracked,
     drift: DriftTest | None = None,
-    maps: Maps = "all",
+    maps: Maps = "anomalous",
     masks: bool = False,
     resume: bool = False,
     run: Mapping[str, Any] | None = None,
@@ -163,7 +163,7 @@ class _Files:
             return {"path": str(path), "error": str(verdict)}
         files: dict[str, str | None] = {"map": None}
         if self._is_drawn(verdict):
-            files["map"] = drawn = f"{MAPS}/{name}.{'tiff' if self._maps == 'raw' else 'png'}"
+            files["map"] = drawn = f"{MAPS}/{name}.{'tiff' if self._maps == 'raw' else 'jpg'}"
             try:
                 self._draw(path, verdict, self._out / drawn)
             except ImageError as error:  # gone or changed since it was judged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,19 @@ def contact_sheet(pictures: list[tuple[NDArray[np.uint8], str]], columns: int = 
     return np.asarray(sheet)
 
 
+# What is drawn over a photograph: sharp text and lines, a tenth of PNG's time.
+_JPEG = {"format": "JPEG", "quality": 92, "subsampling": "4:4:4"}
+_PNG = {"format": "PNG", "compress_level": 1}
+
+
 def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a PNG under a temporary name, then rename it; grey where all colours of (H, W, 3) are."""
+    """Write a JPEG or PNG, as the name says, under a temporary name, then rename it.
+
+    Grey where all colours of (H, W, 3) are.
+    """
     partial = path.with_name(f".{path.name}.partial")
     if picture.ndim == 3 and all(np.array_equal(picture[..., 0], picture[..., other]) for other in (1, 2)):
         picture = picture[..., 0]  # compressed in half the time
-    Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
+    how: dict[str, Any] = _JPEG if path.suffix == ".jpg" else _PNG
+    Image.fromarray(picture).save(partial, **how)
     partial.replace(path)

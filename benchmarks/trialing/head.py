@@ -39,9 +39,10 @@ def head(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     statistics = SufficientStatistics(len(learned), learned.shape[2])
     statistics.add(learned)
     gaussian = Gaussian(statistics, _PRIOR)
+    whitener = gaussian.whitener(torch.arange(len(gaussian.mean)))
 
     def white(cells: Tensor) -> Tensor:
-        return torch.bmm(cells - gaussian.mean[:, None], gaussian.whitener.transpose(1, 2))
+        return torch.bmm(cells - gaussian.mean[:, None], whitener.transpose(1, 2))
 
     good, tested = (white(cells_of(found, _STAGES, rows)) for rows in (held_out, case.tested))
     made, covered = _defects(case, held_out)

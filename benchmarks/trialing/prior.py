@@ -61,9 +61,7 @@ def _fitted(vectors: Tensor, prior: float) -> Gaussian:
 
 def _likelihood(gaussian: Gaussian, vectors: Tensor) -> float:
     """Mean logarithm of the density of (P, N, D) vectors over D, less that of the constant 2π."""
-    # The whitener is triangular: its determinant is the product of its diagonal.
-    volume = gaussian.whitener.diagonal(dim1=1, dim2=2).log().mean(1)
-    return float(volume.mean() - 0.5 * gaussian.distance(vectors).mean())
+    return float(gaussian.log_density(gaussian.distance(vectors)).mean())
 
 
 def _defect_cells(case: Case, rows: NDArray[np.int64], side: int) -> NDArray[np.int64] | None:

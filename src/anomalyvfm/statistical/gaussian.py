@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -10,10 +12,13 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 # Positions handled at once when factoring: bounds the temporary arrays, whatever the grid.
 _CHUNK = 4
+# Bands of rows in which whitening matrices, which are triangular, are kept: three hold two thirds of their
+# numbers, and these go through memory for each batch. Products of fewer rows would not be fast.
+_BANDS, _LEAST_ROWS = 3, 32
 
 
 class Gaussian:
-    """Means (P, D) and whitening matrices (P, D − G, D) derived from the sums; float32.
+    """Means (P, D) and whitening matrices (P, D − G, D), lower triangular, derived from the sums; float32.
 
     Of D dimensions the first ``context`` G are known beforehand, and distances are those of the others
     conditioned on them: a vector whitened by the inverse of the covariance's Cholesky factor has its
@@ -45,7 +50,16 @@ class Gaussian:
         prior = _pooled(statistics, mean, light)
         prior.diagonal()[:context].add_(prior.diagonal()[:context].mean() if context else 0)
         added = prior_images * prior + light
-        whitener = torch.empty(positions, dims - context, dims, dtype=torch.float32, device=mean.device)
+        rows = dims - context
+        count = max(1, min(_BANDS, rows // _LEAST_ROWS))
+        edges = [rows * band // count for band in range(count + 1)]
+        self._bands = [slice(*pair) for pair in pairwise(edges)]
+        self._context, self._rows = context, rows
+        # (P, rows of the band, columns up to its last row's diagonal)
+        self._whitening = [
+            torch.empty(positions, band.stop - band.start, context + band.stop, device=mean.device)
+            for band in self._bands
+        ]
         identity = torch.eye(dims, dtype=torch.float64, device=mean.device)
 
         # A position's n counts feature vectors; the prior's weight is in the same unit.
@@ -58,7 +72,9 @@ class Gaussian:
             factor = torch.linalg.cholesky(covariance)
             # The last rows X of the inverse are those of X·L = (0, I): the others are never computed.
             last = identity[context:].expand(len(factor), -1, -1)
-            whitener[part] = torch.linalg.solve_triangular(factor, last, upper=False, left=False).float()
+            whitener = torch.linalg.solve_triangular(factor, last, upper=False, left=False)
+            for band, kept in zip(self._bands, self._whitening, strict=True):
+                kept[part] = whitener[:, band, : context + band.stop]
 
         if mean.device.type == "cpu":
             list(core_threads(torch.get_num_threads()).map(whiten, range(0, positions, _CHUNK)))
@@ -66,16 +82,24 @@ class Gaussian:
             for start in range(0, positions, _CHUNK):
                 whiten(start)
         self.mean = mean.float()
-        self.whitener = whitener
+
+    def whitener(self, positions: Tensor) -> Tensor:
+        """(K, D − G, D) whitening matrices of K positions."""
+        whole = torch.zeros(len(positions), self._rows, self.mean.shape[1], device=self.mean.device)
+        for band, kept in zip(self._bands, self._whitening, strict=True):
+            whole[:, band, : kept.shape[2]] = kept[positions]
+        return whole
 
     def log_density(self, squared: Tensor) -> Tensor:
         """(P, N) logarithms of densities, by their squared distances (P, N).
 
         Divided by D − G, without the constant; those of features conditioned on the context.
         """
-        context = self.whitener.shape[2] - self.whitener.shape[1]
-        scales = self.whitener.diagonal(offset=context, dim1=1, dim2=2)
-        return scales.log().mean(1, keepdim=True) - squared / 2
+        scales = [
+            kept.diagonal(offset=self._context + band.start, dim1=1, dim2=2)
+            for band, kept in zip(self._bands, self._whitening, strict=True)
+        ]
+        return torch.cat(scales, 1).log().mean(1, keepdim=True) - squared / 2
 
     def distance(self, features: Tensor) -> Tensor:
         """Squared Mahalanobis distances (P, N) of (P, N, D) features, divided by D − G.
@@ -86,7 +110,11 @@ class Gaussian:
 
         def judge(part: slice) -> None:
             off = features[part] - self.mean[part, None]
-            squared[part] = torch.bmm(off, self.whitener[part].transpose(1, 2)).square().mean(2)
+            of_bands = [
+                torch.bmm(off[:, :, : kept.shape[2]], kept[part].transpose(1, 2)).square().sum(2)
+                for kept in self._whitening
+            ]
+            squared[part] = torch.stack(of_bands).sum(0) / self._rows
 
         positions, cores = len(self.mean), torch.get_num_threads()
         if features.device.type == "cpu" and positions >= cores > 1:

@@ -30,7 +30,7 @@ def channel_contributions(
     deviations z − E z are ``deviations`` (K, C), known in full, so that a deviation in one channel is not
     spread over others by projecting and lifting it; without a projection they are taken from the vectors.
     """
-    whitener = gaussian.whitener[positions]  # (K, D, G + D)
+    whitener = gaussian.whitener(positions)  # (K, D, G + D)
     context = whitener.shape[2] - whitener.shape[1]
     off = (vectors - gaussian.mean[positions])[..., None]
     gradient = whitener[:, :, context:].mT @ (whitener @ off)  # P e

@@ -28,11 +28,12 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     base = image
     if image.shape[:2] != size:
         base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-    map_ = verdict.frame.restore(verdict.anomaly_map, size)
     low, high = heat_range(verdict)
     picture = base.copy()
+    part = verdict.frame.part_above(verdict.anomaly_map, size, low, (0, 0))
+    warm, map_ = picture[part], verdict.frame.restore(verdict.anomaly_map, size, part)
     hot = map_ > low  # few pixels, and of a good image next to none: only these are blended
-    picture[hot] = heated(picture[hot], (map_[hot].astype(float) - low) / (high - low))
+    warm[hot] = heated(warm[hot], (map_[hot].astype(float) - low) / (high - low))
     if verdict.mask.any():
         mask = Image.fromarray(verdict.mask).resize(size[::-1], Image.Resampling.NEAREST)
         outline(picture, np.asarray(mask), thickness=max(1, round(max(size) / 300)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,24 +56,31 @@ def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
         f"{'anomalous' if verdict.anomalous else 'good'}: score {verdict.score:.2f}, "
         f"threshold {verdict.threshold:.2f}{'; its light is odd' if verdict.odd_light else ''}"
     )
-    ends, unit = (f"{low:.1f}", f"{high:.1f}"), "std of good pixels"
-    font = _font(_TEXT)
-    length, *widths = (math.ceil(font.getlength(text)) for text in (caption, *ends, unit))
-    width = max(overlay.width, length + _GAP, sum(widths) + _SCALE[0] + 4 * _GAP)
+    font, scale = _font(_TEXT), _scale(f"{low:.1f}", f"{high:.1f}")
+    width = max(overlay.width, math.ceil(font.getlength(caption)) + _GAP, scale.width)
     sheet = Image.new("RGB", (width, overlay.height + 2 * _LINE + 2 * _GAP), "white")
     sheet.paste(overlay, (0, 0))
-    pen = ImageDraw.Draw(sheet)
     top = overlay.height + _GAP // 2
-    pen.text((_GAP // 2, top), caption, _INK, font)
-    top, left = top + _LINE + 2, _GAP // 2
-    pen.text((left, top), ends[0], _MUTED, font)
+    ImageDraw.Draw(sheet).text((_GAP // 2, top), caption, _INK, font)
+    sheet.paste(scale, (0, top + _LINE + 2))
+    return sheet
+
+
+@lru_cache(maxsize=64)  # one for a model; each text takes longer to draw than the heat of an image
+def _scale(low: str, high: str) -> Image.Image:
+    """The colours of the heat between the values at which it starts and is full."""
+    font, unit = _font(_TEXT), "std of good pixels"
+    widths = [math.ceil(font.getlength(text)) for text in (low, high, unit)]
+    sheet = Image.new("RGB", (sum(widths) + _SCALE[0] + 4 * _GAP, _LINE + 2), "white")
+    pen = ImageDraw.Draw(sheet)
+    left = _GAP // 2
+    pen.text((left, 0), low, _MUTED, font)
     left += widths[0] + _GAP // 2
     heat = np.tile(np.linspace(0, 1, _SCALE[0]), (_SCALE[1], 1))
     # Over the grey of a part that is neither dark nor bright, as it lies over the image.
     bar = heated(np.full((*heat.shape, 3), 160, np.uint8), heat)
-    sheet.paste(Image.fromarray(bar), (left, top + (_LINE - _SCALE[1]) // 2))
-    left += _SCALE[0] + _GAP // 2
-    pen.text((left, top), f"{ends[1]} {unit}", _MUTED, font)
+    sheet.paste(Image.fromarray(bar), (left, (_LINE - _SCALE[1]) // 2))
+    pen.text((left + _SCALE[0] + _GAP // 2, 0), f"{high} {unit}", _MUTED, font)
     return sheet
 
 
@@ -89,7 +96,7 @@ def _reasons(
         top = _GAP + (number - 1) * panel[1]
         titles = (f"{number}  this part", "nearest good patch")
         for column, title in enumerate(titles):
-            pen.text((_GAP + column * (side + _GAP), top), title, _INK, _font(_TEXT))
+            sheet.paste(_title(title, side), (_GAP + column * (side + _GAP), top))
         sheet.paste(Image.fromarray(pair(image, verdict, region, side)), (_GAP, top + _LINE + 2))
         for row, line in enumerate(reason_lines(region)):
             place = (_GAP, top + side + (row + 1) * _LINE + 6)
@@ -195,6 +202,13 @@ def _mark(
     place = (min(max(x - 12, 3), size[0] - 14), min(max(y - 16, 2), size[1] - 20))
     colour = (int(OUTLINE[0]), int(OUTLINE[1]), int(OUTLINE[2]))
     pen.text(place, text, colour, _font(16), stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+@lru_cache(maxsize=64)  # few and always the same
+def _title(text: str, width: int) -> Image.Image:
+    sheet = Image.new("RGB", (width, _LINE), "white")
+    ImageDraw.Draw(sheet).text((0, 0), text, _INK, _font(_TEXT))
+    return sheet
 
 
 @cache

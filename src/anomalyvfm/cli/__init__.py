@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from anomalyvfm.cli import (
@@ -30,6 +32,9 @@ from anomalyvfm.version import __version__
 def main() -> None:
     """Learn good parts from good images alone; find and outline defects never seen."""
     share_freed_memory()
+    # Cores take images of their own. Numpy, which is not loaded yet, need not split its small products between
+    # them: where they are busy each part waits for one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 for command in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,9 +80,6 @@ def serve(
             click.echo(_add_pin(settings.token_file, new_pin))
         return
     require_extra()
-    # Each core judges, decodes or keeps a part of its own; numpy, which is not loaded yet, need not split its
-    # products between them.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logs.configure(log_format == "json", log_level)
     from anomalyvfm.server import tracing
     from anomalyvfm.server.app import create_app, create_gate

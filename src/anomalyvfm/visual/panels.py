@@ -149,13 +149,17 @@ def _as_bright(
     good: NDArray[np.uint8], own: NDArray[np.uint8], compared: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """A good patch as bright as the part around its odd place: the light is not what is compared."""
-    there = (good != _EMPTY).any(-1)
+    there = (good[..., 0] != _EMPTY[0]) | (good[..., 1] != _EMPTY[1]) | (good[..., 2] != _EMPTY[2])
     compared = compared & there
     if not compared.any():
         return good
-    gain = (own[compared].mean() + 1) / (good[compared].mean() + 1)
-    lit = np.clip(good * np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN), 0, 255).astype(np.uint8)
-    return np.where(there[..., None], lit, good)
+    weights = compared.ravel() / (3 * compared.sum())
+    own_mean, good_mean = (float((weights @ square.reshape(-1, 3)).sum()) for square in (own, good))
+    gain = np.clip((own_mean + 1) / (good_mean + 1), 1 / _MOST_GAIN, _MOST_GAIN)
+    table = np.clip(np.arange(256) * gain, 0, 255).astype(np.uint8)
+    lit = np.frombuffer(good.tobytes().translate(table.tobytes()), np.uint8).reshape(good.shape).copy()
+    lit[~there] = _EMPTY
+    return lit
 
 
 def _cut(

@@ -32,7 +32,7 @@ def test_predict_gives_the_same_lines_for_an_exported_model(
             region["bbox"] for region in ours["regions"]
         ]
         assert all(region["layers"] is region["nearest"] is None for region in theirs["regions"])
-        assert (tmp_path / "exported" / theirs["map"]).stat().st_size
+        assert theirs["map"] is None or (tmp_path / "exported" / theirs["map"]).stat().st_size
 
 
 def test_predict_with_an_exported_model_imports_no_torch(

@@ -32,8 +32,8 @@ from anomalyvfm.version import __version__
 def main() -> None:
     """Learn good parts from good images alone; find and outline defects never seen."""
     share_freed_memory()
-    # Cores take images of their own. Numpy, which is not loaded yet, need not split its small products between
-    # them: where they are busy each part waits for one.
+    # Cores take images of their own. Numpy, which is not loaded yet, need not split its small products: where
+    # the cores are busy each part waits for one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from anomalyvfm.data.pixels import plane_of, thrice, written_out
 from anomalyvfm.data.placing import Aspect, InputFrame, choose_frame
 from anomalyvfm.errors import InputError
 
@@ -27,6 +28,36 @@ def blob(size: tuple[int, int], centre: tuple[float, float], sigma: float) -> ND
 def centroid(map_: NDArray[np.floating]) -> tuple[float, float]:
     rows, columns = np.mgrid[: map_.shape[0], : map_.shape[1]]
     return float((rows * map_).sum() / map_.sum()), float((columns * map_).sum() / map_.sum())
+
+
+@settings(deadline=None)
+@given(size=sizes, frame=sizes, aspect=st.sampled_from(ASPECTS))
+def test_grey_is_placed_as_colour_is_from_one_plane(
+    size: tuple[int, int], frame: tuple[int, int], aspect: Aspect
+) -> None:
+    plane = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    chosen = InputFrame(*frame, aspect)
+    placed = chosen.place(thrice(plane))
+    assert plane_of(placed).ndim == 2
+    written = written_out(placed)
+    assert written.flags.c_contiguous and written.flags.writeable and plane_of(written).ndim == 3
+    np.testing.assert_array_equal(written, chosen.place(np.repeat(plane[:, :, None], 3, axis=2)))
+
+
+@settings(deadline=None)
+@given(size=sizes, grid=sizes, aspect=st.sampled_from(ASPECTS), odd=st.floats(0, 1), seed=st.integers(0, 99))
+def test_a_part_of_a_restored_map_holds_all_above_a_level(
+    size: tuple[int, int], grid: tuple[int, int], aspect: Aspect, odd: float, seed: int
+) -> None:
+    values = np.random.default_rng(seed).normal(size=grid).astype(np.float32)
+    level = float(np.quantile(values, odd))
+    frame = InputFrame(64, 80, aspect)
+    whole = frame.restore(values, size)
+    part = frame.part_above(values, size, level, (2, 3))
+    np.testing.assert_allclose(frame.restore(values, size, part), whole[part], rtol=1e-5, atol=1e-5)
+    outside = whole.copy()
+    outside[part] = -np.inf
+    assert outside.max() <= level + 1e-5
 
 
 @settings(deadline=None)

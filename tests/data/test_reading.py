@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from anomalyvfm.data.pixels import ImageError, as_rgb
+from anomalyvfm.data.pixels import ImageError, as_rgb, plane_of
 from anomalyvfm.data.reading import read_image, read_mask, read_size
 from anomalyvfm.errors import InputError
 
@@ -408,3 +408,14 @@ class TestArrays:
     def test_a_white_level_out_of_range_is_refused(self, white: int) -> None:
         with pytest.raises(InputError, match="white level"):
             as_rgb(np.zeros((3, 3), dtype=np.uint16), white_level=white)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+def test_a_grey_file_is_read_as_one_plane(kind: str) -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (24, 30), np.uint8)
+    stream = BytesIO()
+    Image.fromarray(plane).save(stream, kind)
+    image = read_image(stream.getvalue())
+    assert image.shape == (24, 30, 3) and plane_of(image).ndim == 2
+    with Image.open(BytesIO(stream.getvalue())) as opened:
+        np.testing.assert_array_equal(image, np.asarray(opened.convert("RGB")))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from anomalyvfm.data import ImageSource, InputFrame
 from anomalyvfm.data.generated import draw_good
+from anomalyvfm.data.pixels import thrice
 from anomalyvfm.data.sources import source_names
 from anomalyvfm.features import backbones
 from anomalyvfm.features.extractor import Extractor, stack_scales, standard_exposure
@@ -37,6 +38,16 @@ def test_standard_exposure_does_not_see_the_light(gain: float, offset: float) ->
     one, other = (standard_exposure(i.astype(np.uint8)).astype(float) for i in (image, lit))
     assert np.abs(one - other).mean() < 6
     assert np.abs(image - lit).mean() > 6 or abs(gain - 1) < 0.3
+
+
+def test_exposure_is_that_of_the_formula_in_float64_for_colour_and_for_grey() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    for pixels in (image, thrice(image[..., 0])):
+        values = pixels.astype(np.float64)
+        exact = np.clip((values - values.mean()) * (48 / (values.std() + 4)) + 127.5, 0, 255)
+        # Cut off as the formula says; a value on the edge of a grey level may fall on either side.
+        off = standard_exposure(pixels).astype(int) - np.floor(exact)
+        assert (np.abs(off) <= (np.abs(exact - np.rint(exact)) < 1e-6)).all()
 
 
 def test_colour_differences_survive() -> None:

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anomalyvfm.detector import Detector
-from anomalyvfm.export.exporting import export
 from anomalyvfm.features.illumination import light_of
-from anomalyvfm.runtime import load
 from tests.quick_detectors import good
 
 SETTINGS = {"backbone": "efficientnet-lite0", "image.size": 96, "gaussian.judge_light": True}
@@ -76,15 +74,3 @@ def test_a_kept_model_judges_light_alike(tmp_path: Path) -> None:
     odd = changed(good(1, seed=9)[0], 1.3)
     (before,), (after,) = detector.predict(odd), Detector.load(tmp_path / "model", device="cpu").predict(odd)
     assert (after.score, after.light) == (before.score, before.light)
-
-
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_an_exported_model_judges_light_alike(kind: str, tmp_path: Path) -> None:
-    detector = fitted()
-    export(detector, tmp_path / "exported", kind)
-    images = [*good(3, seed=7), *(changed(image, 1.3) for image in good(2, seed=8))]
-    exported = load(tmp_path / "exported", threads=1).predict(images)
-    for ours, theirs in zip(detector.predict(images), exported, strict=True):
-        assert theirs.light == pytest.approx(ours.light, abs=0.01)
-        assert theirs.score == pytest.approx(ours.score, abs=0.01)
-        assert theirs.odd_light == ours.odd_light

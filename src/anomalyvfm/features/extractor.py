@@ -168,7 +168,8 @@ class Extractor:
         features = self._features(images) if images else None
         positions = [part.first + i for i in range(len(part.items)) if i not in broken]
         seconds = part.seconds + time.perf_counter() - started
-        rows = [row for row, image in enumerate(images) if is_augmented(image.key, light_share)]
+        learning = enumerate(images) if light_share else ()
+        rows = [row for row, image in learning if is_augmented(image.key, light_share)]
         augmented = self._features([self._augment(images[row]) for row in rows]) if rows else None
         sources = [source for source, _ in part.items]
         return Extracted(sources, broken, images, features, seconds, positions, rows, augmented)

@@ -72,6 +72,7 @@ def machine() -> dict[str, float]:
 
 
 def steps(model: str, folder: str) -> dict[str, float]:
+    import numpy as np
     import torch
     from PIL import Image
 
@@ -79,8 +80,6 @@ def steps(model: str, folder: str) -> dict[str, float]:
     from anomalyvfm.decision.verdict import Verdict
     from anomalyvfm.detector import Detector
     from anomalyvfm.features import backbones
-    from anomalyvfm.features.backbones.backbone import PatchFeatures
-    from anomalyvfm.features.extractor import Extractor
     from anomalyvfm.visual.panels import draw_sheet
     from anomalyvfm.visual.pictures import save_picture
     from performing.multiply_adds import backbone_multiply_adds
@@ -90,12 +89,16 @@ def steps(model: str, folder: str) -> dict[str, float]:
     batch = detector.settings.batch
     paths = list(islice(cycle(sorted(Path(folder).iterdir())), batch))
     layers = detector.describe()["backbone"]["layers"]
+    detail = detector.settings.detail
     in_torch, backbone = (
-        backbones.load(detector.settings.backbone, layers=layers, device=device) for device in ("cpu", "auto")
+        backbones.load(detector.settings.backbone, layers=layers, device=device, detail=detail)
+        for device in ("cpu", "auto")
     )
-    extractor = Extractor(backbone, detector.frame_, detector.settings.image, batch)
-    pixels = torch.stack([torch.from_numpy(extractor.place(path).views[0]) for path in paths])
-    features: PatchFeatures = backbone(pixels)
+    extractor = detector.pipeline_.extractor
+    placed = [extractor.place(path).views for path in paths]
+    scales = [torch.from_numpy(np.stack(views)) for views in zip(*placed, strict=True)]
+    features = next(extractor.extract(paths)).features
+    assert features is not None
     judged = [verdict for _, verdict in detector.judge(paths) if isinstance(verdict, Verdict)]
     images = [read_source(path, detector.settings.image) for path in paths]
     statistics = sum(tensor.nbytes for tensor in detector.pipeline_.scorer.to_tensors().values())
@@ -106,11 +109,11 @@ def steps(model: str, folder: str) -> dict[str, float]:
 
     def draw(folder: Path) -> None:
         for number, (image, verdict) in enumerate(zip(images, judged, strict=True)):
-            save_picture(draw_sheet(image, verdict), folder / f"{number}.png")
+            save_picture(draw_sheet(image, verdict), folder / f"{number}.jpg")
 
     def encode(folder: Path) -> None:
         for picture in pictures:
-            picture.save(folder / "one.png", format="PNG", compress_level=1)
+            picture.save(folder / "one.jpg", format="JPEG")
 
     pictures = [Image.fromarray(draw_sheet(*pair)) for pair in zip(images, judged, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -121,9 +124,12 @@ def steps(model: str, folder: str) -> dict[str, float]:
             "statistics_mb": statistics / 1e6,
             "reading": ms(lambda: [extractor.place(path) for path in paths]),
             "reading, least": ms(lambda: [Image.open(path).convert("RGB").load() for path in paths]),
-            "backbone": ms(lambda: backbone(pixels)),
-            "backbone in torch": ms(lambda: in_torch(pixels)),
-            "backbone, least": 2 * count / max(rates["torch_gflops"], rates["numpy_gflops"]) / 1e6,
+            "backbone, at all scales": ms(lambda: [backbone(views) for views in scales]),
+            "backbone in torch, at all scales": ms(lambda: [in_torch(views) for views in scales]),
+            "backbone at the largest scale, least": 2
+            * count
+            / max(rates["torch_gflops"], rates["numpy_gflops"])
+            / 1e6,
             "scorer": ms(lambda: detector.pipeline_.scorer.distances(features).numpy()),
             "scorer, least": statistics / rates["read_gb_s"] / 1e6 / batch,
             "picture": ms(lambda: draw(place)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from anomalyvfm.statistical import memory_bank
-from anomalyvfm.statistical.memory_bank import MemoryBank, farthest_first, smallest
+from anomalyvfm.statistical.memory_bank import MemoryBank, farthest_first, farthest_of_each, smallest
 
 CPU = torch.device("cpu")
 
@@ -102,6 +102,12 @@ def test_each_center_is_the_farthest_from_those_before_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(memory_bank, "_POOL", 1)
     monkeypatch.setattr(memory_bank, "_PASS", 7)
     assert farthest_first(vectors, 60) == chosen
+
+
+def test_of_several_images_each_has_its_own_centers() -> None:
+    sets = torch.randn(3, 90, 7, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert farthest_of_each(sets, 60).tolist() == [farthest_first(vectors, 60) for vectors in sets]
+    assert farthest_of_each(sets[:, :20], 60).shape == (3, 20)
 
 
 def test_a_rare_patch_of_one_image_is_known_although_few_are_compared(

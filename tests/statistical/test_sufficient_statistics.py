@@ -1,5 +1,7 @@
 """Sums stream, merge and subtract exactly."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
+from anomalyvfm.statistical.sufficient_statistics import Fitted, SufficientStatistics
 
 
 def features(cells: int, vectors: int, dims: int, seed: int) -> torch.Tensor:
@@ -46,6 +48,25 @@ def test_any_split_streamed_or_merged_equals_one_pass(vectors: int, cut: int, se
     merged.merge(learned(data[:, :cut]))
     assert relative_error(streamed, whole) < 1e-12
     assert relative_error(merged, whole) < 1e-12
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 40), st.sampled_from([1, 1, -1]), st.booleans()), min_size=1))
+def test_vectors_that_wait_for_others_are_in_the_sums_when_asked(
+    batches: list[tuple[int, int, bool]],
+) -> None:
+    fitted, whole = Fitted(SufficientStatistics(40, 3), lambda sums: sums.count), SufficientStatistics(40, 3)
+    for seed, (count, sign, asked) in enumerate(batches):
+        batch = features(40, count, 3, seed)
+        fitted.learn(batch, sign)
+        whole.add(batch, sign)
+        if asked:
+            assert fitted.gaussian == whole.count
+    copied = copy.deepcopy(fitted)
+    for one in (fitted, copied):
+        assert one.statistics.count == whole.count
+        torch.testing.assert_close(one.statistics.outer, whole.outer, rtol=1e-9, atol=1e-7)
+        torch.testing.assert_close(one.statistics.total, whole.total, rtol=1e-9, atol=1e-7)
 
 
 @settings(max_examples=30, deadline=None)

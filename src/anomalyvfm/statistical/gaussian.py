@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from anomalyvfm.features.core_threads import core_threads
+from anomalyvfm.features.core_threads import over_cores
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 # Positions handled at once when factoring: bounds the temporary arrays, whatever the grid.
@@ -76,11 +76,7 @@ class Gaussian:
             for band, kept in zip(self._bands, self._whitening, strict=True):
                 kept[part] = whitener[:, band, : context + band.stop]
 
-        if mean.device.type == "cpu":
-            list(core_threads(torch.get_num_threads()).map(whiten, range(0, positions, _CHUNK)))
-        else:
-            for start in range(0, positions, _CHUNK):
-                whiten(start)
+        over_cores(whiten, range(0, positions, _CHUNK), mean.device)
         self.mean = mean.float()
 
     def whitener(self, positions: Tensor) -> Tensor:
@@ -116,12 +112,10 @@ class Gaussian:
             ]
             squared[part] = torch.stack(of_bands).sum(0) / self._rows
 
-        positions, cores = len(self.mean), torch.get_num_threads()
-        if features.device.type == "cpu" and positions >= cores > 1:
-            starts = [positions * core // cores for core in range(cores + 1)]
-            list(core_threads(cores).map(judge, map(slice, starts, starts[1:])))
-        else:
-            judge(slice(None))
+        positions = len(self.mean)
+        cores = min(positions, torch.get_num_threads()) if features.device.type == "cpu" else 1
+        starts = [positions * core // cores for core in range(cores + 1)]
+        over_cores(judge, [slice(*pair) for pair in pairwise(starts)], features.device)
         return squared
 
 

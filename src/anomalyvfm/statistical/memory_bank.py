@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from anomalyvfm.features.core_threads import core_threads
+from anomalyvfm.features.core_threads import over_cores
 from anomalyvfm.features.grid import orthonormal
 
 IMAGES = 1000
@@ -73,11 +74,10 @@ class MemoryBank:
         new = {key: row for row, key in enumerate(keys) if sign > 0 and key not in self._images}
         new = {key: row for key, row in new.items() if key < self.limit}
         if new:
-            for key, vectors in zip(
-                new, self._vectors(patches[list(new.values())].flatten(1, 2)), strict=True
-            ):
-                picked = farthest_first(vectors - vectors.mean(0), PATCHES)
-                self._images[key] = (0, vectors[picked].half())
+            vectors = self._vectors(patches[list(new.values())].flatten(1, 2))
+            picked = farthest_of_each(vectors - vectors.mean(1, keepdim=True), PATCHES)
+            for key, own, numbers in zip(new, vectors, torch.from_numpy(picked), strict=True):
+                self._images[key] = (0, own[numbers].half())
         for key in keys:
             if key in self._images:
                 times, own = self._images[key]
@@ -108,13 +108,7 @@ class MemoryBank:
             nearest = centers[smallest(F.pad(off, (0, 1), value=1.0) @ products)]
             return (off - nearest).square().sum(1)  # exact where the two are almost the same
 
-        cores = torch.get_num_threads()
-        if vectors.device.type == "cpu" and cores > 1:
-            starts = range(0, len(vectors), _COMPARED)
-            parts = (vectors[start : start + _COMPARED] for start in starts)
-            squared = torch.cat(list(core_threads(cores).map(compare, parts)))
-        else:
-            squared = compare(vectors)
+        squared = torch.cat(over_cores(compare, torch.split(vectors, _COMPARED), vectors.device))
         return (squared.sqrt() / unit).clamp_min(_LEAST).reshape(patches.shape[:3])
 
     def derive(self) -> None:
@@ -182,6 +176,27 @@ def smallest(values: Tensor) -> Tensor:
     return group * _GROUP + inside.argmin(1)
 
 
+def farthest_of_each(sets: Tensor, count: int) -> NDArray[np.int64]:
+    """(B, K) for each of the sets (B, N, D) of vectors what `farthest_first` gives.
+
+    For few of few vectors: each step compares all of all sets with the newest.
+    """
+    # Steps on little: NumPy takes half the time.
+    points = sets.cpu().numpy()
+    lengths = np.square(points).sum(2)
+    rows = np.arange(len(points))
+    nearest = np.full_like(lengths, np.inf)
+    newest = lengths.argmax(1)
+    chosen = [newest]
+    while len(chosen) < min(count, points.shape[1]):
+        products = (points @ points[rows, newest, :, None])[:, :, 0]
+        np.minimum(nearest, lengths + lengths[rows, newest, None] - 2 * products, out=nearest)
+        nearest[rows, newest] = -np.inf
+        newest = nearest.argmax(1)
+        chosen.append(newest)
+    return np.stack(chosen, 1)
+
+
 def farthest_first(vectors: Tensor, count: int) -> list[int]:
     """Numbers of ``count`` of the vectors (N, D), or of all, each the farthest from those before it.
 
@@ -193,14 +208,12 @@ def farthest_first(vectors: Tensor, count: int) -> list[int]:
     chosen = [int(squares.argmax())]
     nearest = torch.full_like(squares, torch.inf)
     fresh = chosen
-    while True:
+    while len(chosen) < min(count, len(vectors)):
         for start in range(0, len(vectors), _ROWS):
             part = slice(start, start + _ROWS)
             distances = torch.addmm(squares[fresh], vectors[part], vectors[fresh].T, alpha=-2)
             nearest[part] = torch.minimum(nearest[part], distances.amin(1) + squares[part])
         nearest[chosen] = -torch.inf
-        if len(chosen) >= min(count, len(vectors)):
-            return chosen
         found, of_pool = nearest.topk(max(1, len(nearest) // _POOL))
         # A few steps for each center, on little: NumPy takes half the time.
         values, pool = found.cpu().numpy(), of_pool.tolist()
@@ -215,3 +228,4 @@ def farthest_first(vectors: Tensor, count: int) -> list[int]:
             chosen.append(fresh[-1])
             np.minimum(values, lengths + lengths[best] - 2 * (points @ points[best]), out=values)
             values[best] = -np.inf
+    return chosen

@@ -90,6 +90,7 @@ class StatisticalPipeline(Pipeline):
         self.scorer.choose(
             choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self._seed, track)
         )
+        kept.pixels.clear()  # looked at for the choice alone
         scores = GoodScores()
         self.score(good.validation, scores, track)
         if len(scores) < needed and len(kept.keys) > 1:

@@ -11,9 +11,15 @@ import torch
 from torch import Tensor
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.features.core_threads import over_cores
 from anomalyvfm.pipeline import Spread
 
 G = TypeVar("G")
+
+# The outer products, larger than any cache, go through memory once for so many vectors of a position.
+_TOGETHER = 32
+# So many positions at a time does a core write out in float64, and add.
+_POSITIONS = 16
 
 
 class SufficientStatistics:
@@ -50,10 +56,16 @@ class SufficientStatistics:
 
     def add(self, features: Tensor, sign: int = 1) -> None:
         """Add (or with ``sign=-1`` take back) the vectors of (P, N, D) features, N for each position."""
-        exact = features.to(self.total)
-        self.count += sign * exact.shape[1]
-        self.total.add_(exact.sum(1), alpha=sign)
-        self.outer.baddbmm_(exact.transpose(1, 2), exact, alpha=sign)
+        self.count += sign * features.shape[1]
+        at_once = _POSITIONS if self.total.device.type == "cpu" else self.positions
+
+        def add_part(start: int) -> None:
+            part = slice(start, start + at_once)
+            exact = features[part].to(self.total)
+            self.total[part].add_(exact.sum(1), alpha=sign)
+            self.outer[part].baddbmm_(exact.transpose(1, 2), exact, alpha=sign)
+
+        over_cores(add_part, range(0, self.positions, at_once), self.total.device)
 
     def add_light(self, changes: Tensor, sign: int = 1) -> None:
         """Add (or with ``sign=-1`` take back) how (P, N, D) vectors change with the light."""
@@ -156,17 +168,33 @@ class Fitted(Generic[G]):
     """
 
     def __init__(self, statistics: SufficientStatistics, derive: Callable[[SufficientStatistics], G]) -> None:
-        self.statistics = statistics
+        self._statistics = statistics
         self._derive = derive
+        # Vectors that are not in the sums yet, all to be added or all to be taken back.
+        self._waiting: list[Tensor] = []
+        self._sign = 1
+
+    @property
+    def statistics(self) -> SufficientStatistics:
+        """The sums, of all that was learned."""
+        if self._waiting:
+            self._statistics.add(torch.cat(self._waiting, 1), self._sign)
+            self._waiting = []
+        return self._statistics
 
     def learn(self, vectors: Tensor, sign: int = 1) -> None:
-        """As :meth:`SufficientStatistics.add`."""
-        self.statistics.add(vectors, sign)
+        """As :meth:`SufficientStatistics.add`; vectors of a few batches go into the sums together."""
+        if sign != self._sign:
+            _ = self.statistics
+        self._sign = sign
+        self._waiting.append(vectors)
+        if sum(batch.shape[1] for batch in self._waiting) >= _TOGETHER:
+            _ = self.statistics
         self.outdated()
 
     def learn_light(self, changes: Tensor, sign: int = 1) -> None:
         """As :meth:`SufficientStatistics.add_light`."""
-        self.statistics.add_light(changes, sign)
+        self._statistics.add_light(changes, sign)
         self.outdated()
 
     def merge(self, other: Fitted[G]) -> None:
@@ -179,6 +207,7 @@ class Fitted(Generic[G]):
         return self._derive(self.statistics)
 
     def __getstate__(self) -> dict[str, Any]:
+        _ = self.statistics
         return {key: value for key, value in self.__dict__.items() if key != "gaussian"}
 
     def outdated(self) -> None:

@@ -300,7 +300,7 @@ def test_an_interrupted_fit_leaves_no_model(parts: Path, tmp_path: Path) -> None
             "-c",
             # A shell's background job is started with interrupts ignored, and so is all that it starts.
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "from anomalyvfm.cli import main; main()",
+            "from anomalyvfm.cli import run; run()",
             "fit",
             str(data),
             "--out",

@@ -1,5 +1,5 @@
 """`python -m anomalyvfm` is the command."""
 
-from anomalyvfm.cli import main
+from anomalyvfm.cli import run
 
-main()
+run()

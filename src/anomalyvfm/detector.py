@@ -269,6 +269,11 @@ class Detector:
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
 
+    @property
+    def together(self) -> int:
+        """How many images it judges at once, where there are so many."""
+        return self.pipeline_.extractor.batch
+
     def prepare(self) -> None:
         """Derive from what has been learned all that judging needs, where it is not derived yet."""
         self.pipeline_.scorer.derive()
@@ -478,7 +483,7 @@ class Detector:
             return
         started = time.perf_counter()
         calibration = self.calibration_
-        distances, image_scores = self.pipeline_.scorer.distances(batch.features).numpy()
+        distances, image_scores = self.pipeline_.scorer.distances_in_parts(batch.features).numpy()
         scores = calibration.score(image_scores)
         judges_light = self.pipeline_.scorer.judges_light
         light = calibration.light(logarithms_of(image_scores)) if judges_light else None

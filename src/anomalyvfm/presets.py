@@ -265,7 +265,12 @@ class Preset(_Settings):
 
     name: str
     backbone: str = Field("dinov2-base", description="name, or folder in the model hub's format")
-    batch: int = Field(8, ge=1, le=4096, description="images per backbone call")
+    batch: int = Field(
+        8,
+        ge=1,
+        le=4096,
+        description="images of 512 px per backbone call; of smaller ones up to four times as many",
+    )
     image: ImageSettings = ImageSettings()
     features: FeatureSettings = FeatureSettings()
     calibration: CalibrationSettings

@@ -66,7 +66,13 @@ def test_a_uniform_image_gives_no_noise() -> None:
 
 def extractor(**settings: object) -> Extractor:
     backbone = backbones.load("efficientnet-lite0")
-    return Extractor(backbone, InputFrame(64, 64), ImageSettings.model_validate(settings), batch=4)
+    return Extractor(backbone, InputFrame(64, 64), ImageSettings.model_validate(settings), batch=1)
+
+
+@pytest.mark.parametrize(("side", "images"), [(64, 32), (256, 32), (384, 14), (512, 8), (1024, 8)])
+def test_a_batch_has_more_of_smaller_images(side: int, images: int) -> None:
+    backbone = backbones.load("efficientnet-lite0")
+    assert Extractor(backbone, InputFrame(side, side), ImageSettings(), batch=8).batch == images
 
 
 def test_broken_sources_keep_their_place_in_the_batch() -> None:

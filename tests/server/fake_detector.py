@@ -42,7 +42,6 @@ class ImageSettings:
 @dataclass(frozen=True)
 class _Settings:
     backbone: str = "brightness"
-    batch: int = 4
     false_alarm_rate: float = 0.1
     image: ImageSettings = field(default_factory=ImageSettings)
 
@@ -66,6 +65,8 @@ class FakeDetector:
         self.calibration_ = Calibration(
             good[:, None], good, distance_histogram(good), (Alternative((1.0,)),), rate, 0.01
         )
+
+    together = 4
 
     def judge(self, images: Iterable[Any]) -> Iterator[tuple[Any, Verdict]]:
         for image in images:

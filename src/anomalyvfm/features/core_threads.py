@@ -44,7 +44,7 @@ def core_threads(count: int) -> ThreadPoolExecutor:
 def over_cores(work: Callable[[T], R], parts: Sequence[T], device: torch.device) -> list[R]:
     """What ``work`` gives for each part, in their order, where on a CPU each core takes parts of its own."""
     cores = torch.get_num_threads()
-    if device.type == "cpu" and min(cores, len(parts)) > 1:
+    if device.type == "cpu" and cores > 1:
         return list(core_threads(cores).map(work, parts))
     return [work(part) for part in parts]
 

@@ -42,6 +42,11 @@ BRIGHTNESS, CONTRAST = 127.5, 48
 LEAST_CONTRAST = 4
 """Grey levels: a nearly uniform image has no contrast to be stretched, only noise."""
 
+# A batch of smaller images is larger, up to so many times: what a scorer has learned, larger than any cache,
+# then goes through memory for more of them.
+_SIDE, _SMALLER = 512, 4
+# So many images lie ready beside a batch.
+_READY = 8
 _PIXELS_ON_A_CPU = 2 * 512**2
 
 
@@ -116,7 +121,7 @@ class Extractor:
         self.backbone = backbone
         self.frame = frame
         self.settings = settings
-        self.batch = batch
+        self.batch = round(batch * min(_SMALLER, max(1.0, _SIDE**2 / (frame.height * frame.width))))
         sides = [
             [backbone.multiple * max(1, round(share * side / backbone.multiple)) for share in scales]
             for side in (frame.height, frame.width)
@@ -153,7 +158,7 @@ class Extractor:
 
     def _read(self, sources: Iterable[ImageSource]) -> Iterator[_Part]:
         """Batches of placed images."""
-        placed = read_many(sources, self.place, ahead=2 * self.batch)
+        placed = read_many(sources, self.place, ahead=self.batch + _READY)
         for first in count(0, self.batch):
             started = time.perf_counter()
             items = list(islice(placed, self.batch))
@@ -176,7 +181,7 @@ class Extractor:
 
     def keys(self, sources: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, int]]:
         """Each source with its key, without running the backbone. Raises ImageError for an unreadable one."""
-        for source, image in read_many(sources, self.place, ahead=2 * self.batch):
+        for source, image in read_many(sources, self.place, ahead=self.batch + _READY):
             if isinstance(image, ImageError):
                 raise image
             yield source, image.key

@@ -40,16 +40,16 @@ class JudgeSettings(Protocol):
     @property
     def image(self) -> ReadingSettings: ...
 
-    @property
-    def batch(self) -> int:
-        """Images judged at once: the last bits of a score may depend on which share a batch."""
-
 
 class Judge(Protocol):
     """A fitted detector or an exported one."""
 
     @property
     def settings(self) -> JudgeSettings: ...
+
+    @property
+    def together(self) -> int:
+        """Images judged at once: the last bits of a score may depend on which share a batch."""
 
     def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]: ...
 
@@ -102,7 +102,7 @@ def write_predictions(
     try:
         out.mkdir(parents=True, exist_ok=True)
         done = 0
-        for kept in _kept_lines(out, run, images, detector.settings.batch) if resume else _emptied(out):
+        for kept in _kept_lines(out, run, images, detector.together) if resume else _emptied(out):
             files.take(kept)
             tally.add(kept, drift)
             done += 1

@@ -25,7 +25,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
 from anomalyvfm.runtime.manifest import GRAPHS, LIGHT, read_manifest
 
-_READ_AHEAD = 16
+_READY = 8  # so many images lie ready beside those that are judged at once
 _FACTS = ("threshold", "low_threshold", "high_threshold", "promised")
 
 
@@ -42,7 +42,6 @@ class RuntimeSettings:
     """Of the fitted model's settings those that still matter."""
 
     image: Reading
-    batch: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Runtime:
     def __init__(self, manifest: dict[str, Any], frame: InputFrame, engine: Engine) -> None:
         self.manifest = manifest
         self.frame = frame
-        self.settings = RuntimeSettings(Reading(**manifest["image"]), engine.together)
+        self.settings = RuntimeSettings(Reading(**manifest["image"]))
         self._engine = engine
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
         self._places = find_spec("PIL") is not None
@@ -129,6 +128,11 @@ class Runtime:
         while under_way:
             yield from self._finished(under_way.popleft(), time.perf_counter() - started)
             started = time.perf_counter()
+
+    @property
+    def together(self) -> int:
+        """How many images it judges at once, where there are so many."""
+        return self._engine.together
 
     def with_false_alarm_rate(self, rate: float) -> Runtime:
         """This model with the thresholds of another rate.
@@ -169,8 +173,8 @@ class Runtime:
 
     def _calls(self, images: Iterable[ImageSource]) -> Iterator[_Call]:
         call = _Call()
-        for source, taken in read_many(images, self._take, ahead=max(_READ_AHEAD, 2 * self._engine.together)):
-            if not call.fits(taken, self._engine.together):
+        for source, taken in read_many(images, self._take, ahead=self.together + _READY):
+            if not call.fits(taken, self.together):
                 yield call
                 call = _Call()
             call.items.append((source, taken))

@@ -99,7 +99,7 @@ def _write_category(
     """Write what is unfinished; the errors of images that could not be read."""
     # The last bits of a map depend on which images share its batch, so batches are redone whole: then a
     # continued submission equals one written at once. Finished files are left alone all the same.
-    size = detector.settings.batch
+    size = detector.together
     batches = [targets[start : start + size] for start in range(0, len(targets), size)]
     due = [target for batch in batches for target in batch if not set(batch) <= set(finished)]
     judged = zip(due, detector.judge(_images(due)), strict=True)

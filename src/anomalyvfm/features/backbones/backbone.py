@@ -54,10 +54,16 @@ class PatchFeatures:
             raise ValueError("these features hold no detail")
         return PatchFeatures(self.detail, self.summary)
 
+    def split(self, images: int) -> list[PatchFeatures]:
+        """Those of so many images each, in their order, not copied."""
+        return [self._of(slice(start, start + images)) for start in range(0, len(self.patches), images)]
+
     def rows(self, images: Sequence[int]) -> PatchFeatures:
         """Those of some of the images."""
-        kept = list(images)
-        coarser = tuple(scale.rows(kept) for scale in self.coarser)
+        return self._of(list(images))
+
+    def _of(self, kept: slice | list[int]) -> PatchFeatures:
+        coarser = tuple(scale._of(kept) for scale in self.coarser)
         detail = None if self.detail is None else self.detail[kept]
         light = None if self.light is None else self.light[kept]
         return PatchFeatures(self.patches[kept], self.summary[kept], detail, coarser, light)

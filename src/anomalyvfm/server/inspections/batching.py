@@ -167,7 +167,7 @@ class Batcher:
 
     def _batch_size(self, model: str) -> int:
         try:
-            return max(1, self._registry.get(model).active.detector.settings.batch)
+            return max(1, self._registry.get(model).active.detector.together)
         except Problem:
             return 1
 

@@ -86,7 +86,7 @@ def steps(model: str, folder: str) -> dict[str, float]:
 
     rates = machine()
     detector = Detector.load(model)
-    batch = detector.settings.batch
+    batch = detector.together
     paths = list(islice(cycle(sorted(Path(folder).iterdir())), batch))
     layers = detector.describe()["backbone"]["layers"]
     detail = detector.settings.detail

@@ -115,11 +115,12 @@ def takes_any_number_and_size(detector: Detector, path: Path) -> None:
 
 def test_exposure_and_resizing_are_those_of_the_extractor() -> None:
     images = np.stack(some()[:3])
-    ours = standard_exposure(torch.from_numpy(images)).numpy().astype(int)
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    ours = standard_exposure(planes).permute(0, 2, 3, 1).numpy().astype(int)
     theirs = np.stack([standard_exposure_of_one(image) for image in images]).astype(int)
     assert np.abs(ours - theirs).max() <= 1
     assert (ours != theirs).mean() < 1e-3
-    small = resized(torch.from_numpy(images), (56, 56), (28, 42)).numpy().astype(int)
+    small = resized(planes, (56, 56), (28, 42)).permute(0, 2, 3, 1).numpy().astype(int)
     placed = np.stack([InputFrame(28, 42).place(image) for image in images]).astype(int)
     assert np.abs(small - placed).max() <= 1
     assert (small != placed).mean() < 0.02

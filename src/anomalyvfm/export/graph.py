@@ -53,9 +53,13 @@ class JudgingGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The ``outputs`` for B images; scores, map and light's score follow from the others alone."""
-        exposed = standard_exposure(pixels) if self._standard else pixels
+        # In planes, as the backbone takes them: nothing is turned round but the pixels themselves, once.
+        planes = pixels.permute(0, 3, 1, 2).float()
+        exposed = standard_exposure(planes) if self._standard else planes
         size = (self._frame.height, self._frame.width)
-        views = [resized(exposed, size, (view.height, view.width)) for view in self._views]
+        views = [
+            resized(exposed, size, (view.height, view.width)).permute(0, 2, 3, 1) for view in self._views
+        ]
         features = features_of(views, self._tilings, self._features, self._stacked)
         if self._judges_light:
             features = replace(features, light=light_of(pixels))
@@ -79,12 +83,11 @@ class JudgingGraph(nn.Module):
         return PatchFeatures.of(found)
 
 
-def standard_exposure(pixels: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 as `features.extractor.standard_exposure` but for roundings of a grey level."""
-    values = pixels.float()
-    centred = values - _mean(values)
+def standard_exposure(planes: Tensor) -> Tensor:
+    """(B, 3, H, W) grey levels as of `features.extractor.standard_exposure`, but for roundings of a level."""
+    centred = planes - _mean(planes)
     gain = CONTRAST / (_mean(centred.square()).sqrt() + LEAST_CONTRAST)
-    return (centred * gain + BRIGHTNESS).clamp(0, 255).to(torch.uint8)
+    return (centred * gain + BRIGHTNESS).clamp(0, 255).floor()
 
 
 def _logaddexp(one: Tensor, other: Tensor) -> Tensor:
@@ -92,21 +95,20 @@ def _logaddexp(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """(B, 1, 1, 1) of (B, H, W, 3), row by row: a runtime may add up a hundred thousand values one by one."""
-    return values.mean((2, 3), keepdim=True).mean(1, keepdim=True)
+    """(B, 1, 1, 1) of (B, 3, H, W), row by row: a runtime may add up a hundred thousand values one by one."""
+    return values.mean(3, keepdim=True).mean((1, 2), keepdim=True)
 
 
-def resized(pixels: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
-    """(B, H, W, 3) uint8 of ``size`` to ``wanted``, as `InputFrame.place` but for roundings of a level."""
+def resized(planes: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) grey levels of ``size`` to ``wanted``, as `InputFrame.place` but for roundings of one."""
     if size == wanted:
-        return pixels
+        return planes
     down, across = (
         torch.from_numpy(bilinear(here, there, 0, here).copy())
         for here, there in zip(size, wanted, strict=True)
     )
-    wide = torch.einsum("xw,bhwc->bhxc", across, pixels.float()).add(0.5).floor()
-    full = torch.einsum("yh,bhxc->byxc", down, wide).add(0.5).floor()
-    return full.to(torch.uint8)
+    wide = (planes @ across.T).add(0.5).floor()
+    return (down @ wide).add(0.5).floor()
 
 
 def _network(backbone: Backbone) -> nn.Module:

@@ -22,6 +22,8 @@ _WANTED = (*SCORES, LIGHT, SUMMARY)
 # Images that a core takes through onnxruntime at once: the scorer's statistics, larger than any cache, then
 # go through memory once for them. More bring little, and the backbone's maps of all are held.
 _A_CORE = 4
+# Images of a side that go through OpenVINO's scorer at once; of smaller ones up to so many times as many.
+_TOGETHER, _SIDE, _SMALLER = 8, 512, 4
 
 
 class Engine(Protocol):
@@ -82,12 +84,12 @@ class OpenVinoEngine:
     """The graph in two: features of images one by one, each on one core, and the scores of many at once.
 
     No layer of the backbone then waits for another core, and its maps stay in the caches; while the scorer's
-    statistics, which are larger than any cache, go through memory once for all images of a call.
+    statistics, which are larger than any cache, go through memory once for all images of a call. Of images
+    of 512 px a call has eight, of smaller ones more.
 
     Images that lie in the frame already take a graph of that size alone, without what places others there.
     """
 
-    together = 8
     calls = 2  # the next images' features are under way while these are scored
 
     def __init__(self, path: Path, threads: int, frame: InputFrame) -> None:
@@ -98,6 +100,7 @@ class OpenVinoEngine:
                 f"{path}: needs OpenVINO, which is not installed: pip install openvino"
             ) from None
         self._frame = (frame.height, frame.width)
+        self.together = round(_TOGETHER * min(_SMALLER, max(1.0, _SIDE**2 / (frame.height * frame.width))))
         self._core = openvino.Core()
         self._path = path
         self._threads = threads
@@ -106,8 +109,12 @@ class OpenVinoEngine:
             graph = self._read()
             self._features = _features_in(graph)
             self._scores = (*SCORES, LIGHT) if TAKEN_IN in self._features else SCORES
-            scoring = _scoring(graph, self._features, self._scores, self.together, self._frame)
+            scoring, shapes = _scoring(graph, self._features, self._scores, self.together, self._frame)
             self._scorer = self._compiled(scoring, 1).create_infer_request()
+            # Of each call what its images' requests write, and the scorer reads.
+            self._written = cycle(
+                [np.empty((self.together, *shape), np.float32) for shape in shapes] for _ in range(self.calls)
+            )
             self._seeing[True] = self._requests(_for_frame(self._read(), self._features, self._frame))
         except RuntimeError as error:
             raise _unloadable(path, "OpenVINO", openvino.__version__, error) from None
@@ -117,21 +124,30 @@ class OpenVinoEngine:
         if placed not in self._seeing:
             self._seeing[placed] = self._requests(_features_of(self._read(), self._features))
         requests = list(islice(self._seeing[placed], len(images)))
-        for request, image in zip(requests, images, strict=True):
+        written = dict(zip(self._features, next(self._written), strict=True))
+        for row, (request, image) in enumerate(zip(requests, images, strict=True)):
+            for name, values in written.items():
+                request.set_tensor(name, self._tensor(values[row : row + 1]))
             request.start_async({0: image[None]}, share_inputs=True)
 
         def wait() -> Outputs:
-            features = [self._scorer.get_tensor(f"{name}_input").data for name in self._features]
-            for row, request in enumerate(requests):
+            for request in requests:
                 request.wait()
-                for name, batch in zip(self._features, features, strict=True):
-                    batch[row] = request.get_tensor(name).data[0]
-            self._scorer.infer()  # also of the rows beyond these images, which nobody reads
+            for name, values in written.items():
+                self._scorer.set_tensor(f"{name}_input", self._tensor(values[: len(requests)]))
+            self._scorer.infer()
             found = {name: self._scorer.get_tensor(name).data for name in self._scores}
-            found[SUMMARY] = features[self._features.index(SUMMARY)]
-            return {name: values[: len(requests)].copy() for name, values in found.items()}
+            found[SUMMARY] = written[SUMMARY][: len(requests)]
+            return {name: values.copy() for name, values in found.items()}
 
         return wait
+
+    @staticmethod
+    def _tensor(values: NDArray[np.float32]) -> Any:
+        """An array as what requests read and write, not copied."""
+        import openvino
+
+        return openvino.Tensor(values, shared_memory=True)
 
     def _read(self) -> Any:
         return self._core.read_model(self._path)
@@ -151,24 +167,29 @@ class OpenVinoEngine:
 
 
 def _scoring(
-    graph: Any, names: Sequence[str], wanted: Sequence[str], images: int, size: tuple[int, int]
-) -> Any:
-    """The graph from the features of so many images, seen on a frame of that size, to their scores."""
+    graph: Any, names: Sequence[str], wanted: Sequence[str], most: int, size: tuple[int, int]
+) -> tuple[Any, list[tuple[int, ...]]]:
+    """The graph from the features of at most so many images, seen on a frame of that size, to their scores.
+
+    And the shape of each of the features of one image.
+    """
     import openvino
     from openvino import opset13 as ops
 
-    graph.reshape([images, *size, 3])
-    features = []
+    graph.reshape(openvino.PartialShape([openvino.Dimension(1, most), *size, 3]))
+    features, shapes = [], []
     for name in names:
         found = _named(graph, name)
-        feature = ops.parameter(found.get_shape(), np.float32)
+        shape = found.get_partial_shape()
+        feature = ops.parameter(shape, np.float32)
+        shapes.append(tuple(side.get_length() for side in list(shape)[1:]))
         for reader in found.get_target_inputs():
             reader.replace_source_output(feature.output(0))
         feature.output(0).set_names({f"{name}_input"})
         features.append(feature)
     scores = [graph.output(name).get_node().input(0).get_source_output() for name in wanted]
     # The images are left over as what tells shapes, known by now.
-    return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring")
+    return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring"), shapes
 
 
 def _features_of(graph: Any, names: Sequence[str]) -> Any:

@@ -42,9 +42,9 @@ class Bench:
     learned: int
     _round: int | None = None
 
-    def in_turn(self, section: str) -> Iterator[int]:
-        """The numbers of the rounds; what is run meanwhile is of that round."""
-        for number in range(self.rounds):
+    def in_turn(self, section: str, of: int | None = None) -> Iterator[int]:
+        """The numbers of the rounds, all or those ``of`` so many; what is run meanwhile is of that round."""
+        for number in range(of or self.rounds):
             self._round = number
             yield number
             self._round = None

@@ -42,7 +42,7 @@ _NAMES = {
 
 def growth(bench: Bench) -> list[Row]:
     found: dict[str, list[dict[str, float]]] = {change: [] for change in _CHANGES}
-    for number in bench.in_turn("growth"):
+    for number in bench.in_turn("growth", of=1):
         for change, settings in _CHANGES.items():
             out = bench.work / f"growth-{number}-{list(_CHANGES).index(change)}"
             fit = bench.run("growth", f"fit, {change}", partial(_fit, bench, out, settings))

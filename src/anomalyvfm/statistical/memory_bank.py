@@ -108,7 +108,9 @@ class MemoryBank:
             nearest = centers[smallest(F.pad(off, (0, 1), value=1.0) @ products)]
             return (off - nearest).square().sum(1)  # exact where the two are almost the same
 
-        squared = torch.cat(over_cores(compare, torch.split(vectors, _COMPARED), vectors.device))
+        # An exported graph takes any number of images: it has no number of parts to be written down.
+        parts = [vectors] if torch.compiler.is_compiling() else torch.split(vectors, _COMPARED)
+        squared = torch.cat(over_cores(compare, parts, vectors.device))
         return (squared.sqrt() / unit).clamp_min(_LEAST).reshape(patches.shape[:3])
 
     def derive(self) -> None:

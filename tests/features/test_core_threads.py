@@ -71,11 +71,14 @@ def test_threads_that_wait_sleep(pauses: str, set_by_hand: dict[str, str], spins
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "OPENBLAS_"))
     }
-    done = subprocess.run(
-        [sys.executable, "-c", pauses],
-        env=environment | set_by_hand,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (float(done.stdout) > 0.4) == spins, done.stdout
+    used: list[float] = []
+    while len(used) < 3 and not any((seconds > 0.4) == spins for seconds in used):  # others may use the cores
+        done = subprocess.run(
+            [sys.executable, "-c", pauses],
+            env=environment | set_by_hand,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        used.append(float(done.stdout))
+    assert any((seconds > 0.4) == spins for seconds in used), used

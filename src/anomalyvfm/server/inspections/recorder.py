@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from anomalyvfm.decision.verdict import Verdict
@@ -54,7 +54,9 @@ class Recorder:
         with self._files.keeping() as keep:
             maps = [map_content(verdict) for _, verdict in judged]
             contents = [part.content for part, _ in judged]
-            digests = list(self._writers.map(keep, [*contents, *maps]))
+            writes = [self._writers.submit(keep, content) for content in (*contents, *maps)]
+            wait(writes)  # all, before one that failed ends the block that guards them
+            digests = [write.result() for write in writes]
             patches = [self._good_patches(verdict, keep) for _, verdict in judged]
             at = now()
             rows = [

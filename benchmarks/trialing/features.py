@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from anomalyvfm.data import InputFrame, read_image
+from anomalyvfm.data.views import standard_exposure
 from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from anomalyvfm.features.backbones.efficientnet import load as load_lite
-from anomalyvfm.features.extractor import standard_exposure
 
 MAP_STAGES = (3, 4, 5, 6, 7)
 MOMENT_STAGES = (2, 3, 4, 5, 6, 7)

@@ -14,8 +14,9 @@ from anomalyvfm.data import ImageSource, InputFrame
 from anomalyvfm.data.generated import draw_good
 from anomalyvfm.data.pixels import thrice
 from anomalyvfm.data.sources import source_names
+from anomalyvfm.data.views import standard_exposure
 from anomalyvfm.features import backbones
-from anomalyvfm.features.extractor import Extractor, stack_scales, standard_exposure
+from anomalyvfm.features.extractor import Extractor, stack_scales
 from anomalyvfm.presets import ImageSettings
 
 

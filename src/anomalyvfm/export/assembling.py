@@ -10,7 +10,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 import onnx
 import torch
@@ -44,8 +43,11 @@ def assemble(graph: JudgingGraph, frame: InputFrame, branching: bool = True) -> 
     model = _on_frame(graph, frame)
     grid = next(output for output in model.graph.output if output.name == "grid").type.tensor_type.shape
     shape = (grid.dim[1].dim_value, grid.dim[2].dim_value)
-    before = [_nodes(one, f"place_{number}") for number, one in enumerate(placing(frame, branching))]
-    nodes = [*chain(*before), *model.graph.node, *_nodes(restoring(frame, shape), "restore")]
+    nodes = [
+        *_nodes(placing(frame, branching), "place"),
+        *model.graph.node,
+        *_nodes(restoring(frame, shape), "restore"),
+    ]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.input[:]

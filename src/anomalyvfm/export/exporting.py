@@ -174,9 +174,14 @@ def _facts(detector: Detector) -> dict[str, Any]:
     """What verdicts need beside the graph."""
     calibration = detector.calibration_
     settings = detector.settings.image
+    views = detector.pipeline_.extractor.views
     return {
         "anomalyvfm_version": __version__,
         "input_frame": asdict(detector.frame_),
+        "views": {
+            "sizes": [[view.height, view.width] for view in views],
+            "standard_exposure": settings.exposure == "standard",
+        },
         "image": {"max_pixels": settings.max_pixels, "white_level": settings.white_level},
         "calibration": {
             "images": calibration.count,

@@ -14,7 +14,6 @@ from spox import Tensor, Var, argument, build
 from spox.opset.ai.onnx.v18 import add, div, mul, sub
 
 from anomalyvfm.data import InputFrame
-from anomalyvfm.runtime.manifest import PLACED
 
 IMAGES = Tensor(np.uint8, ("B", "H", "W", 3))
 
@@ -27,11 +26,11 @@ class _Side(NamedTuple):
     length: Var
 
 
-def placing(frame: InputFrame, branching: bool) -> list[ModelProto]:
+def placing(frame: InputFrame, branching: bool) -> ModelProto:
     """`InputFrame.place`: ``images`` (B, H, W, 3) to ``pixels`` (B, height, width, 3), both uint8.
 
     Rounded after each axis, as Pillow does. With ``branching`` images of the frame's size go through as they
-    are, at no cost; without, there are two graphs, with images as they lie in the frame between them.
+    are, at no cost.
     """
     images = argument(IMAGES)
 
@@ -46,15 +45,13 @@ def placing(frame: InputFrame, branching: bool) -> list[ModelProto]:
         return op.transpose(op.cast(planes, to=np.uint8), perm=[0, 2, 3, 1])
 
     if not branching:
-        planes = argument(Tensor(np.float32, ("B", 3, frame.height, frame.width)))
-        before = build({"images": images}, {PLACED: placed()})
-        return [before, build({PLACED: planes}, {"pixels": as_pixels(planes)})]
+        return build({"images": images}, {"pixels": as_pixels(placed())})
     same_sides = op.equal(op.shape(images, start=1, end=3), _int([frame.height, frame.width]))
     same = op.cast(op.reduce_min(op.cast(same_sides, to=np.float32), keepdims=False), to=np.bool_)
     (pixels,) = op.if_(
         same, then_branch=lambda: [op.identity(images)], else_branch=lambda: [as_pixels(placed())]
     )
-    return [build({"images": images}, {"pixels": pixels})]
+    return build({"images": images}, {"pixels": pixels})
 
 
 def restoring(frame: InputFrame, shape: tuple[int, int]) -> ModelProto:

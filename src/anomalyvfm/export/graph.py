@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from anomalyvfm.data.placing import bilinear
+from anomalyvfm.data.views import BRIGHTNESS, CONTRAST, LEAST_CONTRAST
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.backbones.efficientnet import EfficientNetLite
 from anomalyvfm.features.backbones.vit import DinoViT
-from anomalyvfm.features.extractor import BRIGHTNESS, CONTRAST, LEAST_CONTRAST, features_of
+from anomalyvfm.features.extractor import features_of
 from anomalyvfm.features.illumination import light_of
-from anomalyvfm.runtime.manifest import LIGHT, SCORES, TAKEN_IN, patches_name
+from anomalyvfm.runtime.manifest import LIGHT, SCORES, TAKEN_IN, patches_name, view_name
 
 
 class JudgingGraph(nn.Module):
@@ -40,6 +41,7 @@ class JudgingGraph(nn.Module):
             *SCORES,
             "summary",
             *(patches_name(number) for number in range(grids)),
+            *(view_name(number) for number in range(len(self._views))),
             *((LIGHT, TAKEN_IN) if self._judges_light else ()),
         )
         self._tilings = extractor.tilings
@@ -57,10 +59,9 @@ class JudgingGraph(nn.Module):
         planes = pixels.permute(0, 3, 1, 2).float()
         exposed = standard_exposure(planes) if self._standard else planes
         size = (self._frame.height, self._frame.width)
-        views = [
-            resized(exposed, size, (view.height, view.width)).permute(0, 2, 3, 1) for view in self._views
-        ]
-        features = features_of(views, self._tilings, self._features, self._stacked)
+        views = [resized(exposed, size, (view.height, view.width)) for view in self._views]
+        seen = [view.permute(0, 2, 3, 1) for view in views]
+        features = features_of(seen, self._tilings, self._features, self._stacked)
         if self._judges_light:
             features = replace(features, light=light_of(pixels))
         summary = features.summary.flatten(1)
@@ -71,7 +72,7 @@ class JudgingGraph(nn.Module):
         above = (self.good_scores >= score[:, None]).float().sum(1)
         p_value = self._calibration.p_value_of(above)
         anomaly_map = self._calibration.anomaly_map(distances.patch_distances)
-        judged = (score, p_value, anomaly_map, summary, *features.grids)
+        judged = (score, p_value, anomaly_map, summary, *features.grids, *views)
         if features.light is None:
             return judged
         return *judged, self._calibration.light(logarithms), features.light
@@ -84,7 +85,7 @@ class JudgingGraph(nn.Module):
 
 
 def standard_exposure(planes: Tensor) -> Tensor:
-    """(B, 3, H, W) grey levels as of `features.extractor.standard_exposure`, but for roundings of a level."""
+    """(B, 3, H, W) grey levels as of `data.views.standard_exposure`, but for roundings of a level."""
     centred = planes - _mean(planes)
     gain = CONTRAST / (_mean(centred.square()).sqrt() + LEAST_CONTRAST)
     return (centred * gain + BRIGHTNESS).clamp(0, 255).floor()

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalyvfm.data import ImageError, ImageSource, InputFrame, Tiling, read_many, read_source
-from anomalyvfm.data.pixels import plane_of, thrice, written_out
+from anomalyvfm.data.pixels import written_out
 from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
+from anomalyvfm.data.views import views_of
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.illumination import augment_light, is_augmented, light_of
 from anomalyvfm.presets import ImageSettings
@@ -33,14 +34,8 @@ __all__ = [
     "several",
     "source_names",
     "stack_scales",
-    "standard_exposure",
 ]
 
-
-BRIGHTNESS, CONTRAST = 127.5, 48
-"""Mean (half a grey level above it, for values are cut off) and standard deviation of a standard exposure."""
-LEAST_CONTRAST = 4
-"""Grey levels: a nearly uniform image has no contrast to be stretched, only noise."""
 
 # A batch of smaller images is larger, up to so many times: what a scorer has learned, larger than any cache,
 # then goes through memory for more of them.
@@ -197,8 +192,7 @@ class Extractor:
         return replace(image, pixels=pixels, views=self._shown(pixels))
 
     def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        exposed = standard_exposure(pixels) if self.settings.exposure == "standard" else pixels
-        return tuple(written_out(view.place(exposed)) for view in self.views)
+        return views_of(pixels, self.views, self.settings.exposure == "standard")
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
         views = [
@@ -259,20 +253,3 @@ def _resized(grid: Tensor, height: int, width: int) -> Tensor:
         return grid
     # Half-pixel centres, as where a backbone joins layers of different stride.
     return F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bilinear").permute(0, 2, 3, 1)
-
-
-def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) with the brightness and contrast of any other: its mean and standard deviation.
-
-    One gain and one offset for all channels, so colours keep their differences. What changes the light of
-    the whole image then no longer looks like a change of the part.
-    """
-    plane = plane_of(pixels)
-    # What a value becomes depends on nothing but the value: 256 of them are worked out, not all pixels.
-    counts, levels = np.bincount(plane.ravel(), minlength=256), np.arange(256)
-    mean = counts @ levels / plane.size
-    gain = CONTRAST / (np.sqrt(counts @ np.square(levels - mean) / plane.size) + LEAST_CONTRAST)
-    table = np.clip((levels - mean) * gain + BRIGHTNESS, 0, 255).astype(np.uint8)
-    looked_up = plane.tobytes().translate(table.tobytes())
-    result = np.frombuffer(looked_up, np.uint8).reshape(plane.shape)
-    return result if plane.ndim == 3 else thrice(result)

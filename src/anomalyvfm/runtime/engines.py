@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.errors import InputError
-from anomalyvfm.runtime.manifest import LIGHT, PLACED, SCORES, SUMMARY, TAKEN_IN, patches_name
+from anomalyvfm.runtime.manifest import LIGHT, SCORES, SUMMARY, TAKEN_IN, patches_name, view_name
 
 Outputs = dict[str, NDArray[np.float32]]
 # Of these what there is. Maps are made from grids, where they are looked at.
@@ -27,19 +27,25 @@ _TOGETHER, _SIDE, _SMALLER = 8, 512, 4
 
 
 class Engine(Protocol):
-    """Runs a graph; ``together`` images a call are fastest, and ``calls`` may be under way at once."""
+    """Runs a graph; ``together`` images a call are fastest, and ``calls`` may be under way at once.
+
+    Where it takes ``views`` they are images as the backbone sees them, an array for each scale; else they
+    are whole, in one array.
+    """
 
     together: int
     calls: int
+    views: bool
 
-    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        """Start on images (B, H, W, 3); the result is had by calling what is returned, in order."""
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], Outputs]:
+        """Start on images, (B, H, W, 3) each; the result is had by calling what is returned, in order."""
 
 
 class OnnxEngine:
     """One session that each core runs on images of its own: no operation waits for another's threads."""
 
     calls = 2  # the next images lie ready when some are done
+    views = False
 
     def __init__(self, path: Path, threads: int) -> None:
         try:
@@ -63,8 +69,9 @@ class OnnxEngine:
         self._threads = threads
         self._cores = ThreadPoolExecutor(threads, thread_name_prefix="onnxruntime")
 
-    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        parts = np.array_split(images, min(self._threads, len(images)))
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], Outputs]:
+        (whole,) = images
+        parts = np.array_split(whole, min(self._threads, len(whole)))
         runs = [self._cores.submit(self._run, part) for part in parts]
 
         def wait() -> Outputs:
@@ -87,12 +94,15 @@ class OpenVinoEngine:
     statistics, which are larger than any cache, go through memory once for all images of a call. Of images
     of 512 px a call has eight, of smaller ones more.
 
-    Images that lie in the frame already take a graph of that size alone, without what places others there.
+    Given the ``sizes`` of the views, it takes these: Pillow makes them in a third of the graph's time.
+    Not where the light is judged, for that is told by the whole image.
     """
 
     calls = 2  # the next images' features are under way while these are scored
 
-    def __init__(self, path: Path, threads: int, frame: InputFrame) -> None:
+    def __init__(
+        self, path: Path, threads: int, frame: InputFrame, sizes: Sequence[tuple[int, int]] = ()
+    ) -> None:
         try:
             import openvino
         except ImportError:
@@ -103,8 +113,6 @@ class OpenVinoEngine:
         self.together = round(_TOGETHER * min(_SMALLER, max(1.0, _SIDE**2 / (frame.height * frame.width))))
         self._core = openvino.Core()
         self._path = path
-        self._threads = threads
-        self._seeing: dict[bool, Any] = {}
         try:
             graph = self._read()
             self._features = _features_in(graph)
@@ -115,20 +123,22 @@ class OpenVinoEngine:
             self._written = cycle(
                 [np.empty((self.together, *shape), np.float32) for shape in shapes] for _ in range(self.calls)
             )
-            self._seeing[True] = self._requests(_for_frame(self._read(), self._features, self._frame))
+            self.views = bool(sizes) and TAKEN_IN not in self._features
+            seeing = _seeing(self._read(), self._features, self._frame, sizes if self.views else ())
+            compiled = self._compiled(seeing, threads)
+            requests = self.calls * self.together
+            self._requests = cycle([compiled.create_infer_request() for _ in range(requests)])
         except RuntimeError as error:
             raise _unloadable(path, "OpenVINO", openvino.__version__, error) from None
 
-    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        placed = images.shape[1:3] == self._frame
-        if placed not in self._seeing:
-            self._seeing[placed] = self._requests(_features_of(self._read(), self._features))
-        requests = list(islice(self._seeing[placed], len(images)))
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], Outputs]:
+        requests = list(islice(self._requests, len(images[0])))
         written = dict(zip(self._features, next(self._written), strict=True))
-        for row, (request, image) in enumerate(zip(requests, images, strict=True)):
+        for row, request in enumerate(requests):
             for name, values in written.items():
                 request.set_tensor(name, self._tensor(values[row : row + 1]))
-            request.start_async({0: image[None]}, share_inputs=True)
+            given = {number: view[row : row + 1] for number, view in enumerate(images)}
+            request.start_async(given, share_inputs=True)
 
         def wait() -> Outputs:
             for request in requests:
@@ -151,10 +161,6 @@ class OpenVinoEngine:
 
     def _read(self) -> Any:
         return self._core.read_model(self._path)
-
-    def _requests(self, graph: Any) -> Any:
-        compiled = self._compiled(graph, self._threads)
-        return cycle([compiled.create_infer_request() for _ in range(self.calls * self.together)])
 
     def _compiled(self, graph: Any, cores: int) -> Any:
         settings = {
@@ -192,13 +198,6 @@ def _scoring(
     return openvino.Model(scores, [*graph.get_parameters(), *features], "scoring"), shapes
 
 
-def _features_of(graph: Any, names: Sequence[str]) -> Any:
-    """The graph from images to their features."""
-    import openvino
-
-    return openvino.Model([_named(graph, name) for name in names], graph.get_parameters(), "seeing")
-
-
 def _features_in(graph: Any) -> tuple[str, ...]:
     """The names of the features in a graph."""
     inside = {name for node in graph.get_ops() for output in node.outputs() for name in output.get_names()}
@@ -212,16 +211,24 @@ def _named(graph: Any, name: str) -> Any:
     return next(output for node in inside for output in node.outputs() if name in output.get_names())
 
 
-def _for_frame(graph: Any, names: Sequence[str], size: tuple[int, int]) -> Any:
-    """The graph for the features of one image (1, height, width, 3) of the frame's size."""
+def _seeing(
+    graph: Any, names: Sequence[str], frame: tuple[int, int], sizes: Sequence[tuple[int, int]]
+) -> Any:
+    """The graph to the features of images, whole, or of one as it is seen, (1, h, w, 3) at each size."""
+    import openvino
     from openvino import opset13 as ops
 
-    graph.reshape([1, *size, 3])
-    (images,) = graph.get_parameters()
-    planes = ops.transpose(ops.convert(images, "f32"), [0, 3, 1, 2])
-    for reader in _named(graph, PLACED).get_target_inputs():
-        reader.replace_source_output(planes.output(0))
-    return _features_of(graph, names)
+    if sizes:
+        graph.reshape([1, *frame, 3])
+    views = []
+    for number, size in enumerate(sizes):
+        view = ops.parameter([1, *size, 3], np.uint8)
+        planes = ops.transpose(ops.convert(view, "f32"), [0, 3, 1, 2])
+        for reader in _named(graph, view_name(number)).get_target_inputs():
+            reader.replace_source_output(planes.output(0))
+        views.append(view)
+    found = [_named(graph, name) for name in names]
+    return openvino.Model(found, views or graph.get_parameters(), "seeing")
 
 
 def _unloadable(path: Path, engine: str, version: str, error: Exception) -> InputError:

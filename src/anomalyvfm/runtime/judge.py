@@ -18,6 +18,7 @@ from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError, written_out
 from anomalyvfm.data.placing import InputFrame
 from anomalyvfm.data.sources import ImageSource, read_source, several
+from anomalyvfm.data.views import views_of
 from anomalyvfm.decision.calibration import high_threshold, images_needed, score_threshold
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
@@ -46,9 +47,9 @@ class RuntimeSettings:
 
 @dataclass(frozen=True)
 class _Taken:
-    """An image as the graph takes it, and the size it had."""
+    """An image as the engine takes it, whole or its views, and the size it had."""
 
-    pixels: NDArray[np.uint8]
+    inputs: tuple[NDArray[np.uint8], ...]
     size: tuple[int, int]
 
 
@@ -67,7 +68,7 @@ class _Call:
         images = self.images
         if isinstance(taken, ImageError) or not images:
             return len(self.items) < together
-        return len(images) < together and images[0].pixels.shape == taken.pixels.shape
+        return len(images) < together and images[0].inputs[0].shape == taken.inputs[0].shape
 
 
 def load(folder: str | Path, threads: int | None = None, reading: Mapping[str, Any] | None = None) -> Runtime:
@@ -87,7 +88,9 @@ def load(folder: str | Path, threads: int | None = None, reading: Mapping[str, A
     path = folder / GRAPHS[manifest["kind"]]
     threads = threads or cores()
     if manifest["kind"] == "openvino":
-        return Runtime(manifest, frame, OpenVinoEngine(path, threads, frame))
+        sizes = [(height, width) for height, width in manifest.get("views", {}).get("sizes", ())]
+        views = sizes if find_spec("PIL") else ()
+        return Runtime(manifest, frame, OpenVinoEngine(path, threads, frame, views))
     return Runtime(manifest, frame, OnnxEngine(path, threads))
 
 
@@ -105,6 +108,7 @@ class Runtime:
         self._engine = engine
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
         self._places = find_spec("PIL") is not None
+        self._views = [InputFrame(*size) for size in manifest["views"]["sizes"]] if engine.views else []
 
     def predict(self, images: ImageSource | Sequence[ImageSource]) -> list[Verdict]:
         """A verdict for every image: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
@@ -184,11 +188,17 @@ class Runtime:
     def _take(self, source: ImageSource) -> _Taken:
         image = read_source(source, self.settings.image)
         pixels = self.frame.place(image) if self._places else image
-        return _Taken(written_out(pixels), (image.shape[0], image.shape[1]))
+        inputs = (
+            views_of(pixels, self._views, self.manifest["views"]["standard_exposure"])
+            if self._views
+            else (written_out(pixels),)
+        )
+        return _Taken(inputs, (image.shape[0], image.shape[1]))
 
     def _begun(self, call: _Call) -> _Call:
         if images := call.images:
-            call.result = self._engine.begin(np.stack([taken.pixels for taken in images]))
+            inputs = zip(*(taken.inputs for taken in images), strict=True)
+            call.result = self._engine.begin([np.stack(of_all) for of_all in inputs])
         return call
 
     def _finished(self, call: _Call, seconds: float) -> Iterator[tuple[ImageSource, Verdict | ImageError]]:

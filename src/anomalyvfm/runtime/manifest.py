@@ -18,8 +18,6 @@ LIGHT, TAKEN_IN = "light", "taken_in"
 """What the graph names the score (B,) by the light alone, and the light's numbers (B, 4); where judged."""
 SCORES = ("score", "p_value", "grid")
 """What the graph names what follows from features: score and p-value (B,), anomaly map (B, h, w)."""
-PLACED = "on_canvas"
-"""What the graph names images as they lie in the input frame, (B, 3, height, width)."""
 
 _REMEDY = "export anew"
 # What schema 2 called otherwise.
@@ -37,6 +35,11 @@ def patches_name(number: int) -> str:
     They, the summary and the light's numbers are the features from which all else follows.
     """
     return "patches" if number == 0 else f"patches_{number}"
+
+
+def view_name(number: int) -> str:
+    """What the graph names the images as the backbone sees them at a scale, (B, 3, h, w) grey levels."""
+    return "view" if number == 0 else f"view_{number}"
 
 
 def is_exported(folder: Path) -> bool:

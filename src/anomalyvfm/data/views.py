@@ -1,0 +1,41 @@
+"""An image in the frame as a backbone sees it: in a standard exposure, at each scale. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data.pixels import plane_of, thrice, written_out
+from anomalyvfm.data.placing import InputFrame
+
+BRIGHTNESS, CONTRAST = 127.5, 48
+"""Mean (half a grey level above it, for values are cut off) and standard deviation of a standard exposure."""
+LEAST_CONTRAST = 4
+"""Grey levels: a nearly uniform image has no contrast to be stretched, only noise."""
+
+
+def views_of(
+    pixels: NDArray[np.uint8], views: Sequence[InputFrame], standard: bool
+) -> tuple[NDArray[np.uint8], ...]:
+    """An image (H, W, 3) in the frame at each size of ``views``, in a ``standard`` exposure or not."""
+    exposed = standard_exposure(pixels) if standard else pixels
+    return tuple(written_out(view.place(exposed)) for view in views)
+
+
+def standard_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) with the brightness and contrast of any other: its mean and standard deviation.
+
+    One gain and one offset for all channels, so colours keep their differences. What changes the light of
+    the whole image then no longer looks like a change of the part.
+    """
+    plane = plane_of(pixels)
+    # What a value becomes depends on nothing but the value: 256 of them are worked out, not all pixels.
+    counts, levels = np.bincount(plane.ravel(), minlength=256), np.arange(256)
+    mean = counts @ levels / plane.size
+    gain = CONTRAST / (np.sqrt(counts @ np.square(levels - mean) / plane.size) + LEAST_CONTRAST)
+    table = np.clip((levels - mean) * gain + BRIGHTNESS, 0, 255).astype(np.uint8)
+    looked_up = plane.tobytes().translate(table.tobytes())
+    result = np.frombuffer(looked_up, np.uint8).reshape(plane.shape)
+    return result if plane.ndim == 3 else thrice(result)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from anomalyvfm.data.freed_memory import give_back
 from anomalyvfm.data.pixels import ImageError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_SECONDS_BETWEEN = 4.0
 
 
 def read_many(
@@ -20,7 +23,8 @@ def read_many(
     """Yield (source, read(source)) in order, with `read` running in threads.
 
     At most `ahead` results (but no fewer than `workers`, by default one a core) are under way or waiting,
-    and `sources` is drawn from only as far as that, so memory does not grow with the number of sources.
+    and `sources` is drawn from only as far as that, so memory does not grow with the number of sources;
+    what is freed meanwhile goes back to the system now and then.
     An ImageError comes back as the value, since one broken image must not stop the rest; any other
     exception is raised here, in its turn. Threads suffice: Pillow decodes without holding Python's lock.
     """
@@ -45,6 +49,7 @@ def read_many(
             except ImageError as error:
                 value = error
             yield source, value
+            give_back(_SECONDS_BETWEEN)
     finally:
         # Also reached when the caller stops early: reads not yet begun are dropped, not waited for.
         pool.shutdown(wait=True, cancel_futures=True)

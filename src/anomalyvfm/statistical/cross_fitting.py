@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anomalyvfm.data.freed_memory import give_back
 from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extracted
@@ -150,3 +151,4 @@ def learn_kept(
         places, augmented = kept.augmented(part, scorer.device)
         if augmented is not None:
             scorer.learn_map_augmented(features.rows(places), augmented, sign)
+    give_back()  # arrays of other sizes follow

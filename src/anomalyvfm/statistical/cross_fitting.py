@@ -143,6 +143,7 @@ def learn_kept(
     scorer: StatisticalScorer, kept: KeptImages, rows: Sequence[int], sign: int, batch: int
 ) -> None:
     """Take the patches of some of the kept images out of what is known by ``sign=-1``, or put them back."""
+    give_back()  # judging has left pieces that arrays of other sizes, needed here, would not fit in
     scorer.leave_out({kept.keys[row] for row in rows} if sign < 0 else ())
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
@@ -151,4 +152,4 @@ def learn_kept(
         places, augmented = kept.augmented(part, scorer.device)
         if augmented is not None:
             scorer.learn_map_augmented(features.rows(places), augmented, sign)
-    give_back()  # arrays of other sizes follow
+    give_back()

@@ -63,7 +63,7 @@ bench-lighting: install
 bench-peers: install
 	$(BIN)/python benchmarks/peers.py
 
-# Beside the peers; alone on the machine, forty minutes. It goes on from what it finds measured.
+# Beside the peers; alone on the machine, an hour. It goes on from what it finds measured.
 bench-performance: bench-peers
 	$(BIN)/python benchmarks/performance.py --markdown docs/performance.md
 

@@ -35,6 +35,8 @@ from performing.measurements import Measurements, version
 from performing.rows import Row, table
 
 _BEGIN, _END = "<!-- measured -->", "<!-- end of measured -->"
+_SECTION = "### "
+SECTIONS = ("floor", "predict", "fit", "latency", "memory", "dino", "growth")
 _LIBRARIES = ("torch", "openvino", "onnxruntime", "numpy", "pillow")
 _KEPT = BENCHMARKS / "performing" / "measured"
 _WORK = BENCHMARKS.parent / "runs" / "performance"
@@ -47,8 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = ("floor", "predict", "fit", "latency", "memory", "dino", "growth")
-    parser.add_argument("--only", default=",".join(sections), help=f"of {', '.join(sections)}")
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/magnetic_tile"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--learned", type=int, default=500, help="good images to fit on")
@@ -62,7 +63,7 @@ def main() -> None:
     if given.full:
         vars(given).update(_FULL)
     chosen = given.only.split(",")
-    if unknown := set(chosen) - set(sections):
+    if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"no section is called {', '.join(sorted(unknown))}")
     short, long = (int(text) for text in given.judged.split(","))
     if short >= long:
@@ -82,14 +83,15 @@ def main() -> None:
         "dino": lambda: dino(bench),
         "growth": lambda: growth(bench),
     }
-    parts = [describe(bench)]
-    for section in sections:
+    described = describe(bench)
+    print(described)
+    for section in SECTIONS:
         if section in chosen:
-            parts.append(f"### {section}\n\n{table(measure[section]())}")
+            text = f"Version {name}.\n\n{table(measure[section]())}"
+            print(f"\n### {section}\n\n{text}", flush=True)
             if given.markdown:
                 page = given.markdown.read_text(encoding="utf-8")
-                given.markdown.write_text(with_measured(page, "\n\n".join(parts)), encoding="utf-8")
-    print("\n\n".join(parts))
+                given.markdown.write_text(with_measured(page, described, section, text), encoding="utf-8")
 
 
 def _sources() -> list[Path]:
@@ -126,17 +128,21 @@ def describe(bench: Bench) -> str:
     )
 
 
-def with_measured(page: str, text: str) -> str:
-    """The page with ``text`` in place of what stood between the two marks.
+def with_measured(page: str, described: str, section: str, text: str) -> str:
+    """The page with the machine, and ``text`` as the section, between the two marks; other sections stay.
 
     Raises:
         SystemExit: the page has no such marks.
     """
     before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    old, end, after = rest.partition(_END)
     if not begin or not end:
         raise SystemExit(f"the page has no {_BEGIN} followed by {_END} to put the table between")
-    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+    _, *kept = old.split(_SECTION)
+    texts = dict(one.split("\n\n", 1) for one in kept)
+    texts[section] = f"{text}\n\n"
+    body = "".join(f"{_SECTION}{name}\n\n{texts[name]}" for name in SECTIONS if name in texts)
+    return f"{before}{begin}\n\n{described}\n\n{body}{end}{after}"
 
 
 def _lines(file: str) -> list[str]:

@@ -45,7 +45,7 @@ def dino(bench: Bench) -> list[Row]:
             lambda: bench.to_judge(_JUDGED),
             lambda: bench.new("dino"),
         )
-        for _ in bench.in_turn("dino")
+        for _ in bench.in_turn("dino", of=1)  # two minutes each
     ]
     beyond_one = [one["predict_s"] / one["backbone_s"] - 1 for one in found]
     beyond_all = [one["predict_s"] / one["all_sizes_s"] - 1 for one in found]

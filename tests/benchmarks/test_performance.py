@@ -164,8 +164,11 @@ def test_measurements_are_named_after_code_and_conditions(tmp_path: Path) -> Non
 
 def test_the_page_keeps_everything_but_the_old_table() -> None:
     page = "# Speed\n\n<!-- measured -->\nold\n<!-- end of measured -->\n\nMore.\n"
-    new = with_measured(page, "| new |")
-    assert new == "# Speed\n\n<!-- measured -->\n\n| new |\n\n<!-- end of measured -->\n\nMore.\n"
-    assert with_measured(new, "| new |") == new
+    new = with_measured(page, "Two cores.", "fit", "| new |")
+    begin, end = "# Speed\n\n<!-- measured -->\n\n", "<!-- end of measured -->\n\nMore.\n"
+    assert new == f"{begin}Two cores.\n\n### fit\n\n| new |\n\n{end}"
+    assert with_measured(new, "Two cores.", "fit", "| new |") == new
+    both = with_measured(new, "Four cores.", "predict", "| one |\n\nmore")
+    assert both == f"{begin}Four cores.\n\n### predict\n\n| one |\n\nmore\n\n### fit\n\n| new |\n\n{end}"
     with pytest.raises(SystemExit, match="no <!-- measured -->"):
-        with_measured("# Speed\n", "| new |")
+        with_measured("# Speed\n", "Two cores.", "fit", "| new |")

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PAGES := src/anomalyvfm/server/pages
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-metrics bench-adaptation trials words lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-metrics bench-adaptation trials words lock clean
 
 install: $(STAMP)
 
@@ -66,6 +66,10 @@ bench-peers: install
 # Beside the peers; alone on the machine, an hour. It goes on from what it finds measured.
 bench-performance: bench-peers
 	$(BIN)/python benchmarks/performance.py --markdown docs/performance.md
+
+# Where there is a GPU.
+bench-gpu: install
+	$(BIN)/python benchmarks/gpu.py --markdown docs/gpu.md
 
 bench-metrics: install
 	$(BIN)/python benchmarks/metrics.py

@@ -116,22 +116,34 @@ def image_metrics(
     }
     if not resamples or not len(truth) or 1 in (truth.sum(), (~truth).sum()):
         return metrics
-    ranked = metrics["image_auroc"].value is not None
-    samples: dict[str, list[FloatArray]] = {name: [] for name in metrics}
-    for drawn in _drawn(truth, resamples, seed):
-        if ranked:
-            swept = sweep(values, truth, drawn)
-            samples["image_auroc"].append(swept.auroc())
-            samples["image_ap"].append(swept.average_precision())
-            samples["image_f1"].append(swept.f1().max(axis=-1))
-        for name, value in _decision_values(drawn, found, truth).items():
-            samples[name].append(value)
     tails = [(1 - level) / 2, (1 + level) / 2]
-    for name, metric in metrics.items():
-        if metric.value is not None:
-            low, high = np.quantile(np.concatenate(samples[name]), tails)
-            metrics[name] = replace(metric, interval=(float(low), float(high)))
+    for name, values_drawn in resampled(values, truth, found, resamples, seed).items():
+        if metrics[name].value is not None:
+            low, high = np.quantile(values_drawn, tails)
+            metrics[name] = replace(metrics[name], interval=(float(low), float(high)))
     return metrics
+
+
+def resampled(
+    scores: FloatArray, labels: NDArray[np.bool_], decisions: NDArray[np.bool_], resamples: int, seed: int
+) -> dict[str, FloatArray]:
+    """(R,) each of `image_metrics` in every resample; a seed draws the same images whatever the scores.
+
+    Those of scores are missing where these define none; those of decisions mean nothing where a label is
+    missing.
+    """
+    ranked = _undefined_because(scores, labels) is None
+    samples: dict[str, list[FloatArray]] = {}
+    for drawn in _drawn(labels, resamples, seed):
+        values = _decision_values(drawn, decisions, labels)
+        if ranked:
+            swept = sweep(scores, labels, drawn)
+            values["image_auroc"] = swept.auroc()
+            values["image_ap"] = swept.average_precision()
+            values["image_f1"] = swept.f1().max(axis=-1)
+        for name, value in values.items():
+            samples.setdefault(name, []).append(value)
+    return {name: np.concatenate(parts) for name, parts in samples.items()}
 
 
 def sweep(scores: FloatArray, labels: NDArray[np.bool_], drawn: NDArray[np.int64] | None = None) -> Sweep:

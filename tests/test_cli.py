@@ -118,6 +118,27 @@ def test_evaluate_writes_every_metric(fitted_folder: Path, drawn: Path, tmp_path
     assert (written["n_good"], written["n_bad"]) == (10, 10)
 
 
+def test_evaluate_tells_the_difference_to_another_model(
+    fitted_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    few_images, few_model, data = tmp_path / "images", tmp_path / "few", drawn / "sheet_metal"
+    few_images.mkdir()
+    for image in sorted((data / "train" / "good").iterdir())[:6]:
+        shutil.copy(image, few_images)
+    as_json("fit", few_images, "--out", few_model, *FIT)
+    told = as_json("evaluate", fitted_folder, data, "--out", tmp_path / "out", "--against", few_model)
+    few = as_json("evaluate", few_model, data, "--out", tmp_path / "other", "--against", fitted_folder)
+    assert few["image_auroc"] != told["image_auroc"]
+    for name, one in told["against"]["metrics"].items():
+        assert one["value"] == pytest.approx(told[name]) and one["other"] == pytest.approx(few[name])
+        assert one["difference"] == pytest.approx(told[name] - few[name], abs=1e-9)
+        assert one["interval"][0] <= one["interval"][1]
+        back = few["against"]["metrics"][name]
+        assert back["difference"] == pytest.approx(-one["difference"]) and back["noise"] == one["noise"]
+    said = run("evaluate", fitted_folder, drawn, "--out", tmp_path / "same", "--against", fitted_folder)
+    assert said.stdout.count("+0.000 to +0.000") == 6 and said.stdout.count("noise") == 6
+
+
 def test_evaluate_without_masks_says_why_pixel_metrics_are_null(
     fitted_folder: Path, parts: Path, tmp_path: Path
 ) -> None:

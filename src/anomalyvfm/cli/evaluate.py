@@ -38,6 +38,12 @@ _SHOWN_METRICS = (
 @click.argument("data", type=PATH)
 @out()
 @click.option("--category", help="Which category of a data set's root.  [default: the one MODEL learned]")
+@click.option(
+    "--against",
+    type=PATH,
+    metavar="MODEL",
+    help="Another model: judged on the same images, to tell what of the difference is more than chance.",
+)
 @weights_moved
 @reading
 @common
@@ -47,6 +53,7 @@ def evaluate(
     out: Path,
     overwrite: bool,
     category: str | None,
+    against: Path | None,
     backbone: str | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -61,7 +68,7 @@ def evaluate(
     check_order(model, [data])
     changed = reading_overrides(settings)
     reserve(out, overwrite)
-    check_apart(out, model, data)
+    check_apart(out, model, data, *([] if against is None else [against]))
     learned = read_description(model)["fitted_on"]["category"]
     if category is None and learned in list_categories(data):
         category = learned
@@ -72,7 +79,10 @@ def evaluate(
     from anomalyvfm.evaluation.reports.writing import save_report  # the one place that needs matplotlib
 
     detector = Detector.load(model, backbone=backbone, device=device, reading=changed)
-    measured = measure(detector, images, track=bar)
+    other = None
+    if against is not None:
+        other = str(against), Detector.load(against, backbone=backbone, device=device, reading=changed)
+    measured = measure(detector, images, track=bar, against=other)
     save_report(measured, out, overwrite)
     report(as_json, measured.metrics, lambda: _print_metrics(measured.metrics, out))
 
@@ -96,8 +106,34 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
         table.add_row(name, "null" if value is None else f"{value:.4f}", note)
     console = Console()
     console.print(table)
+    if metrics["against"] is not None:
+        console.print(_differences(metrics["against"]))
     for row in compare_with_reported(metrics["layout"], metrics["category"], metrics):
         console.print(f"{SOURCE}: {row.metric} {row.reported:.4f} for pipelines v1 on MVTec AD 2")
     console.print(
         f"{metrics['images_per_s']:.1f} images/s with metrics, peak {metrics['peak_mb']:.0f} MB → {out}"
     )
+
+
+def _differences(against: dict[str, Any]) -> Any:
+    """A table of the differences to another model, or why there is none."""
+    from rich.table import Table
+
+    if against["reason"]:
+        return f"no difference to {against['model']}: {against['reason']}"
+    table = Table(title=f"against {against['model']}, {against['images']} images", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for heading in ("other", "by", "95% interval", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for name, one in against["metrics"].items():
+        low, high = one["interval"]
+        table.add_row(
+            name,
+            f"{one['other']:.4f}",
+            f"{one['difference']:+.4f}",
+            f"{low:+.3f} to {high:+.3f}",
+            f"{one['p_value']:.3f}",
+            "noise" if one["noise"] else "",
+        )
+    return table

@@ -17,6 +17,7 @@ from anomalyvfm.data import Category, ImageError, Sample, read_mask
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
+from anomalyvfm.evaluation.against import difference
 from anomalyvfm.evaluation.report import Judged, Report
 from anomalyvfm.metrics.pixel import PixelMetrics
 from anomalyvfm.metrics.summary import AUPRO_LIMITS, summarise
@@ -30,11 +31,17 @@ _EXHIBIT = 110  # pixels of each of its two squares
 _CONDITION_BINS = 1 << 18
 
 
-def evaluate(detector: Detector, category: Category, track: Tracker = untracked) -> Report:
+def evaluate(
+    detector: Detector,
+    category: Category,
+    track: Tracker = untracked,
+    against: tuple[str, Detector] | None = None,
+) -> Report:
     """Judge the labelled test images of a category and measure.
 
-    Maps are counted at each image's own resolution and not kept. Raises InputError where there is nothing
-    to test on, or a mask and its image differ in size.
+    Maps are counted at each image's own resolution and not kept. ``against`` is another model, with a name,
+    to tell the difference to. Raises InputError where there is nothing to test on, or a mask and its image
+    differ in size.
     """
     samples = [sample for sample in category.test if sample.label is not None]
     if not samples:
@@ -69,6 +76,7 @@ def evaluate(detector: Detector, category: Category, track: Tracker = untracked)
             "predict_s": seconds,
             "images_per_s": len(images) / seconds,
             "peak_mb": peak_megabytes(),
+            "against": None if against is None else difference(images, against[1], against[0], track),
         },
         images,
         everything.pixels.pro_curve(limit=max(AUPRO_LIMITS)),

@@ -36,6 +36,7 @@ def make_report(
     category: str = "can",
     skipped: Sequence[str] = (),
     calibration: int = 200,
+    against: dict[str, Any] | None = None,
 ) -> Report:
     rng = np.random.default_rng(0)
     names = names or [f"{i:03d}.png" for i in range(len(scores))]
@@ -69,6 +70,7 @@ def make_report(
             "predict_s": 2.0,
             "images_per_s": len(images) / 2.0,
             "peak_mb": 512.0,
+            "against": against,
         },
         images,
         pixels.pro_curve(0.3),
@@ -138,3 +140,29 @@ def _model(calibration: int) -> dict[str, Any]:
         },
         "fitted_on": {"category": "can", "images": 40, "skipped": 0, "seconds": 1.5},
     }
+
+
+AGAINST: dict[str, Any] = {
+    "model": "models/<other>",
+    "images": 40,
+    "metrics": {
+        "image_auroc": {
+            "value": 0.91,
+            "other": 0.88,
+            "difference": 0.03,
+            "interval": [-0.01, 0.07],
+            "p_value": 0.142,
+            "noise": True,
+        },
+        "class_f1": {
+            "value": 0.8,
+            "other": 0.5,
+            "difference": 0.3,
+            "interval": [0.2, 0.4],
+            "p_value": 0.001,
+            "noise": False,
+        },
+    },
+    "reason": None,
+}
+"""What an evaluation found against another model."""

@@ -10,7 +10,7 @@ import pytest
 
 from anomalyvfm.evaluation.reports import page
 from anomalyvfm.evaluation.reports.page import most_interesting, outcome, render_page
-from tests.evaluation.reports.reports import THRESHOLD, typical
+from tests.evaluation.reports.reports import AGAINST, THRESHOLD, typical
 
 _VOID = {"meta", "img", "input", "br", "link"}
 
@@ -142,3 +142,9 @@ def test_reasons_stand_beside_the_images_that_have_them(tmp_path: Path) -> None:
     rows = [row.split("</tr>")[0] for row in text.split("<tr data-outcome")[1:]]
     assert len({row.count("<td") + row.count("<th") for row in rows}) == 1  # one cell a column in each
     assert all(row.count("<td") + row.count("<th") == 8 for row in rows)
+
+
+def test_differences_to_another_model_have_a_table(tmp_path: Path) -> None:
+    html = render_page(typical(tmp_path, against=AGAINST), "summary", {})
+    table = html.split("<caption>Against models/&lt;other&gt;</caption>")[1].split("</table>")[0]
+    assert table.count("<tr>") == 3 and table.count("noise") == 1 and "+0.3000" in table

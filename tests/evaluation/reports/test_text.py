@@ -17,7 +17,7 @@ from anomalyvfm.evaluation.reports.text import (
     promise_lines,
     summary_text,
 )
-from tests.evaluation.reports.reports import make_report, typical
+from tests.evaluation.reports.reports import AGAINST, make_report, typical
 
 
 def test_summary_holds_every_metric_with_its_interval(tmp_path: Path) -> None:
@@ -122,3 +122,14 @@ def test_the_promise_is_set_against_what_was_observed(tmp_path: Path) -> None:
     assert "99 are needed" in few
     none = " ".join(promise_lines(make_report(tmp_path, [9.0] * 2, [1] * 2)))
     assert "Observed: nothing (no good images)" in none
+
+
+def test_differences_to_another_model_are_told_with_what_is_noise(tmp_path: Path) -> None:
+    text = summary_text(typical(tmp_path, against=AGAINST))
+    section = text.split("Against models/<other>\n")[1].split("\n\n")[0].splitlines()
+    assert "0.9100 0.8800 +0.0300 -0.0100 to +0.0700 0.142 noise" in " ".join(section[2].split())
+    assert section[3].endswith("0.001") and max(map(len, section)) <= 100
+    nothing = {**AGAINST, "metrics": {}, "reason": "needs two good images"}
+    text = summary_text(typical(tmp_path, against=nothing))
+    assert "No difference: needs two good images." in text
+    assert "Against" not in summary_text(typical(tmp_path))

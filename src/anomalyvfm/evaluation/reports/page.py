@@ -18,6 +18,7 @@ from anomalyvfm.evaluation.reports.text import (
     CAVEAT,
     METRIC_NAMES,
     SOURCE,
+    against_note,
     compare_with_reported,
     cost_facts,
     model_facts,
@@ -67,6 +68,7 @@ def render_page(report: Report, summary: str, figures: Mapping[str, bytes]) -> s
         metrics=_metrics_table(metrics),
         groups=_groups_table("By condition", shown_groups(metrics, "by_condition"))
         + _groups_table("By kind of defect, each against all good images", shown_groups(metrics, "by_kind")),
+        against=_against_table(metrics["against"]),
         reported=_reported_table(metrics),
         facts=_facts([*model_facts(report.model), *threshold_facts(report), *cost_facts(metrics)]),
         skipped=_skipped(metrics["skipped"]),
@@ -171,6 +173,26 @@ def _groups_table(caption: str, groups: dict[str, dict[str, Any]]) -> str:
         f'<div class="wide"><table><caption>{_text(caption)}</caption><thead><tr><th scope="col">group</th>'
         f'<th scope="col" class="n">good</th><th scope="col" class="n">bad</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _against_table(against: dict[str, Any] | None) -> str:
+    if against is None:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{_text(METRIC_NAMES[name])}</th><td class="n">{number(one["value"])}</td>'
+        f'<td class="n">{number(one["other"])}</td><td class="n">{one["difference"]:+.4f}</td>'
+        f'<td class="n">{one["interval"][0]:+.4f} to {one["interval"][1]:+.4f}</td>'
+        f'<td class="n">{one["p_value"]:.3f}</td><td>{"noise" if one["noise"] else ""}</td></tr>'
+        for name, one in against["metrics"].items()
+    )
+    heads = "".join(
+        f'<th scope="col" class="n">{name}</th>' for name in ("this", "other", "by", "95% interval", "p")
+    )
+    return (
+        f"<table><caption>Against {_text(against['model'])}</caption><thead><tr>"
+        f'<th scope="col">metric</th>{heads}<td></td></tr></thead><tbody>{rows}</tbody></table>'
+        f"<p>{_text(against_note(against))}</p>"
     )
 
 

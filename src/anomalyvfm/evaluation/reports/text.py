@@ -52,12 +52,14 @@ _WIDTH = 100
 
 def summary_text(report: Report) -> str:
     metrics = report.metrics
+    against = metrics["against"]
     sections = [
         ("Model", _facts(model_facts(report.model))),
         ("Results", _metric_lines(metrics)),
         ("Threshold", [*_facts(threshold_facts(report)), "", *_wrapped(promise_lines(report))]),
         ("By condition", _group_lines(shown_groups(metrics, "by_condition"))),
         ("By kind of defect (each against all good images)", _group_lines(shown_groups(metrics, "by_kind"))),
+        (f"Against {one_line(against['model'])}" if against else "", _against_lines(against)),
         (f"Beside what was {SOURCE}", reported_lines(metrics)),
         ("Time and memory", _facts(cost_facts(metrics))),
         (f"Skipped images: {metrics['n_skipped']}", _skipped_lines(metrics["skipped"])),
@@ -152,6 +154,33 @@ def reported_lines(metrics: dict[str, Any]) -> list[str]:
     ]
     means = ", ".join(f"{name} {value:.4f}" for name, value in AVERAGE_AUROC.items())
     return [*lines, *wrap(f"Reported mean image AUROC of seven categories: {means}.", _WIDTH), CAVEAT]
+
+
+def against_note(against: dict[str, Any]) -> str:
+    """What another model was compared on, or why it was not."""
+    if against["reason"]:
+        return f"No difference: {against['reason']}."
+    return (
+        f"Both on {against['images']} images. p: how often equal models would differ as much (image AUROC:"
+        " DeLong's test; else the paired bootstrap). Noise: in one of twenty comparisons or more."
+    )
+
+
+def _against_lines(against: dict[str, Any] | None) -> list[str]:
+    if against is None:
+        return []
+    note = wrap(against_note(against), _WIDTH)
+    if against["reason"]:
+        return note
+    lines = [f"{'':<38}{'this':>8}{'other':>8}{'by':>9}  {'95% interval':<20}{'p':>6}"]
+    for name, one in against["metrics"].items():
+        interval = "{:+.4f} to {:+.4f}".format(*one["interval"])
+        line = (
+            f"{METRIC_NAMES[name]:<38}{number(one['value']):>8}{number(one['other']):>8}"
+            f"{one['difference']:>+9.4f}  {interval:<20}{one['p_value']:>6.3f}"
+        )
+        lines.append(f"{line}  noise" if one["noise"] else line)
+    return [*lines, "", *note]
 
 
 def _metric_lines(metrics: dict[str, Any]) -> list[str]:

@@ -56,7 +56,9 @@ class Made:
         self.learned.append(tuple(sample.path.name for sample in category.train))
         error = "too few images" if pipeline.label == self.failing else None
         metrics: dict[str, float | None] = {} if error else dict.fromkeys(METRICS, 0.5)
-        return Run(pipeline.label, category.name, category.layout, seed, metrics, None, 1, 1, 0, 9, error)
+        return Run(
+            pipeline.label, category.name, category.layout, seed, metrics, None, 1, 1, 0, 9, [], [], error
+        )
 
 
 @pytest.fixture
@@ -251,7 +253,7 @@ def test_what_a_pipeline_cannot_do_is_its_error_and_the_others_run(
 
 
 def test_tables_hold_the_values_of_each_seed_and_no_missing_ones() -> None:
-    run = Run("a", "can", "mvtec_ad2", 0, {"image_auroc": 0.7, "aupro_0.30": None}, None, 1, 1, 0, 5)
+    run = Run("a", "can", "mvtec_ad2", 0, {"image_auroc": 0.7, "aupro_0.30": None}, None, 1, 1, 0, 5, [], [])
     runs = [run, replace(run, seed=1, metrics={"image_auroc": 0.9}), replace(run, metrics={}, error="no")]
     assert table(runs, "image_auroc") == {"a": {"can": [0.7, 0.9]}}
     assert table(runs, "aupro_0.30") == {}

@@ -119,13 +119,17 @@ def test_sets_of_images_count_alike_whatever_their_size() -> None:
     for quality in (3.0, 1.0):
         one, other, labels = drawn(rng, quality, 1.0)
         parts.append(Placements.of(one, labels) - Placements.of(other, labels))
-    together = area_difference(parts)
+    together = area_difference([[part] for part in parts])
     assert together.value == pytest.approx((parts[0].area + parts[1].area) / 2)
     error = math.sqrt(parts[0].variance + parts[1].variance) / 2
     assert together.interval[1] - together.interval[0] == pytest.approx(2 * 1.959964 * error)
 
 
-def test_models_of_several_seeds_are_averaged_image_by_image() -> None:
-    one, other, labels = drawn(np.random.default_rng(3), 2.0, 1.0)
-    several = [Placements.of(one, labels), Placements.of(other, labels)]
-    assert Placements.mean(several).area == pytest.approx((several[0].area + several[1].area) / 2)
+def test_several_differences_on_the_same_images_count_as_one() -> None:
+    rng = np.random.default_rng(3)
+    one, other, labels = drawn(rng, 2.0, 1.0)
+    first = Placements.of(one, labels) - Placements.of(other, labels)
+    assert area_difference([[first, first]]) == area_difference([[first]])
+    second = Placements.of(other, labels) - Placements.of(one, labels)
+    assert area_difference([[first, second]]).value == pytest.approx(0, abs=1e-12)
+    assert area_difference([[first, second]]).noise

@@ -56,7 +56,8 @@ class Run:
 
     ``metrics`` holds those of `METRICS`, None where the data has no masks. The seconds are those of a run
     alone: where features were already known from another pipeline, what they had cost is counted in.
-    ``error`` says why a run has no metrics.
+    ``scores`` are those of the test images, ``labels`` 1 for the defective ones. ``error`` says why a run has
+    no metrics.
     """
 
     pipeline: str
@@ -71,6 +72,8 @@ class Run:
     training_s: float
     images: int
     """Good images learned from."""
+    scores: list[float]
+    labels: list[int]
     error: str | None = None
 
 
@@ -174,9 +177,11 @@ def _run(
     try:
         detector.fit(category)
         fitted = backbone.seconds_saved
-        metrics = evaluate(detector, category).metrics
+        report = evaluate(detector, category)
     except InputError as error:
-        return Run(pipeline.label, category.name, category.layout, seed, {}, None, 0, 0, 0, 0, str(error))
+        named = (pipeline.label, category.name, category.layout, seed)
+        return Run(*named, {}, None, 0, 0, 0, 0, [], [], str(error))
+    metrics = report.metrics
     training = (detector.pipeline_.describe()["adaptation"] or {}).get("seconds", 0.0)
     return Run(
         pipeline.label,
@@ -189,6 +194,8 @@ def _run(
         metrics["predict_s"] + backbone.seconds_saved - fitted,
         training,
         detector.pipeline_.learned.total(),
+        [image.verdict.score for image in report.images],
+        [int(bool(image.sample.label)) for image in report.images],
     )
 
 

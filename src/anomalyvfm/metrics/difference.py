@@ -54,13 +54,6 @@ class Placements:
         bad, good = values[truth], values[~truth]
         return cls(_share_below(bad, good), 1 - _share_below(good, bad))
 
-    @classmethod
-    def mean(cls, several: Sequence[Placements]) -> Placements:
-        """Of the same images by several models: what these reach on average."""
-        return cls(
-            np.mean([one.bad for one in several], axis=0), np.mean([one.good for one in several], axis=0)
-        )
-
     def __sub__(self, other: Placements) -> Placements:
         return Placements(self.bad - other.bad, self.good - other.good)
 
@@ -80,10 +73,15 @@ class Placements:
         return sum(float(part.var(ddof=1)) / len(part) for part in parts)
 
 
-def area_difference(differences: Sequence[Placements]) -> Difference:
-    """The mean difference of areas over independent sets of images, by DeLong's test."""
-    value = float(np.mean([one.area for one in differences]))
-    error = math.sqrt(sum(one.variance for one in differences)) / len(differences)
+def area_difference(sets: Sequence[Sequence[Placements]]) -> Difference:
+    """The mean difference of areas over independent sets of images, by DeLong's test.
+
+    Of a set there may be several differences, as of models fitted by other seeds. Their mean varies with the
+    images no more than they do on average, which is what is taken: as if they were one.
+    """
+    value = float(np.mean([np.mean([one.area for one in several]) for several in sets]))
+    variances = [float(np.mean([one.variance for one in several])) for several in sets]
+    error = math.sqrt(sum(variances)) / len(sets)
     # Without any spread only models that rank all images alike do not differ.
     p_value = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)
     return Difference(value, (value - _NORMAL_95 * error, value + _NORMAL_95 * error), p_value)
@@ -119,7 +117,7 @@ def image_differences(
             found[name] = _by_bootstrap(value - other_value, drawn[name] - other_drawn[name])
     if "image_auroc" in found:
         areas, other_areas = (Placements.of(model[0], truth) for model in models)
-        found["image_auroc"] = area_difference([areas - other_areas])
+        found["image_auroc"] = area_difference([[areas - other_areas]])
     return found
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from anomalyvfm.evaluation.compare import METRICS, Run
 from anomalyvfm.evaluation.reports.comparison import markdown, summary, write_comparison
+from anomalyvfm.metrics.image import auroc
 
 
 def run(
@@ -25,12 +28,14 @@ def run(
         "predict_s": 1.0,
         "training_s": 1.0,
         "images": 20,
+        "scores": [],
+        "labels": [],
     }
     return Run(pipeline, category, seed=seed, metrics=metrics, regular_auroc=auroc, **(facts | rest))
 
 
 def failed(pipeline: str, category: str, seed: int = 0) -> Run:
-    return Run(pipeline, category, "folder", seed, {}, None, 0, 0, 0, 0, "no image could be read")
+    return Run(pipeline, category, "folder", seed, {}, None, 0, 0, 0, 0, [], [], "no image could be read")
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -61,6 +66,9 @@ def test_averages_are_over_categories_seed_by_seed() -> None:
         "highest": pytest.approx(0.7),
         "categories": 2,
         "difference_to_v1.1": pytest.approx(0),
+        "difference_interval": None,
+        "difference_p_value": None,
+        "difference_is_noise": None,
     }
     v2 = found["v2"]["image_auroc"]
     assert v2["lowest"] == pytest.approx(0.925)
@@ -85,6 +93,32 @@ def test_the_table_has_a_cell_for_each_category_the_average_and_the_difference()
 
 def test_without_v11_there_is_no_difference() -> None:
     assert rows(markdown([run("v2", "can"), run("v1.4", "can")]))["v2"] == ["0.8000", "0.8000", ""]
+
+
+def test_a_difference_that_other_images_might_turn_round_is_marked_as_noise() -> None:
+    labels = [0] * 30 + [1] * 30
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=60)
+
+    def scored(pipeline: str, seed: int, quality: float) -> Run:
+        scores = shared + quality * np.array(labels) + 0.3 * rng.normal(size=60)
+        area = auroc(scores, labels).value
+        assert area is not None
+        return run(pipeline, "can", seed, area, scores=scores.tolist(), labels=labels)
+
+    qualities = {"v1.1": 1.0, "v1.2": 1.02, "v2": 3.0}
+    runs = [scored(name, seed, quality) for name, quality in qualities.items() for seed in (0, 1)]
+    found = {name: entry["image_auroc"] for name, entry in summary(runs).items()}
+    assert found["v1.2"]["difference_is_noise"] and not found["v2"]["difference_is_noise"]
+    low, high = found["v2"]["difference_interval"]
+    assert 0 < low < found["v2"]["difference_to_v1.1"] < high
+    cells = rows(markdown(runs))
+    assert cells["v1.2"][-1].endswith(", noise)") and cells["v2"][-1].endswith(f"to {high:+.4f})")
+    assert cells["v1.1"][-1] == "+0.0000"
+    assert "DeLong" in markdown(runs) and "DeLong" not in markdown(TWO)
+    # Of one pipeline an image was unreadable: what is left does not compare image by image.
+    unlike = [replace(one, labels=one.labels[1:]) if one.pipeline == "v2" else one for one in runs]
+    assert summary(unlike)["v2"]["image_auroc"]["difference_is_noise"] is None
 
 
 def test_only_categories_every_pipeline_has_a_value_for_are_averaged() -> None:

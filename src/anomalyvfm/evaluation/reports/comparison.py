@@ -14,8 +14,13 @@ from matplotlib.axes import Axes
 from anomalyvfm.evaluation.compare import Run, table
 from anomalyvfm.evaluation.reports import style
 from anomalyvfm.evaluation.reports.text import AVERAGE_AUROC, CATEGORY_AUROC, CAVEAT, SOURCE
+from anomalyvfm.metrics.difference import Difference, Placements, area_difference
 
 _REFERENCE = "v1.1"
+_TESTED = (
+    "In brackets after a difference: its 95 % interval for other test images, by DeLong's test. *Noise*:"
+    " equal pipelines would differ as much in one of twenty comparisons or more."
+)
 _SHOWN = {
     "image_auroc": "image AUROC",
     "aupro_0.30": "AU-PRO up to FPR 0.30",
@@ -37,7 +42,9 @@ def write_comparison(runs: Sequence[Run], folder: Path, settings: dict[str, Any]
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """Pipeline → metric → mean over categories and seeds, lowest and highest seed, difference to v1.1.
 
-    Only categories that every pipeline has a value for count, so that averages compare.
+    Only categories that every pipeline has a value for count, so that averages compare. The difference in
+    image AUROC has the interval and the test of `area_difference`, which hold for other images of the same
+    categories.
     """
     result: dict[str, dict[str, Any]] = {}
     for metric in _SHOWN:
@@ -49,13 +56,18 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         for name, averages in seeds.items():
             mean = float(np.mean(averages))
             reference = seeds.get(_REFERENCE)
-            entry = {
+            entry: dict[str, Any] = {
                 "mean": mean,
                 "lowest": min(averages),
                 "highest": max(averages),
                 "categories": len(common),
                 "difference_to_v1.1": None if reference is None else mean - float(np.mean(reference)),
             }
+            if metric == "image_auroc" and reference is not None:
+                tested = _tested(runs, name, common)
+                entry["difference_interval"] = None if tested is None else tested.interval
+                entry["difference_p_value"] = None if tested is None else tested.p_value
+                entry["difference_is_noise"] = None if tested is None else tested.noise
             result.setdefault(name, {})[metric] = entry
     for name in result:
         mine = [run for run in runs if run.pipeline == name and run.error is None]
@@ -65,6 +77,33 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
             run.fit_s for run in mine
         )
     return result
+
+
+def _tested(runs: Sequence[Run], pipeline: str, categories: Sequence[str]) -> Difference | None:
+    """The difference in image AUROC to v1.1; None where a category has too few images to test it by."""
+    by_place = {(run.pipeline, run.category, run.seed): run for run in runs if run.error is None}
+    sets = []
+    for category in categories:
+        pairs = [
+            (run, by_place[_REFERENCE, category, run.seed])
+            for run in by_place.values()
+            if (run.pipeline, run.category) == (pipeline, category)
+            and (_REFERENCE, category, run.seed) in by_place
+        ]
+        # Where an image could not be read by one of them, the two do not compare image by image.
+        if not pairs or any(_few(run.labels) or run.labels != other.labels for run, other in pairs):
+            return None
+        sets.append(
+            [
+                Placements.of(run.scores, run.labels) - Placements.of(other.scores, other.labels)
+                for run, other in pairs
+            ]
+        )
+    return area_difference(sets)
+
+
+def _few(labels: Sequence[int]) -> bool:
+    return min(sum(labels), len(labels) - sum(labels)) < 2
 
 
 def markdown(runs: Sequence[Run]) -> str:
@@ -84,11 +123,10 @@ def markdown(runs: Sequence[Run]) -> str:
             total = totals.get(pipeline, {}).get(metric)
             cells = [_cell(rows.get(name, [])) for name in names]
             average = "" if total is None else _spread(total["mean"], total["lowest"], total["highest"])
-            difference = None if total is None else total["difference_to_v1.1"]
-            lines.append(
-                _row([pipeline, *cells, average, "" if difference is None else f"{difference:+.4f}"])
-            )
+            lines.append(_row([pipeline, *cells, average, _difference(pipeline, total)]))
         lines.append("")
+        if any(total.get(metric, {}).get("difference_interval") for total in totals.values()):
+            lines += [_TESTED, ""]
     lines += ["## Time", "", _row(["pipeline", "fit, ms an image", "of it training"]), _row(["---"] * 3)]
     for pipeline, entry in totals.items():
         share = entry["training_share_of_fit"]
@@ -191,6 +229,18 @@ def _over_categories(rows: dict[str, list[float]], names: Sequence[str]) -> list
 
 def _cell(values: Sequence[float]) -> str:
     return _spread(float(np.mean(values)), min(values), max(values)) if values else "none"
+
+
+def _difference(pipeline: str, entry: dict[str, Any] | None) -> str:
+    """That to v1.1, with what is known of it."""
+    if entry is None or entry["difference_to_v1.1"] is None:
+        return ""
+    value = f"{entry['difference_to_v1.1']:+.4f}"
+    if pipeline == _REFERENCE or not entry.get("difference_interval"):
+        return value
+    low, high = entry["difference_interval"]
+    noise = ", noise" if entry["difference_is_noise"] else ""
+    return f"{value} ({low:+.4f} to {high:+.4f}{noise})"
 
 
 def _spread(mean: float, lowest: float, highest: float) -> str:

@@ -147,4 +147,4 @@ def test_reasons_stand_beside_the_images_that_have_them(tmp_path: Path) -> None:
 def test_differences_to_another_model_have_a_table(tmp_path: Path) -> None:
     html = render_page(typical(tmp_path, against=AGAINST), "summary", {})
     table = html.split("<caption>Against models/&lt;other&gt;</caption>")[1].split("</table>")[0]
-    assert table.count("<tr>") == 3 and table.count("noise") == 1 and "+0.3000" in table
+    assert table.count("<tr>") == 3 and table.count(">noise<") == 1 and "+0.3000" in table

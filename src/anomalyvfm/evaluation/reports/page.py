@@ -183,7 +183,8 @@ def _against_table(against: dict[str, Any] | None) -> str:
         f'<tr><th scope="row">{_text(METRIC_NAMES[name])}</th><td class="n">{number(one["value"])}</td>'
         f'<td class="n">{number(one["other"])}</td><td class="n">{one["difference"]:+.4f}</td>'
         f'<td class="n">{one["interval"][0]:+.4f} to {one["interval"][1]:+.4f}</td>'
-        f'<td class="n">{one["p_value"]:.3f}</td><td>{"noise" if one["noise"] else "more than noise"}</td></tr>'
+        f'<td class="n">{one["p_value"]:.3f}</td>'
+        f"<td>{'noise' if one['noise'] else 'more than noise'}</td></tr>"
         for name, one in against["metrics"].items()
     )
     heads = "".join(
@@ -191,8 +192,8 @@ def _against_table(against: dict[str, Any] | None) -> str:
     )
     return (
         f"<table><caption>Against {_text(against['model'])}</caption><thead><tr>"
-        f'<th scope="col">metric</th>{heads}<th scope="col">difference</th></tr></thead><tbody>{rows}</tbody></table>'
-        f"<p>{_text(against_note(against))}</p>"
+        f'<th scope="col">metric</th>{heads}<th scope="col">difference</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table><p>{_text(against_note(against))}</p>"
     )
 
 

@@ -27,6 +27,7 @@ from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import resolve_device
 from anomalyvfm.features.backbones.checkpoint import is_cached
 from anomalyvfm.features.backbones.names import HUB_REPOSITORIES
+from anomalyvfm.metrics.image import auroc
 from anomalyvfm.predictions.writing import write_predictions
 from anomalyvfm.presets import preset
 from performing.dino import save_checkpoint
@@ -158,16 +159,21 @@ def _page(given: argparse.Namespace, device: torch.device, work: Path) -> str:
             rows += found
         if len(scores) == 2:
             one, other = map(np.array, scores.values())
-            rows.append(
+            labels = [path.parent.name == "bad" for path in judged]
+            what = f"{name} at {side} px, between the precisions"
+            change = float(np.abs(one - other).mean())
+            areas = [float(auroc(values, labels).value or 0) for values in (one, other)]
+            rows += [
                 Row(
-                    f"{name} at {side} px, largest change of a score between the precisions",
-                    Spread.of([float(np.abs(one - other).max())]),
+                    f"{what}, mean change of a score",
+                    Spread.of([change]),
                     "",
                     _CHANGE,
                     least=False,
                     note="in spreads of good images",
-                )
-            )
+                ),
+                Row(f"{what}, change of image AUROC", Spread.of([areas[1] - areas[0]])),
+            ]
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     described = f"{named}; torch {torch.__version__}; {given.rounds} rounds."
     return f"# On a GPU\n\n    make bench-gpu\n\n{described}\n\n{table(rows)}\n"

@@ -21,5 +21,5 @@ def test_its_rows_are_measured_on_any_device(tmp_path: Path) -> None:
     small = "--device cpu --rounds 1 --learned 20 --judged 10 --sides 64,70 --precisions fp32,bf16"
     gpu.main([*small.split(), "--only", "efficientnet-lite0", "--markdown", str(tmp_path / "gpu.md")])
     rows = [line for line in (tmp_path / "gpu.md").read_text(encoding="utf-8").splitlines() if "px" in line]
-    assert len(rows) == 7
-    assert "fp32" in rows[0] and "bf16" in rows[3] and "change of a score" in rows[6]
+    assert len(rows) == 8
+    assert "fp32" in rows[0] and "bf16" in rows[3] and "change of a score" in rows[6] and "AUROC" in rows[7]

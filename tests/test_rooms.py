@@ -17,7 +17,7 @@ ORDER = (
     *("errors", "version", "tracking", "sealed", "files", "presets"),
     *("data", "features", "synthesis", "metrics", "decision", "explain", "visual"),
     *("pipeline", "statistical", "adapted", "model_folder", "detector"),
-    *("predictions", "evaluation", "submission", "runtime", "export"),
+    *("ranking", "predictions", "evaluation", "submission", "runtime", "export"),
     *("", "server", "demo", "doctor", "cli", "__main__"),
 )
 # Likewise in server/.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from anomalyvfm.adapted.pipeline import AdaptedPipeline
-from anomalyvfm.data import Category, ImageError, InputFrame, choose_frame, open_dataset
+from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
 from anomalyvfm.decision.calibration import Array, Calibration, GoodScores, logarithms_of
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
@@ -22,7 +22,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.extractor import Extracted, ImageSource, readable_sizes, several, source_names
+from anomalyvfm.features.extractor import Extracted, ImageSource, frame_for, several, source_names
 from anomalyvfm.features.grouping import group_named
 from anomalyvfm.model_folder import (
     read_calibration,
@@ -43,8 +43,6 @@ PIPELINES: Mapping[type[Preset], Callable[[Any, Backbone, InputFrame, int, Store
 }
 """Which pipeline a preset's settings are of."""
 
-# Enough headers to know the usual shape of the images; reading all would take a second pass over them.
-_SIZES_LOOKED_AT = 256
 
 # Of the images that calibrated, for a look at whether all were good.
 _ODDEST_KEPT = 10
@@ -167,13 +165,7 @@ class Detector:
         if self._pipeline is not None and self._pipeline.changes_backbone:
             self._backbone = None
         backbone = self._load_backbone()
-        chosen = choose_frame(
-            readable_sizes(good.images[:_SIZES_LOOKED_AT], self.settings.image),
-            self.settings.image.size or backbone.image_size,
-            backbone.multiple,
-            self.settings.image.aspect,
-        )
-        self._begin(backbone, replace(chosen, patch=backbone.stride))
+        self._begin(backbone, frame_for(good.images, self.settings.image, backbone))
         with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
             scores = self.pipeline_.fit(good, Path(folder), track, checkpoint)
         self._set_calibration(scores, all_good)

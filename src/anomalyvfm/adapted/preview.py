@@ -20,7 +20,7 @@ from anomalyvfm.data import (
 from anomalyvfm.data.sources import readable_sizes
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
-from anomalyvfm.features.extractor import Extractor
+from anomalyvfm.features.extractor import Extractor, frame_for
 from anomalyvfm.presets import AdaptedPreset
 from anomalyvfm.synthesis import KNOWN, STAGES, Group, synthesize, write_pairs
 from anomalyvfm.tracking import Tracker
@@ -78,10 +78,7 @@ def _derived_group(
     import torch
 
     backbone = backbones.load(settings.backbone, layers=settings.features.layers, device=device)
-    side = settings.image.size or backbone.image_size
-    frame = choose_frame(
-        readable_sizes(sources, settings.image), side, backbone.multiple, settings.image.aspect
-    )
+    frame = frame_for(sources, settings.image, backbone)
     extractor = Extractor(backbone, frame, settings.image, settings.batch)
     tokens = [with_token(b.features).summary for b in extractor.extract(sources) if b.features is not None]
     return group_for(category.name, GoodImages(frame, settings.image, sources), torch.cat(tokens))

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalyvfm.data import ImageError, ImageSource, InputFrame, Tiling, read_many, read_source
+from anomalyvfm.data import (
+    ImageError,
+    ImageSource,
+    InputFrame,
+    Tiling,
+    choose_frame,
+    read_many,
+    read_source,
+)
 from anomalyvfm.data.pixels import written_out
 from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
 from anomalyvfm.data.views import views_of
@@ -30,12 +38,14 @@ __all__ = [
     "PlacedImage",
     "describe",
     "features_of",
-    "readable_sizes",
     "several",
     "source_names",
     "stack_scales",
 ]
 
+
+# Enough headers to know the usual shape of the images; reading all would take a second pass over them.
+_SIZES_LOOKED_AT = 256
 
 # A batch of smaller images is larger, up to so many times: what a scorer has learned, larger than any cache,
 # then goes through memory for more of them.
@@ -90,6 +100,17 @@ class _Part:
     first: int
     items: list[tuple[ImageSource, PlacedImage | ImageError]]
     seconds: float
+
+
+def frame_for(images: Sequence[ImageSource], settings: ImageSettings, backbone: Backbone) -> InputFrame:
+    """The frame in which a backbone sees images like these, of which the first are looked at."""
+    frame = choose_frame(
+        readable_sizes(images[:_SIZES_LOOKED_AT], settings),
+        settings.size or backbone.image_size,
+        backbone.multiple,
+        settings.aspect,
+    )
+    return replace(frame, patch=backbone.stride)
 
 
 class Extractor:

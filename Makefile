@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PAGES := src/anomalyvfm/server/pages
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-metrics bench-adaptation trials words lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-ranking bench-metrics bench-adaptation trials words lock clean
 
 install: $(STAMP)
 
@@ -70,6 +70,9 @@ bench-performance: bench-peers
 # Where there is a GPU.
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py --markdown docs/gpu.md
+
+bench-ranking: install
+	$(BIN)/python benchmarks/ranking.py
 
 bench-metrics: install
 	$(BIN)/python benchmarks/metrics.py

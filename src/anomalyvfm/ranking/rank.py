@@ -16,10 +16,11 @@ from anomalyvfm.data import ImageSource, InputFrame
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import PatchFeatures
-from anomalyvfm.features.extractor import Extracted, Extractor, frame_for
+from anomalyvfm.features.extractor import Extractor, frame_for
+from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.presets import GaussianPreset
-from anomalyvfm.ranking.mutual import MutualDistances
-from anomalyvfm.ranking.subspace import Subspace
+from anomalyvfm.ranking.trimmed import TrimmedGaussians
+from anomalyvfm.statistical.pipeline import position_grids
 from anomalyvfm.tracking import Tracker, untracked
 
 ODD_SHARE = 0.05
@@ -33,9 +34,12 @@ _PATCHES = 5
 _MAD_OF_NORMAL = 1.4826
 # Of distances and spreads: logarithms are taken of them, and they are divided by.
 _LEAST = 1e-6
-# An image is compared with at most so many others, or fewer where they have more patches in all: what an
-# image costs does not grow with the batch, and little more with its size.
-_REFERENCES, _PATCHES_COMPARED, _FEWEST_REFERENCES = 200, 60_000, 30
+# So many positions a side of the largest scale are learned together.
+_WINDOW = 2
+# How much each look counts.
+_WEIGHTS = (1.0, 0.5)
+# What is usual is learned of at most so many images, in memory: what a batch takes does not grow with it.
+_REFERENCES = 200
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,8 @@ class Ranking:
 
     Attributes
     ----------
-    scores : (N,) about 0 for the median image and 1 for one that stands off by as much as images usually do;
-        NaN for unreadable ones
-    maps : (N, h, w) the same of patches, 0 where a patch is no odder than most; NaN for unreadable ones
+    scores : (N,) by how much odder than the median image, in standard deviations of most; NaN for unreadable
+    maps : (N, h, w) the same of patches
     broken : messages about images that could not be read, by their number
     frame : where the maps lie
     references : with how many of them each was compared
@@ -86,66 +89,104 @@ def rank(
     than three different ones can be read.
     """
     extractor = _extractor(images, settings, device)
-    patches = extractor.grid_shape[0] * extractor.grid_shape[1]
-    most = min(_REFERENCES, max(_FEWEST_REFERENCES, _PATCHES_COMPARED // patches))
+    grids = position_grids(extractor, settings.gaussian)
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
+    maps = np.full((len(images), *extractor.grid_shape), np.nan, np.float32)
     broken: dict[int, str] = {}
 
-    def extracted(numbers: Sequence[int], description: str) -> Iterator[tuple[list[int], Extracted]]:
-        """Batches of these images, and the numbers of those that could be read."""
+    def seen(numbers: Sequence[int], description: str) -> Iterator[tuple[list[int], list[int], list[Tensor]]]:
+        """Batches of those of the images that can be read: their numbers, keys and patches by scale."""
         batches = extractor.extract([images[number] for number in numbers])
-        seen = 0
+        done = 0
         for batch in track(batches, math.ceil(len(numbers) / extractor.batch), description):
-            broken.update({numbers[seen + place]: str(error) for place, error in batch.broken.items()})
-            seen += len(batch.sources)
+            broken.update({numbers[done + place]: str(error) for place, error in batch.broken.items()})
+            done += len(batch.sources)
             if batch.features is not None:
-                yield [numbers[position] for position in batch.positions], batch
+                rows = [numbers[position] for position in batch.positions]
+                yield rows, [image.key for image in batch.images], _kept(batch.features, grids)
 
-    known = list(extracted(order[:most], "looking"))
-    keys = [key for _, batch in known for key in _keys(batch)]
-    if len(set(keys)) < _FEWEST:
-        raise InputError(_too_few(len(images), len(keys), broken))
-    compared = _Compared([batch for _, batch in known], keys, extractor.backbone.layer_channels)
-    first = [compared.maps(batch) for _, batch in track(known, len(known), "comparing")]
-    usual = [_usual(torch.cat(maps)) for maps in zip(*first, strict=True)]
-    scores = np.full((len(images), len(usual)), np.nan)
-    joined = np.full((len(images), *extractor.grid_shape), np.nan, np.float32)
+    known = list(seen(order[:_REFERENCES], "looking"))
+    keys = {key for _, of_batch, _ in known for key in of_batch}
+    if len(keys) < _FEWEST:
+        raise InputError(_too_few(len(images), len(images) - len(broken), broken))
+    references = [torch.cat(parts) for parts in zip(*(scales for _, _, scales in known), strict=True)]
+    usual = _Usual(grids, references, settings.gaussian.prior_images)
+    oddest = np.full((len(images), len(usual.looks)), np.nan)
 
-    def put(rows: list[int], maps: list[Tensor]) -> None:
-        scores[rows] = torch.stack([_oddest(map_) for map_ in maps], 1).double().cpu().numpy()
-        joined[rows] = _joined(maps, usual, extractor.grid_shape).cpu().numpy()
+    def put(rows: list[int], found: Sequence[Tensor]) -> None:
+        oddest[rows] = torch.stack([_oddest(map_) for map_ in found], 1).double().cpu().numpy()
+        maps[rows] = _joined(found, extractor.grid_shape).cpu().numpy()
 
-    for (rows, _), maps in zip(known, first, strict=True):
-        put(rows, maps)
-    known.clear()
-    for rows, batch in extracted(order[most:], "comparing"):
-        put(rows, compared.maps(batch))
+    for rows, _, scales in known:
+        put(rows, usual.maps(scales))
+    for rows, _, scales in seen(order[_REFERENCES:], "comparing"):
+        put(rows, usual.maps(scales))
     odd = math.ceil(odd_share * (len(images) - len(broken)))
-    return Ranking(_scores(scores), joined, broken, extractor.frame, len(keys), odd)
+    return Ranking(_scores(oddest), maps, broken, extractor.frame, len(references[0]), odd)
 
 
-class _Compared:
-    """What all images are compared with: at each scale and layer the references, and their subspace."""
+class _Usual:
+    """What most images show: in windows at the largest scale, and place by place at the smallest.
 
-    def __init__(self, references: Sequence[Extracted], keys: Sequence[int], widths: Sequence[int]) -> None:
-        self._widths = list(widths)
-        features = [batch.features for batch in references if batch.features is not None]
-        grids = (torch.cat(parts) for parts in zip(*map(self._grids, features), strict=True))
-        self._mutual = [MutualDistances.of(grid, keys) for grid in grids]
-        self._subspace = Subspace.of(torch.cat([one.patches for one in features]))
+    The first look finds what is small, and what is anywhere; the second what is large, or wrong at its place.
+    That is much where parts are aligned, and noise where they are not: it counts half.
+    """
 
-    def maps(self, batch: Extracted) -> list[Tensor]:
-        """Of each of the comparisons the logarithms of the patches' distances, (B, h, w)."""
-        assert batch.features is not None
-        grids, keys = self._grids(batch.features), _keys(batch)
-        found = [mutual.maps(grid, keys) for mutual, grid in zip(self._mutual, grids, strict=True)]
-        found.append(self._subspace.maps(batch.features.patches))
-        return [map_.clamp_min(_LEAST).log() for map_ in found]
+    def __init__(self, grids: Sequence[PatchGrid], references: Sequence[Tensor], prior_images: float) -> None:
+        looks = {0: grids[0].coarsened(_WINDOW)}
+        if len(grids) > 1:
+            looks[len(grids) - 1] = grids[-1]
+        self.looks = {
+            scale: TrimmedGaussians(grid, references[scale], prior_images) for scale, grid in looks.items()
+        }
+        self._middles = {scale: _middle(look.maps(references[scale])) for scale, look in self.looks.items()}
 
-    def _grids(self, features: PatchFeatures) -> list[Tensor]:
-        """(B, h, w, C) of every layer at every scale."""
-        scales = features.scales
-        return [part for scale in scales for part in torch.split(scale.patches, self._widths, dim=3)]
+    def maps(self, scales: Sequence[Tensor]) -> list[Tensor]:
+        """By each look (B, h, w) how odd patches are, in spreads of the logarithms of their distances."""
+        found = []
+        for scale, look in self.looks.items():
+            middle, spread = self._middles[scale]
+            found.append((look.maps(scales[scale]) - middle) / spread)
+        return found
+
+
+def _middle(values: Tensor) -> tuple[float, float]:
+    """Middle and spread of values, by medians, which what is odd does not move."""
+    middle = values.median()
+    return float(middle), max(_MAD_OF_NORMAL * float((values - middle).abs().median()), _LEAST)
+
+
+def _oddest(map_: Tensor) -> Tensor:
+    """(B,) mean of the largest values of (B, h, w)."""
+    flat = map_.flatten(1)
+    return flat.topk(min(_PATCHES, flat.shape[1]), dim=1).values.mean(1)
+
+
+def _joined(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """(B, h, w) of the maps the largest, on the finest grid: one look is enough to find something odd."""
+    fine = [F.interpolate(map_[:, None], size, mode="bilinear")[:, 0] for map_ in maps]
+    return torch.stack([map_ * weight for map_, weight in zip(fine, _WEIGHTS, strict=False)]).amax(0)
+
+
+def _scores(oddest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) of images by the look that finds them oddest, from the oddest patches (N, L) by each look.
+
+    By how much odder than the median image, in robust standard deviations.
+    """
+    middle = np.nanmedian(oddest, axis=0)
+    spread = _MAD_OF_NORMAL * np.nanmedian(np.abs(oddest - middle), axis=0)
+    off = (oddest - middle) / np.maximum(spread, _LEAST)
+    scores: NDArray[np.float64] = (off * _WEIGHTS[: off.shape[1]]).max(1)
+    return scores
+
+
+def _kept(features: PatchFeatures, grids: Sequence[PatchGrid]) -> list[Tensor]:
+    """(B, h, w, D) patches at each scale, in the dimensions that are kept."""
+    projections = [grid.projection() for grid in grids]
+    return [
+        scale.patches if projection is None else scale.patches @ projection.to(scale.patches)
+        for scale, projection in zip(features.scales, projections, strict=True)
+    ]
 
 
 def _extractor(images: Sequence[ImageSource], settings: GaussianPreset, device: str) -> Extractor:
@@ -154,49 +195,6 @@ def _extractor(images: Sequence[ImageSource], settings: GaussianPreset, device: 
     backbone = backbones.load(chosen, layers=settings.features.layers, device=device)
     frame = frame_for(images, settings.image, backbone)
     return Extractor(backbone, frame, settings.image, settings.batch, settings.gaussian.scales)
-
-
-def _keys(batch: Extracted) -> list[int]:
-    return [image.key for image in batch.images]
-
-
-def _oddest(logarithms: Tensor) -> Tensor:
-    """(B,) logarithm of the mean of the largest distances, of whose (B, h, w) these are the logarithms."""
-    flat = logarithms.flatten(1)
-    count = min(_PATCHES, flat.shape[1])
-    return flat.topk(count, dim=1).values.logsumexp(1) - math.log(count)
-
-
-def _usual(values: Tensor) -> tuple[float, float]:
-    """Middle and spread of values, by medians, which what is odd does not move."""
-    middle = values.median()
-    return float(middle), max(_MAD_OF_NORMAL * float((values - middle).abs().median()), _LEAST)
-
-
-def _joined(maps: Sequence[Tensor], usual: Sequence[tuple[float, float]], size: tuple[int, int]) -> Tensor:
-    """(B, h, w) how odd patches are by all maps of logarithms together, on the finest grid.
-
-    The root of the mean square of what stands off in each, in units of its spread: what one comparison tells
-    is not lost among those that see nothing.
-    """
-    off = [
-        ((map_ - middle) / spread).clamp_min(0) for map_, (middle, spread) in zip(maps, usual, strict=True)
-    ]
-    fine = [F.interpolate(map_[:, None], size, mode="bilinear")[:, 0] for map_ in off]
-    return torch.stack(fine).square().mean(0).sqrt()
-
-
-def _scores(oddest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) of the images by all comparisons together, from the logarithms (N, G) by each.
-
-    As maps are joined, but signed, for the plainest images have an order as well.
-    """
-    middle = np.nanmedian(oddest, axis=0)
-    spread = _MAD_OF_NORMAL * np.nanmedian(np.abs(oddest - middle), axis=0)
-    off = (oddest - middle) / np.maximum(spread, _LEAST)
-    squares = (np.sign(off) * off**2).mean(1)
-    scores: NDArray[np.float64] = np.sign(squares) * np.sqrt(np.abs(squares))
-    return scores
 
 
 def _too_few(count: int, readable: int, broken: dict[int, str]) -> str:

@@ -45,7 +45,7 @@ class StatisticalPipeline(Pipeline):
             backbone, frame, settings.image, settings.batch, gaussian.scales, light=gaussian.judge_light
         )
         if stored is None:
-            grids, detail_grid = _grids(extractor, gaussian), _detail_grid(extractor, gaussian)
+            grids, detail_grid = position_grids(extractor, gaussian), _detail_grid(extractor, gaussian)
             every = tuple(range(len(grids)))
             banks = every if backbone.detail_channels == 0 else (*every, len(every))
             choice = Choice(1, every, 0.0, banks=() if gaussian.bank == "never" else banks)
@@ -124,7 +124,7 @@ class StatisticalPipeline(Pipeline):
             self.scorer.learn_augmented(batch.features.rows(batch.augmented_rows), batch.augmented, sign)
 
 
-def _grids(extractor: Extractor, settings: GaussianSettings) -> list[PatchGrid]:
+def position_grids(extractor: Extractor, settings: GaussianSettings) -> list[PatchGrid]:
     """Those of the scales, which share the memory there is."""
     share, channels = settings.max_mb / len(settings.scales), extractor.backbone.channels
     context = min(settings.context_dimensions, extractor.backbone.summary_channels)

@@ -70,9 +70,10 @@ class Ranking:
 
     @property
     def heat_range(self) -> tuple[float, float]:
-        """Where heat starts, which three of four images nowhere reach, and where it is full."""
-        low = float(np.nanquantile(self.maps.reshape(len(self.maps), -1).max(1), 0.75))
-        return low, 2 * low + 1e-6
+        """Where heat starts, which every other image nowhere reaches, and where it is full: at the oddest."""
+        highest = self.maps.reshape(len(self.maps), -1).max(1)
+        low = float(np.nanmedian(highest))
+        return low, max(float(np.nanmax(highest)), low + _LEAST)
 
 
 def rank(

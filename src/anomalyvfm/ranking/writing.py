@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,9 @@ Maps = Literal["oddest", "all", "none"]
 # On the sheet: so many of the oddest, and between them and the plainest so many more at even steps.
 _ODDEST, _OTHERS = 60, 40
 _COLUMNS = 10
-_LONGEST_SIDE = 1024
+_LONGEST_SIDE, _TILE = 1024, 256
+# In bytes: file systems take 255, and the rank and the ending need some.
+_LONGEST_STEM = 200
 
 
 def write_ranking(
@@ -40,7 +43,7 @@ def write_ranking(
     """Write all to an existing folder; ``images`` are those that were ranked, in their order."""
     order = ranking.order
     drawn = {"oddest": order[: ranking.odd], "all": order, "none": []}[maps]
-    names = {row: f"{MAPS}/{rank:05}-{images[row].stem}.jpg" for rank, row in enumerate(drawn, start=1)}
+    names = {row: f"{MAPS}/{rank:05}-{_short(images[row].stem)}.jpg" for rank, row in enumerate(drawn, 1)}
     if names:
         (out / MAPS).mkdir()
     shown = _shown(order)
@@ -55,7 +58,7 @@ def write_ranking(
         if row in names:
             save_picture(picture, out / names[row])
         if row in shown:
-            pictures[row] = picture
+            pictures[row] = _within(picture, _TILE)
     ranks = {row: rank for rank, row in enumerate(order, start=1)}
     tiles = [
         (pictures[row], f"{ranks[row]}  {ranking.scores[row]:.1f}  {images[row].name}")
@@ -85,10 +88,19 @@ def _shown(order: Sequence[int]) -> list[int]:
 
 def _overlay(image: NDArray[np.uint8], ranking: Ranking, row: int) -> NDArray[np.uint8]:
     """The image (H, W, 3), no side over 1024 pixels, with heat where it is unlike the others."""
-    side = min(_LONGEST_SIDE, max(image.shape[:2]))
-    picture = np.array(ImageOps.contain(Image.fromarray(image), (side, side), Image.Resampling.BILINEAR))
+    picture = _within(image, _LONGEST_SIDE)
     map_ = ranking.frame.restore(ranking.maps[row], (picture.shape[0], picture.shape[1]))
     low, high = ranking.heat_range
     hot = map_ > low
     picture[hot] = heated(picture[hot], (map_[hot].astype(float) - low) / (high - low))
     return picture
+
+
+def _within(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A copy of a picture (H, W, 3), made smaller where a side is over so many pixels."""
+    longest = min(side, max(picture.shape[:2]))
+    return np.array(ImageOps.contain(Image.fromarray(picture), (longest, longest), Image.Resampling.BILINEAR))
+
+
+def _short(stem: str) -> str:
+    return os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")

@@ -13,36 +13,27 @@ import torch
 from anomalyvfm.features.core_threads import one_core
 from tests.test_detector import bad, fitted, good
 
-# A second of pauses between sums that all threads share; processor time used.
+# A second of pauses after what all threads share; processor time that other threads use during the pauses.
 _PAUSES = """
-import resource, time
-import anomalyvfm
-import torch
-numbers = torch.ones(1 << 16)
-numbers + numbers
-def used():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-before = used()
-for _ in range(200):
-    numbers + numbers
-    time.sleep(0.005)
-print(used() - before)
-"""
-
-
-_PRODUCTS = """
 import time
 import anomalyvfm
-import numpy
-numbers = numpy.ones((640, 32), numpy.float32)
-numbers @ numbers.T
-before = time.process_time() - time.thread_time()
+{shared}
+def of_others():
+    return time.process_time() - time.thread_time()
+used = 0
 for _ in range(200):
-    numbers @ numbers.T
+    share()
+    before = of_others()
     time.sleep(0.005)
-print(time.process_time() - time.thread_time() - before)
+    used += of_others() - before
+print(used)
 """
+_SUMS = _PAUSES.format(
+    shared="import torch; numbers = torch.ones(1 << 16); share = lambda: numbers + numbers"
+)
+_PRODUCTS = _PAUSES.format(
+    shared="import numpy; numbers = numpy.ones((640, 32), 'f'); share = lambda: numbers @ numbers.T"
+)
 
 
 def test_the_number_of_threads_changes_no_more_than_last_bits() -> None:
@@ -60,8 +51,8 @@ def test_the_number_of_threads_changes_no_more_than_last_bits() -> None:
 @pytest.mark.parametrize(
     ("pauses", "set_by_hand", "spins"),
     [
-        (_PAUSES, {}, False),
-        (_PAUSES, {"OMP_WAIT_POLICY": "ACTIVE"}, True),
+        (_SUMS, {}, False),
+        (_SUMS, {"OMP_WAIT_POLICY": "ACTIVE"}, True),
         (_PRODUCTS, {}, False),
         (_PRODUCTS, {"OPENBLAS_THREAD_TIMEOUT": "26"}, True),
     ],
@@ -71,14 +62,11 @@ def test_threads_that_wait_sleep(pauses: str, set_by_hand: dict[str, str], spins
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "OPENBLAS_"))
     }
-    used: list[float] = []
-    while len(used) < 3 and not any((seconds > 0.4) == spins for seconds in used):  # others may use the cores
-        done = subprocess.run(
-            [sys.executable, "-c", pauses],
-            env=environment | set_by_hand,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        used.append(float(done.stdout))
-    assert any((seconds > 0.4) == spins for seconds in used), used
+    done = subprocess.run(
+        [sys.executable, "-c", pauses],
+        env=environment | set_by_hand,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (float(done.stdout) > 0.3) == spins, done.stdout

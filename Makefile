@@ -27,7 +27,8 @@ lint: install
 
 # With the machine's own threads, as users have them; then with one the rooms that divide work among threads.
 THREADED := tests/adapted/training tests/adapted/test_adapters.py tests/adapted/test_in_encoder.py tests/adapted/test_scorer.py \
-  tests/features tests/runtime tests/statistical tests/test_detector.py
+  tests/features tests/runtime tests/statistical/test_gaussian.py tests/statistical/test_memory_bank.py \
+  tests/statistical/test_sufficient_statistics.py tests/test_detector.py
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile

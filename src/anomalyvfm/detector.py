@@ -33,6 +33,7 @@ from anomalyvfm.model_folder import (
 )
 from anomalyvfm.pipeline import Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
+from anomalyvfm.ranking.setting_aside import set_aside
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.version import __version__
@@ -83,6 +84,8 @@ class Detector:
         Of the data set it was fitted on.
     oddest_ : list of (str, float)
         Names and scores of the oddest images that calibrated, each scored by a model without it.
+    set_aside_ : list of (str, float)
+        Names and scores of the images that were too odd to be learned, where nobody had looked at them.
     fit_seconds_ : float
         Seconds that ``fit`` took.
 
@@ -97,6 +100,7 @@ class Detector:
     frame_: InputFrame
     calibration_: Calibration
     oddest_: list[tuple[str, float]]
+    set_aside_: list[tuple[str, float]]
     fit_seconds_: float
 
     def __init__(
@@ -122,6 +126,7 @@ class Detector:
         validation: Sequence[ImageSource] = (),
         track: Tracker = untracked,
         checkpoint: Path | None = None,
+        odd_share: float = 0.0,
     ) -> Detector:
         """Learn from good images; those that cannot be read are left out and named in ``pipeline_.skipped``.
 
@@ -137,6 +142,8 @@ class Detector:
             Wraps batches to show progress.
         checkpoint : Path, optional
             Where training, if the preset has any, keeps its state and goes on from.
+        odd_share : float
+            Of images that nobody has looked at, those unlike the others that are set aside first.
 
         Returns
         -------
@@ -155,6 +162,9 @@ class Detector:
             images = [sample.path for sample in images.train]
         started = time.perf_counter()
         good = Good(list(several(images)), list(several(validation)), self.category_)
+        self.set_aside_ = []
+        if odd_share:
+            good = self._without_odd(good, odd_share, track)
         count, all_good = len(good.images), len(good.images) + len(good.validation)
         if count < 1 or all_good < 2:
             raise InputError(
@@ -171,6 +181,17 @@ class Detector:
         self._set_calibration(scores, all_good)
         self.fit_seconds_ = time.perf_counter() - started
         return self
+
+    def _without_odd(self, good: Good, share: float, track: Tracker) -> Good:
+        """What is like the most of all that is given."""
+        every, learned = [*good.images, *good.validation], len(good.images)
+        found = set_aside(every, self.settings, share, self.device, self.seed, track)
+        self.set_aside_ = found.odd
+        return Good(
+            [every[row] for row in found.kept if row < learned],
+            [every[row] for row in found.kept if row >= learned],
+            good.category,
+        )
 
     def calibrate(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Set scores, p-values and thresholds from good images the model has not learned."""
@@ -333,7 +354,8 @@ class Detector:
                 "different": len(pipeline.learned),
                 "shown": len(pipeline.gallery),
                 "brightest": pipeline.brightest,
-                "oddest": [{"image": name, "score": round(score, 4)} for name, score in self.oddest_],
+                "oddest": _named_scores(self.oddest_),
+                "set_aside": _named_scores(self.set_aside_),
                 "seconds": self.fit_seconds_,
             },
         }
@@ -386,7 +408,10 @@ class Detector:
         self._begin(loaded, InputFrame(**description["input_frame"]), stored)
         fitted_on = description["fitted_on"]
         self.calibration_ = self._stored_calibration(description["calibration"], stored.tensors)
-        self.oddest_ = [(one["image"], one["score"]) for one in fitted_on.get("oddest", [])]
+        self.oddest_, self.set_aside_ = (
+            [(one["image"], one["score"]) for one in fitted_on.get(key, [])]
+            for key in ("oddest", "set_aside")
+        )
         self.fit_seconds_ = fitted_on["seconds"]
         self.category_ = fitted_on["category"]
         return self
@@ -502,6 +527,10 @@ class Detector:
                 light=None if light is None else float(light[row]),
                 explain=explainer.of(batch.features, row) if anomalous and explainer else None,
             )
+
+
+def _named_scores(images: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"image": name, "score": round(score, 4)} for name, score in images]
 
 
 def _require_groups(images: Sequence[ImageSource], rule: str) -> None:

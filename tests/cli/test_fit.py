@@ -189,3 +189,30 @@ def test_what_the_backbone_sees_is_said_where_it_is_not_what_was_asked(drawn: Pa
     frame = as_json("info", tmp_path / "d")["input_frame"]
     assert (frame["width"], frame["height"]) == (128, 64)
     assert as_json("predict", tmp_path / "d", good, "--out", tmp_path / "p")["errors"] == 0
+
+
+def test_unlabelled_images_are_sorted_first_and_the_odd_ones_named(drawn: Path, tmp_path: Path) -> None:
+    mixed = Path(shutil.copytree(drawn / "sheet_metal" / "train" / "good", tmp_path / "mixed"))
+    image = np.asarray(Image.open(mixed / "000_regular.png")).copy()
+    image[30:60, 20:70] = (180, 20, 20)
+    Image.fromarray(image).save(mixed / "spoiled.png")
+    result = run("fit", mixed, "--out", tmp_path / "m", "--unlabelled", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "set aside as the most unlike the others: spoiled.png (" in result.stderr
+    assert "look at spoiled.png" not in result.stderr
+    assert "\nset aside  spoiled.png " in result.stdout
+    aside = as_json("info", tmp_path / "m")["fitted_on"]["set_aside"]
+    assert aside[0]["image"] == "spoiled.png"
+    plain = run("fit", mixed, "--out", tmp_path / "plain", *QUICK)
+    assert "set aside" not in plain.stderr + plain.stdout
+
+
+def test_an_odd_share_of_labelled_images_is_refused(drawn: Path, tmp_path: Path) -> None:
+    good = drawn / "sheet_metal" / "train" / "good"
+    assert "--unlabelled" in refused("fit", good, "--out", tmp_path / "m", "--odd-share", "0.1")
+    two = tmp_path / "two"
+    two.mkdir()
+    for path in sorted(good.iterdir())[:2]:
+        shutil.copy(path, two)
+    said = refused("fit", two, "--out", tmp_path / "m", "--unlabelled", *QUICK)
+    assert "nothing to compare; a batch takes 3 different images" in said

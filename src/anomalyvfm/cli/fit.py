@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 # Of 255: a tenth of the range.
 _DARK = 26
+# So many are set aside, unless another share is asked for.
+_ODD_SHARE = 0.05
+# So many of the images that were set aside are named.
+_NAMED = 10
 
 
 @click.command()
@@ -32,6 +36,14 @@ _DARK = 26
 @click.option(
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
 )
+@click.option(
+    "--unlabelled", is_flag=True, help="Nobody has looked at the images: set the oddest aside, and name them."
+)
+@click.option(
+    "--odd-share",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    help="With --unlabelled: of the images, those set aside.  [default: 0.05]",
+)
 @common
 def fit(
     data: tuple[Path, ...],
@@ -44,6 +56,8 @@ def fit(
     settings: tuple[str, ...],
     every: bool,
     checkpoint: Path | None,
+    unlabelled: bool,
+    odd_share: float | None,
     as_json: bool,
     device: str,
     seed: int,
@@ -57,6 +71,9 @@ def fit(
     chosen = named_preset(preset).override(overrides(backbone, image_size, settings))
     if checkpoint is not None and not (isinstance(chosen, AdaptedPreset) and chosen.lora.enabled):
         raise InputError(f"--checkpoint: {preset} with these settings trains nothing; leave it out")
+    if odd_share is not None and not unlabelled:
+        raise InputError("--odd-share: nothing is set aside without --unlabelled; add it, or leave this out")
+    share = (odd_share or _ODD_SHARE) if unlabelled else 0.0
     reserve(out, overwrite)
     check_apart(out, *data)
     if every:
@@ -76,7 +93,7 @@ def fit(
             if chosen.backbone != detector.settings.backbone and not descriptions:
                 found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
                 click.echo(f"{found}; --backbone takes another", err=True)
-            detector.fit(images, track=bar, checkpoint=checkpoint)
+            detector.fit(images, track=bar, checkpoint=checkpoint, odd_share=share)
             detector.save(place / name, overwrite=overwrite and not every)
             if every:
                 click.echo(f"{name}:", err=True)
@@ -94,6 +111,15 @@ def fit(
 
 def _warn(detector: Detector) -> None:
     pipeline = detector.pipeline_
+    if odd := detector.set_aside_:
+        shown = ", ".join(f"{name} ({score:.1f})" for name, score in odd[:_NAMED])
+        more = f" and {len(odd) - _NAMED} more, in model.json" * (len(odd) > _NAMED)
+        click.echo(
+            f"note: {len(odd)} image{'s' * (len(odd) != 1)} set aside as the most unlike the others:"
+            f" {shown}{more};"
+            " what is promised of false alarms holds for parts like those that were kept",
+            err=True,
+        )
     for line in _frame_notes(detector):
         click.echo(f"note: {line}", err=True)
     for message in pipeline.skipped[:5]:

@@ -39,6 +39,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         ("model", str(folder)),
         ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
         ("skipped", f"{fitted['skipped']} unreadable"),
+        *_set_aside(fitted.get("set_aside", [])),
         *_oddest(fitted.get("oddest", [])),
         ("gallery", f"{fitted['shown']} of the good images are kept small, to show beside odd places"),
         (
@@ -99,6 +100,13 @@ def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The images that fit the others least, in a model without them."""
     listed = ", ".join(f"{one['image']} {one['score']:.1f}" for one in images[:_ODDEST_SHOWN])
     return [("oddest", f"{listed} (scores of good images, each by a model without it)")] if images else []
+
+
+def _set_aside(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The images that were not learned for being unlike the others, where nobody had looked at them."""
+    listed = ", ".join(f"{one['image']} {one['score']:.1f}" for one in images[:_ODDEST_SHOWN])
+    more = f" and {len(images) - _ODDEST_SHOWN} more" * (len(images) > _ODDEST_SHOWN)
+    return [("set aside", f"{listed}{more}: most unlike the others, not learned")] if images else []
 
 
 def _print_exported(folder: Path, manifest: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PAGES := src/anomalyvfm/server/pages
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-ranking bench-unlabelled bench-metrics bench-adaptation trials words lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-ranking bench-unlabelled bench-defects bench-metrics bench-adaptation trials words lock clean
 
 install: $(STAMP)
 
@@ -77,6 +77,9 @@ bench-ranking: install
 
 bench-unlabelled: install
 	$(BIN)/python benchmarks/unlabelled.py
+
+bench-defects: install
+	$(BIN)/python benchmarks/confirmed_defects.py --unseen
 
 bench-metrics: install
 	$(BIN)/python benchmarks/metrics.py

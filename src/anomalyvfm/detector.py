@@ -15,6 +15,7 @@ import torch
 
 from anomalyvfm.adapted.pipeline import AdaptedPipeline
 from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
+from anomalyvfm.data.defects import Defect, check_masks
 from anomalyvfm.decision.calibration import Array, Calibration, GoodScores, logarithms_of
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
@@ -127,6 +128,7 @@ class Detector:
         track: Tracker = untracked,
         checkpoint: Path | None = None,
         odd_share: float = 0.0,
+        defects: Sequence[Defect] = (),
     ) -> Detector:
         """Learn from good images; those that cannot be read are left out and named in ``pipeline_.skipped``.
 
@@ -144,6 +146,8 @@ class Detector:
             Where training, if the preset has any, keeps its state and goes on from.
         odd_share : float
             Of images that nobody has looked at, those unlike the others that are set aside first.
+        defects : sequence of Defect
+            Images in which a person has confirmed a defect; v2 finds more like them.
 
         Returns
         -------
@@ -161,7 +165,10 @@ class Detector:
             validation = validation or [sample.path for sample in images.validation]
             images = [sample.path for sample in images.train]
         started = time.perf_counter()
-        good = Good(list(several(images)), list(several(validation)), self.category_)
+        good = Good(list(several(images)), list(several(validation)), self.category_, defects)
+        if defects and not isinstance(self.settings, GaussianPreset):
+            raise InputError("confirmed defects: this preset learns from good images alone; v2 takes both")
+        check_masks(defects, self.settings.image)
         self.set_aside_ = []
         if odd_share:
             good = self._without_odd(good, odd_share, track)
@@ -191,6 +198,7 @@ class Detector:
             [every[row] for row in found.kept if row < learned],
             [every[row] for row in found.kept if row >= learned],
             good.category,
+            good.defects,
         )
 
     def calibrate(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:

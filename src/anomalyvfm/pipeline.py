@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
+from anomalyvfm.data.defects import Defect
 from anomalyvfm.decision.calibration import Alternative, GoodScores
 from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.explain.explainer import Explainer
@@ -118,11 +119,15 @@ class Scorer(ABC):
 
 @dataclass(frozen=True)
 class Good:
-    """The images of a fit: those to learn, those that calibrate, and their category if it has a name."""
+    """The images of a fit: those to learn, those that calibrate, and their category if it has a name.
+
+    Beside them ``defects``, which a person has confirmed.
+    """
 
     images: Sequence[ImageSource]
     validation: Sequence[ImageSource]
     category: str | None
+    defects: Sequence[Defect] = ()
 
 
 @dataclass(frozen=True)

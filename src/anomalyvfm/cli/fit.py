@@ -32,6 +32,11 @@ _NAMED = 10
 @click.option("--category", help="Which category of a data set's root.")
 @image_size("the backbone's")
 @setting("Any other setting; `info` lists them.")
+@click.option(
+    "--defects",
+    type=PATH,
+    help="A folder of images in which a person has confirmed a defect, and masks of them.",
+)
 @click.option("--all", "every", is_flag=True, help="A model of each category of DATA, in a folder of --out.")
 @click.option(
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
@@ -54,6 +59,7 @@ def fit(
     category: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
+    defects: Path | None,
     every: bool,
     checkpoint: Path | None,
     unlabelled: bool,
@@ -63,7 +69,7 @@ def fit(
     seed: int,
 ) -> None:
     """Learn from the good images in DATA: folders, a category, or a root with --category or --all."""
-    from anomalyvfm.data.datasets.opening import list_categories, open_datasets
+    from anomalyvfm.data.datasets.opening import list_categories, open_datasets, open_defects
     from anomalyvfm.files import check_apart, new_folder
     from anomalyvfm.presets import AdaptedPreset
     from anomalyvfm.presets import preset as named_preset
@@ -73,15 +79,20 @@ def fit(
         raise InputError(f"--checkpoint: {preset} with these settings trains nothing; leave it out")
     if odd_share is not None and not unlabelled:
         raise InputError("--odd-share: nothing is set aside without --unlabelled; add it, or leave this out")
+    if defects is not None and isinstance(chosen, AdaptedPreset):
+        raise InputError(f"--defects: {preset} learns from good images alone; leave it out, or take v2")
     share = (odd_share or _ODD_SHARE) if unlabelled else 0.0
     reserve(out, overwrite)
     check_apart(out, *data)
     if every:
-        if category is not None or len(data) > 1 or checkpoint is not None:
-            raise click.UsageError("--all takes one DATA, and neither --category nor --checkpoint.")
+        if category is not None or len(data) > 1 or checkpoint is not None or defects is not None:
+            raise click.UsageError(
+                "--all takes one DATA, and none of --category, --checkpoint and --defects."
+            )
         categories = {name: open_datasets(data, name, seed) for name in list_categories(data[0])}
     else:
         categories = {"": open_datasets(data, category, seed)}
+    confirmed = () if defects is None else open_defects(defects)
     # Only now torch: whatever is wrong above is said at once.
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
@@ -93,7 +104,7 @@ def fit(
             if chosen.backbone != detector.settings.backbone and not descriptions:
                 found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
                 click.echo(f"{found}; --backbone takes another", err=True)
-            detector.fit(images, track=bar, checkpoint=checkpoint, odd_share=share)
+            detector.fit(images, track=bar, checkpoint=checkpoint, odd_share=share, defects=confirmed)
             detector.save(place / name, overwrite=overwrite and not every)
             if every:
                 click.echo(f"{name}:", err=True)

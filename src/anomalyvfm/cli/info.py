@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         ("model", str(folder)),
         ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
         ("skipped", f"{fitted['skipped']} unreadable"),
+        *_defects(description.get("defects")),
         *_set_aside(fitted.get("set_aside", [])),
         *_oddest(fitted.get("oddest", [])),
         ("gallery", f"{fitted['shown']} of the good images are kept small, to show beside odd places"),
@@ -100,6 +102,16 @@ def _oddest(images: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The images that fit the others least, in a model without them."""
     listed = ", ".join(f"{one['image']} {one['score']:.1f}" for one in images[:_ODDEST_SHOWN])
     return [("oddest", f"{listed} (scores of good images, each by a model without it)")] if images else []
+
+
+def _defects(defects: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """How many defects a person has confirmed, and what follows from them."""
+    if defects is None:
+        return []
+    counts = "raise the map where it is like them"
+    if (log_prior := defects["log_prior"]) is not None:
+        counts += f", and scores of images (prior {math.exp(log_prior):.2g})"
+    return [("defects", f"{len(defects['images'])} confirmed; they {counts}")]
 
 
 def _set_aside(images: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -78,6 +78,8 @@ class Gaussian:
 
         over_cores(whiten, range(0, positions, _CHUNK), mean.device)
         self.mean = mean.float()
+        self.pooled = prior[context:, context:]
+        """(D − G, D − G) float64, the covariance that all positions share."""
 
     def whitener(self, positions: Tensor) -> Tensor:
         """(K, D − G, D) whitening matrices of K positions."""

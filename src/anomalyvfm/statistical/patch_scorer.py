@@ -78,6 +78,30 @@ class PatchScorer:
         self.window = window
         self.fitted.outdated()
 
+    def kept(self, features: PatchFeatures) -> Tensor:
+        """(B, h, w, D) patches in the dimensions that are learned."""
+        return features.patches if self._projection is None else features.patches @ self._projection
+
+    def deviations(self, vectors: Tensor, places: Tensor) -> Tensor:
+        """(N, D) how vectors at places (N, 2), y and x, deviate from the means there.
+
+        Whitened by the covariance that all positions share: those of good patches have about covariance I.
+        """
+        positions = self._windows().position_of(*places.unbind(1))
+        off = vectors - self._own_means()[positions]
+        factor = torch.linalg.cholesky(self.fitted.gaussian.pooled).to(off)
+        whitened: Tensor = torch.linalg.solve_triangular(factor, off.T, upper=False).T
+        return whitened
+
+    def plane(self, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (D,) and offsets (h, w) that give kept patches' deviations along a direction (D,)."""
+        factor = torch.linalg.cholesky(self.fitted.gaussian.pooled)
+        exact = direction.to(factor)[:, None]
+        weights = torch.linalg.solve_triangular(factor.T, exact, upper=True)[:, 0].to(direction)
+        grid = self._windows()
+        offsets = (self._own_means() @ weights)[:, None].expand(-1, grid.step**2)
+        return weights, grid.to_map(offsets, 1)[0]
+
     def image_scores(self, distances: Tensor) -> Tensor:
         """(B,) mean of the largest squared distances of (B, H, W): a defect is small, noise is everywhere."""
         squared = distances.flatten(1).square()
@@ -96,6 +120,10 @@ class PatchScorer:
             vectors = torch.cat([(features.summary @ self._of_summary).expand(len(own), -1), vectors], 1)
         deviations = None if sums is None else own - self._means(sums)[positions]
         return channel_contributions(self.fitted.gaussian, positions, vectors, self._projection, deviations)
+
+    def _own_means(self) -> Tensor:
+        """(P', D) of the windows, without the context."""
+        return self.fitted.gaussian.mean[:, self.context_dimensions :]
 
     def _windows(self) -> PatchGrid:
         return self.grid.coarsened(self.window)
@@ -117,8 +145,7 @@ class PatchScorer:
 
     def _positions(self, features: PatchFeatures, grid: PatchGrid) -> Tensor:
         """(P, B·step², G + D): the summary's directions, then the position's features."""
-        kept = features.patches if self._projection is None else features.patches @ self._projection
-        positions = grid.to_positions(kept)
+        positions = grid.to_positions(self.kept(features))
         if self._of_summary is None:
             return positions
         context = (features.summary @ self._of_summary).repeat_interleave(grid.step**2, dim=0)

@@ -6,19 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from anomalyvfm.data import InputFrame
-from anomalyvfm.decision.calibration import GoodScores, images_needed
+from anomalyvfm.data.defects import Defect
+from anomalyvfm.decision.calibration import Alternative, Array, Calibration, GoodScores, images_needed
+from anomalyvfm.errors import InputError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.explain.gallery import Gallery
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.extractor import Extracted, Extractor, ImageSource, source_names
+from anomalyvfm.features.extractor import Extracted, Extractor, ImageSource, describe, source_names
 from anomalyvfm.features.grid import PatchGrid
+from anomalyvfm.features.store import FeatureStore
 from anomalyvfm.pipeline import Good, Pipeline, Stored, under
 from anomalyvfm.presets import GaussianPreset, GaussianSettings
 from anomalyvfm.statistical import choosing
 from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
 from anomalyvfm.statistical.scorer import StatisticalScorer
+from anomalyvfm.statistical.weighing_defects import weigh
 from anomalyvfm.tracking import Tracker
 
 
@@ -67,6 +74,9 @@ class StatisticalPipeline(Pipeline):
         )
         kept = {} if tensors is None else under(tensors, "gallery")
         gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)
+        self._defects: list[str] = (
+            [] if stored is None else stored.description.get("defects", {}).get("images", [])
+        )
         super().__init__(extractor, gallery, stored)
 
     def fit(self, good: Good, folder: Path, track: Tracker, checkpoint: Path | None) -> GoodScores:
@@ -91,11 +101,68 @@ class StatisticalPipeline(Pipeline):
             choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self._seed, track)
         )
         kept.pixels.clear()  # looked at for the choice alone
+        defects = self._confirm(good.defects, folder, sample, track)
         scores = GoodScores()
         self.score(good.validation, scores, track)
         if len(scores) < needed and len(kept.keys) > 1:
             cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
+        if self.scorer.defects and len(scores):
+            self._weigh(defects, scores)
         return scores
+
+    def _confirm(
+        self, defects: Sequence[Defect], folder: Path, good: KeptImages, track: Tracker
+    ) -> FeatureStore:
+        """Keep what defects show, beside some ``good`` images, and their features; copies of one count once.
+
+        Raises InputError for an image that is among the good ones, too, and where none can be read.
+        """
+        images = [defect.image for defect in defects]
+        store, names = FeatureStore(folder / "defects"), source_names(images)
+        self._defects = []
+        for batch in self._batches(images, track, "confirming"):
+            self._note_broken(batch)
+            for row, (image, position) in enumerate(zip(batch.images, batch.positions, strict=True)):
+                if image.key in self.learned:
+                    name = describe(images[position])
+                    raise InputError(f"{name}: among the good images, too; leave it out of one of both")
+                if batch.features is None or image.key in self.scorer.defects.images:
+                    continue
+                covered = defects[position].covered(image.size, self.extractor.frame)
+                mask = None if covered is None else torch.from_numpy(covered).to(self.scorer.device)
+                shown = batch.features.rows([row])
+                self.scorer.defects.confirm(image.key, shown, mask, self.scorer.patches)
+                store.append(shown)
+                self._defects.append(names[position])
+        if images and not self._defects:
+            raise InputError(f"no image of a defect could be read, such as {self.skipped[-1]}")
+        if images:
+            self.scorer.count_defects(None)
+            rows = range(min(len(good.keys), choosing.IMAGES))
+            usual = [self.scorer.usual_response(good.store.take([row], self.scorer.device)) for row in rows]
+            self.scorer.defects.usual = max(float(torch.cat(usual).mean()), 1.0)
+        return store
+
+    def _weigh(self, store: FeatureStore, good: GoodScores) -> None:
+        """Let likeness to confirmed defects count as much as it tells these, each without itself."""
+        found = []
+        for row, key in enumerate(self.scorer.defects.images):
+            features = store.take([row], self.scorer.device)
+            scores = self.scorer.distances(features).image_scores
+            if len(store) > 1:
+                scores[:, -1] = self.scorer.likeness_without(features, key)
+            found.append(scores.double().cpu().numpy())
+        rates = self._settings.calibration
+
+        def calibrated(image_scores: Array, alternatives: tuple[Alternative, ...]) -> Calibration:
+            arrays = (image_scores, good.map_maxima, good.map_histogram)
+            return Calibration(*arrays, alternatives, rates.false_alarm_rate, rates.pixel_rate)
+
+        def alternatives(log_prior: float | None) -> tuple[Alternative, ...]:
+            self.scorer.count_defects(log_prior)
+            return self.scorer.alternatives
+
+        self.scorer.count_defects(weigh(good.image_scores, np.concatenate(found), calibrated, alternatives))
 
     def _kept_of(self, images: Sequence[ImageSource], folder: Path) -> KeptImages:
         """Some of the images that calibrate, to choose by."""
@@ -111,7 +178,14 @@ class StatisticalPipeline(Pipeline):
             **super().describe(),
             "sizes_seen": [[view.height, view.width] for view in self.extractor.views],
             "choice": self.scorer.choice.as_dict(),
+            **self._describe_defects(),
         }
+
+    def _describe_defects(self) -> dict[str, Any]:
+        """What is known of confirmed defects; nothing where there are none."""
+        if not self.scorer.defects:
+            return {}
+        return {"defects": {"images": self._defects, "log_prior": self.scorer.defects.log_prior}}
 
     def explainer(self) -> Explainer:
         return Explainer(self.scorer.layer_shares, self.gallery, self.extractor)

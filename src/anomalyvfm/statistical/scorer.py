@@ -18,11 +18,15 @@ from anomalyvfm.features.illumination import LIGHT_NUMBERS
 from anomalyvfm.pipeline import Distances, Scorer, Spread, under
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.choice import Choice
+from anomalyvfm.statistical.confirmed_defects import ConfirmedDefects, DefectHead, raised
 from anomalyvfm.statistical.image_scorer import ImageScorer
 from anomalyvfm.statistical.layer_contributions import shares
 from anomalyvfm.statistical.memory_bank import MemoryBank
 from anomalyvfm.statistical.patch_scorer import PatchScorer
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
+
+# Standard deviations: their exponential is a float32.
+_MOST_LIKE = 80.0
 
 
 class StatisticalScorer(Scorer):
@@ -35,6 +39,9 @@ class StatisticalScorer(Scorer):
     where it has a ``detail_grid``: maps are finer by it where parts are aligned, and scores as without it.
     What is chosen, by `choose`, is how large a window of positions is and which scales and banks count; other
     banks remember nothing.
+
+    Where ``defects`` are confirmed, the map is raised where patches are like theirs, and a score of the
+    patches most like them comes after all others; it counts where ``defects.log_prior`` says so.
     """
 
     def __init__(
@@ -86,6 +93,9 @@ class StatisticalScorer(Scorer):
         self._summary = ImageScorer(summary_channels, device, sums("summary"), self._light_weight)
         self.judges_light = settings.judge_light
         self._light = ImageScorer(LIGHT_NUMBERS, device, sums("light")) if self.judges_light else None
+        kept_defects = None if kept is None else under(kept, "defects")
+        self.defects = ConfirmedDefects(len(self.grids), device, kept_defects)
+        self._heads: dict[int | None, DefectHead] = {}
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
         # only these tell which layers deviate.
         self._channels: Tensor | None = None
@@ -106,10 +116,17 @@ class StatisticalScorer(Scorer):
         self._shows_detail = self._detail is not None and choice.window == 1 and 0 in choice.scales
         priors = np.exp([*choice.log_priors(len(self.grids)), *([0.0] if self._shows_detail else [])])
         self._map_weights = (priors / priors.sum()).tolist()
-        self.alternatives = choice.alternatives(len(self.grids), self.judges_light)
         self._widened = self._may_widen and choice.window > 1
         for patches in self._learning:
             patches.use_window(choice.window)
+        self.count_defects(self.defects.log_prior)
+
+    def count_defects(self, log_prior: float | None) -> None:
+        """Let likeness to confirmed defects count for an image's score, with this logarithm of a prior."""
+        self.defects.log_prior = log_prior if self.defects else None
+        self._heads.clear()
+        without = self.choice.alternatives(len(self.grids), self.judges_light)
+        self.alternatives = self.defects.alternatives(without, self.judges_light)
 
     def learn(self, features: PatchFeatures, sign: int = 1) -> None:
         self.learn_map(features, sign)
@@ -135,6 +152,7 @@ class StatisticalScorer(Scorer):
         self._summary.learn_augmented(features.summary, augmented.summary, sign)
 
     def merge(self, other: Self) -> None:
+        self._heads.clear()
         for mine, theirs in zip(self._learning, other._learning, strict=True):
             mine.fitted.merge(theirs.fitted)
         for number, bank in self.banks.items():
@@ -157,6 +175,7 @@ class StatisticalScorer(Scorer):
 
     def learn_map(self, features: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn`, but of the patches alone: what comes and goes while a map is cross-fitted."""
+        self._heads.clear()
         for patches, seen in zip(self._learning, self._learned(features), strict=True):
             patches.learn(seen, sign)
 
@@ -189,10 +208,21 @@ class StatisticalScorer(Scorer):
             counting.append(self._detail.distances(features.in_detail()))
             size = counting[-1].shape[1:]
         joined = _joined(counting, self._map_weights, size)
-        return Distances(
-            widened(joined) if self._widened else joined,
-            torch.cat([torch.stack(scores, 1), whole_scores], 1),
-        )
+        map_ = widened(joined) if self._widened else joined
+        together = torch.cat([torch.stack(scores, 1), whole_scores], 1)
+        if self.defects:
+            responses = self._head().responses(features)
+            map_ = raised(map_, responses, self.defects.usual)
+            together = torch.cat([together, self._likeness(responses)[:, None]], 1)
+        return Distances(map_, together)
+
+    def usual_response(self, features: PatchFeatures) -> Tensor:
+        """(B,) the mean of the responses to confirmed defects of the patches that respond most."""
+        return self._likeness(self._head().responses(features)).log()
+
+    def likeness_without(self, features: PatchFeatures, key: int) -> Tensor:
+        """(B,) the score of patches like confirmed defects, as if that of the key had not been confirmed."""
+        return self._likeness(self._head(key).responses(features))
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
         """(B, S + N) scores of the oddest patches at each of S scales and by each of N banks."""
@@ -203,6 +233,8 @@ class StatisticalScorer(Scorer):
             _ = patches.fitted.gaussian
         for bank in self.banks.values():
             bank.derive()
+        if self.defects:
+            _ = self._head()
         _ = self._summary.fitted.gaussian
         if self._light is not None:
             _ = self._light.fitted.gaussian
@@ -221,6 +253,7 @@ class StatisticalScorer(Scorer):
             "may_widen": self._may_widen,
             "judges_light": self.judges_light,
             "choice": self.choice.identity(),
+            "confirmed": sorted(self.defects.images),
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -242,6 +275,7 @@ class StatisticalScorer(Scorer):
                 for part, tensor in bank.to_tensors().items()
             },
             **({} if self._channels is None else {"channels": self._channels.cpu()}),
+            **{f"defects.{part}": tensor for part, tensor in self.defects.to_tensors().items()},
         }
 
     @property
@@ -252,6 +286,20 @@ class StatisticalScorer(Scorer):
     def _learned(self, features: PatchFeatures) -> list[PatchFeatures]:
         """What these learn, in their order."""
         return [*features.scales, *([] if self._detail is None else [features.in_detail()])]
+
+    def _head(self, without: int | None = None) -> DefectHead:
+        """What tells confirmed defects, all or all but one; derived when it is first asked for."""
+        if without not in self._heads:
+            left_out = () if without is None else (without,)
+            directions = self.defects.directions(self.patches, left_out)
+            self._heads[without] = DefectHead(self.patches, directions)
+        return self._heads[without]
+
+    def _likeness(self, responses: Tensor) -> Tensor:
+        """(B,) > 0: the exponential of the mean of the largest responses (B, h, w)."""
+        flat = responses.flatten(1)
+        largest = flat.topk(min(self.patches[0].settings.patches, flat.shape[1]), dim=1).values.mean(1)
+        return largest.clamp(-_MOST_LIKE, _MOST_LIKE).exp()
 
     def _maps(self, features: PatchFeatures) -> list[Tensor]:
         """(B, h, w) distances at each scale."""

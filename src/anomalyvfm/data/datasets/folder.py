@@ -39,6 +39,18 @@ def read_category(folder: Path, name: str, seed: int) -> Category:
     return Category(name, "folder", train=_good(train), test=_good(held_out) + defects)
 
 
+def read_defects(folder: Path) -> tuple[Sample, ...]:
+    """The images of a folder of defects, or of its folders, one for each kind, with the masks there are.
+
+    Masks lie where those of a plain folder's defects do, or in ground_truth/ or masks/ in the folder itself.
+    """
+    if _images(folder):
+        return _defects(folder)
+    good_ones = good_folder(folder)
+    kinds = [kind for kind in list_folders(folder) if kind != good_ones and kind.name not in _MASK_FOLDERS]
+    return tuple(sample for kind in kinds for sample in _defects(kind))
+
+
 def _good(paths: list[Path]) -> tuple[Sample, ...]:
     return tuple(Sample(path, GOOD) for path in paths)
 
@@ -46,7 +58,8 @@ def _good(paths: list[Path]) -> tuple[Sample, ...]:
 def _defects(kind: Path) -> tuple[Sample, ...]:
     """Masks lie in ground_truth/<kind>/, masks/<kind>/, masks/, or beside the image as <stem>_mask."""
     root = kind.parent
-    places = (root / TRUTH / kind.name, root / "masks" / kind.name, root / "masks")
+    own = (kind / name for name in _MASK_FOLDERS)
+    places = (root / TRUTH / kind.name, root / "masks" / kind.name, root / "masks", *own)
     # Beside the images only the _mask form counts: every image there would else be its own mask.
     beside = {stem: path for stem, path in masks_by_name(kind).items() if stem.endswith("_mask")}
     masks = [*(masks_by_name(place) for place in places), beside]

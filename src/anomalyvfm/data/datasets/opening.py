@@ -10,6 +10,7 @@ from pathlib import Path
 from anomalyvfm.data.datasets import elpv, folder, mvtec
 from anomalyvfm.data.datasets.listing import list_folders
 from anomalyvfm.data.datasets.sample import Category
+from anomalyvfm.data.defects import Defect
 from anomalyvfm.data.reading import SUFFIXES
 from anomalyvfm.errors import InputError
 
@@ -53,6 +54,17 @@ def open_datasets(paths: Sequence[Path], category: str | None = None, seed: int 
         validation=tuple(sample for one in found for sample in one.validation),
         test=tuple(sample for one in found for sample in one.test),
     )
+
+
+def open_defects(path: Path) -> tuple[Defect, ...]:
+    """The confirmed defects in a folder, or in its folders, with their masks.
+
+    Raises InputError where there are none.
+    """
+    root, _ = _locate(path)
+    if not (found := folder.read_defects(root)):
+        raise InputError(f"{path}: no images of defects there; found {_contents(root)}")
+    return tuple(Defect(sample.path, sample.mask) for sample in found)
 
 
 def list_categories(path: Path | str) -> list[str]:

@@ -1,0 +1,202 @@
+"""Defects that a person has confirmed: what their patches have in common, beside good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomalyvfm.decision.calibration import Alternative
+from anomalyvfm.features.backbones.backbone import PatchFeatures
+from anomalyvfm.statistical.patch_scorer import PatchScorer
+
+# So many patches of an image are kept at each scale: an image counts once, however large its defect.
+_PATCHES = 64
+# Of an image without a mask: so many of its oddest.
+_ODDEST = 5
+# A patch shows a defect where the mask covers more than this of it.
+_COVERED = 0.5
+# How strongly directions are held to be short: in variances of good patches.
+_RIDGE = 1.0
+
+
+@dataclass(frozen=True)
+class DefectPatches:
+    """Patches of one image at one scale: vectors (N, D), and places (N, 2), y and x."""
+
+    vectors: Tensor
+    places: Tensor
+
+
+class ConfirmedDefects:
+    """Patches of confirmed defects by the key of their image, from the largest scale to the smallest.
+
+    They are kept as the backbone sees them: what follows from them and from what good images have shown is a
+    pure function of both, so that a defect taken back leaves nothing. ``log_prior`` is the logarithm of how
+    likely a defect is to be like these, beside all others; None where scores of images do without it.
+    ``usual`` is how far good images' patches respond to them, those of an image that do most.
+    """
+
+    def __init__(
+        self, scales: int, device: torch.device, tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._scales = scales
+        self.images: dict[int, tuple[DefectPatches, ...]] = {}
+        self.log_prior: float | None = None
+        self.usual = 1.0
+        if tensors:
+            self._restore(tensors, device)
+
+    def __bool__(self) -> bool:
+        return bool(self.images)
+
+    def confirm(
+        self,
+        key: int,
+        features: PatchFeatures,
+        mask: Tensor | None,
+        scorers: Sequence[PatchScorer],
+    ) -> None:
+        """Keep what one image (1, h, w, D) shows of its defect.
+
+        That is where the ``mask`` (H, W) over the frame is 1, or without a mask what is oddest.
+        """
+        found = []
+        for scorer, scale in zip(scorers, features.scales, strict=True):
+            kept = scorer.kept(scale)[0]
+            if mask is None:
+                oddness = scorer.distances(scale)[0].flatten()
+                chosen = oddness.topk(min(_ODDEST, len(oddness))).indices.sort().values
+            else:
+                size = (kept.shape[0], kept.shape[1])
+                chosen = _covered(F.adaptive_avg_pool2d(mask[None, None], size).flatten())
+            if len(chosen) > _PATCHES:
+                steps = torch.linspace(0, len(chosen) - 1, _PATCHES, dtype=torch.float64).round().long()
+                chosen = chosen[steps.to(chosen.device)]
+            places = torch.stack([chosen // kept.shape[1], chosen % kept.shape[1]], 1)
+            found.append(DefectPatches(kept.flatten(0, 1)[chosen].clone(), places))
+        self.images[key] = tuple(found)
+
+    def forget(self, key: int) -> None:
+        """Take an image back. Raises KeyError where it was not confirmed."""
+        del self.images[key]
+
+    def alternatives(self, without: tuple[Alternative, ...], judges_light: bool) -> tuple[Alternative, ...]:
+        """How scores are joined into one, where those of likeness to confirmed defects come last.
+
+        ``without`` it, the last of the alternatives is that of the light where that is judged, and stays it.
+        """
+        if not self.images:
+            return without
+        count = len(without[0].weights)
+        longer = [one._replace(weights=(*one.weights, 0.0)) for one in without]
+        if self.log_prior is not None:
+            like_these = Alternative((*(0.0 for _ in range(count)), 1.0), self.log_prior)
+            longer.insert(len(longer) - judges_light, like_these)
+        return tuple(longer)
+
+    def directions(self, scorers: Sequence[PatchScorer], without: Collection[int] = ()) -> list[Tensor]:
+        """At each scale (D,) the direction, of length 1, in which defects differ from good patches.
+
+        Fisher's linear discriminant (Hastie, Tibshirani & Friedman, 2009, "The Elements of Statistical
+        Learning", section 4.3) with a ridge: among vectors z whitened by what good patches have in common,
+        so that these have covariance I, v ∝ ((1 + λ)·I + S)⁻¹ m, where m and S are mean and second moment of
+        defects. Every image has the same weight, and the lengths of its vectors their square roots, so that
+        neither a large defect nor a glaring one speaks for all. ``without`` leaves images out.
+        """
+        directions = []
+        for scale, scorer in enumerate(scorers):
+            own = [patches[scale] for key, patches in sorted(self.images.items()) if key not in without]
+            weights = torch.cat(
+                [torch.full((len(one.vectors),), 1 / len(own) / len(one.vectors)) for one in own]
+            ).to(own[0].vectors)
+            vectors = torch.cat([one.vectors for one in own])
+            off = scorer.deviations(vectors, torch.cat([one.places for one in own]))
+            length = off.norm(dim=1, keepdim=True) / off.shape[1] ** 0.5
+            off = off / length.clamp_min(1e-6).sqrt()
+            weighted = off * weights[:, None]
+            moment = off.T @ weighted + (1 + _RIDGE) * torch.eye(off.shape[1]).to(off)
+            direction = torch.linalg.solve(moment, weighted.sum(0))
+            directions.append(direction / direction.norm().clamp_min(1e-12))
+        return directions
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All that is kept, to be stored; nothing where nothing was confirmed."""
+        if not self.images:
+            return {}
+        images = sorted(self.images.items())
+        prior = [] if self.log_prior is None else [self.log_prior]
+        tensors = {
+            "keys": torch.tensor([key for key, _ in images], dtype=torch.int64),
+            "log_prior": torch.tensor(prior, dtype=torch.float64),
+            "usual": torch.tensor(self.usual, dtype=torch.float64),
+        }
+        for scale in range(self._scales):
+            own = [patches[scale] for _, patches in images]
+            tensors[f"counts_{scale}"] = torch.tensor([len(one.vectors) for one in own], dtype=torch.int64)
+            tensors[f"vectors_{scale}"] = torch.cat([one.vectors for one in own]).cpu().contiguous()
+            tensors[f"places_{scale}"] = torch.cat([one.places for one in own]).cpu().contiguous()
+        return tensors
+
+    def _restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        scales = []
+        for scale in range(self._scales):
+            counts = tensors[f"counts_{scale}"].tolist()
+            vectors, places = (tensors[f"{name}_{scale}"].to(device) for name in ("vectors", "places"))
+            split = zip(torch.split(vectors, counts), torch.split(places, counts), strict=True)
+            scales.append([DefectPatches(*pair) for pair in split])
+        self.images = dict(zip(tensors["keys"].tolist(), zip(*scales, strict=True), strict=True))
+        self.log_prior = next(iter(tensors["log_prior"].tolist()), None)
+        self.usual = float(tensors["usual"])
+
+
+class DefectHead:
+    """How far patches lie in the direction of confirmed defects, in standard deviations of good ones.
+
+    That is linear in the patch, with an offset for each place; those of the scales are added up on the
+    largest one's grid, over the root of how many they are.
+    """
+
+    def __init__(self, scorers: Sequence[PatchScorer], directions: Sequence[Tensor]) -> None:
+        self._scorers = scorers
+        self._planes = [
+            scorer.plane(direction) for scorer, direction in zip(scorers, directions, strict=True)
+        ]
+
+    def responses(self, features: PatchFeatures) -> Tensor:
+        """(B, h, w) of images at all scales."""
+        own = [
+            scorer.kept(scale) @ weights - offsets
+            for scorer, scale, (weights, offsets) in zip(
+                self._scorers, features.scales, self._planes, strict=True
+            )
+        ]
+        size = own[0].shape[1:]
+        together = [own[0], *(_on_grid(map_, size) for map_ in own[1:])]
+        mean: Tensor = torch.stack(together).sum(0) / len(together) ** 0.5
+        return mean
+
+
+def raised(map_: Tensor, responses: Tensor, usual: float) -> Tensor:
+    """(B, H, W) distances d where patches respond by r ≥ 0: d · √(1 + r / ``usual``), and d elsewhere.
+
+    What is like no confirmed defect keeps its distance; and the more good images have that is like one, the
+    less does it count.
+    """
+    return map_ * _on_grid(responses / usual, map_.shape[1:]).clamp_min(0).add(1).sqrt()
+
+
+def _on_grid(map_: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, H, W) of (B, h, w), with half-pixel centres."""
+    if tuple(map_.shape[1:]) == tuple(size):
+        return map_
+    return F.interpolate(map_[:, None], tuple(size), mode="bilinear")[:, 0]
+
+
+def _covered(coverage: Tensor) -> Tensor:
+    """Numbers of the patches that show a defect, by how much of each it covers: at least the most covered."""
+    most = coverage.max()
+    return (coverage > torch.minimum(most * (1 - 1e-6), torch.full_like(most, _COVERED))).nonzero()[:, 0]

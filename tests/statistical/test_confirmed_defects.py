@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomalyvfm.decision.calibration import Alternative
+from anomalyvfm.features.backbones.backbone import PatchFeatures
+from anomalyvfm.features.grid import PatchGrid
+from anomalyvfm.presets import GaussianSettings
+from anomalyvfm.statistical.confirmed_defects import ConfirmedDefects, DefectHead, raised
+from anomalyvfm.statistical.patch_scorer import PatchScorer
+
+CPU = torch.device("cpu")
+SIDE, CHANNELS, SUMMARY = 4, 6, 5
+
+
+def images(count: int, seed: int) -> PatchFeatures:
+    """Features whose channels are correlated, with a mean of its own at each place."""
+    rng = torch.Generator().manual_seed(seed)
+    places = torch.randn(SIDE, SIDE, CHANNELS, generator=torch.Generator().manual_seed(7))
+    mixed = torch.randn(CHANNELS, CHANNELS, generator=torch.Generator().manual_seed(8))
+    patches = places + torch.randn(count, SIDE, SIDE, CHANNELS, generator=rng) @ mixed
+    return PatchFeatures(patches, torch.randn(count, SUMMARY, generator=rng))
+
+
+def scorer(context: int = 0, window: int = 1) -> PatchScorer:
+    grid = PatchGrid(SIDE, SIDE, CHANNELS, 1, CHANNELS)
+    found = PatchScorer(grid, context, SUMMARY, GaussianSettings(), 0.0, CPU)
+    found.use_window(window)
+    found.learn(images(40, 1))
+    return found
+
+
+def mask_of(*places: tuple[int, int]) -> torch.Tensor:
+    """Over a frame of two pixels for each patch."""
+    mask = torch.zeros(2 * SIDE, 2 * SIDE)
+    for y, x in places:
+        mask[2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = 1
+    return mask
+
+
+def confirmed(own: PatchScorer, keys: Sequence[int]) -> ConfirmedDefects:
+    defects = ConfirmedDefects(1, CPU)
+    for key in keys:
+        defects.confirm(key, images(1, 100 + key), mask_of((key % SIDE, 1), (2, key % SIDE)), [own])
+    return defects
+
+
+@pytest.mark.parametrize(("context", "window"), [(0, 1), (2, 1), (0, 2)])
+def test_the_direction_is_fishers_by_an_independent_computation(context: int, window: int) -> None:
+    own = scorer(context, window)
+    defects = confirmed(own, (0, 1, 2))
+    # In float64, from the features themselves, whose covariance the scorer gives.
+    covariance = own.fitted.gaussian.pooled.numpy()
+    learned = images(40, 1).patches.double().numpy()
+    rows = SIDE // window
+    means = learned.reshape(40, rows, window, rows, window, CHANNELS).mean((0, 2, 4))
+    inverse = np.linalg.inv(np.linalg.cholesky(covariance))
+    total, moment = np.zeros(CHANNELS), np.zeros((CHANNELS, CHANNELS))
+    for key in (0, 1, 2):
+        places = sorted({(key, 1), (2, key)})
+        seen = images(1, 100 + key).patches[0].double().numpy()
+        for y, x in places:
+            z = inverse @ (seen[y, x] - means[y // window, x // window])
+            z /= np.sqrt(np.linalg.norm(z) / np.sqrt(CHANNELS))
+            total += z / len(places) / 3
+            moment += np.outer(z, z) / len(places) / 3
+    expected = np.linalg.solve(moment + 2 * np.eye(CHANNELS), total)
+    expected /= np.linalg.norm(expected)
+    (direction,) = defects.directions([own])
+    np.testing.assert_allclose(direction.numpy(), expected, atol=2e-4)
+    # And what the head gives at each place is how far patches lie in it.
+    head = DefectHead([own], [direction])
+    judged = images(3, 9)
+    wide = means.repeat(window, 0).repeat(window, 1)
+    by_hand = (judged.patches.double().numpy() - wide) @ inverse.T @ expected
+    np.testing.assert_allclose(head.responses(judged).numpy(), by_hand, atol=2e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(5)), st.sets(st.integers(0, 4), max_size=3))
+def test_in_any_order_and_whatever_was_taken_back_the_same_is_kept(order: list[int], gone: set[int]) -> None:
+    own = scorer()
+    defects = confirmed(own, order)
+    for key in gone:
+        defects.forget(key)
+    never = confirmed(own, [key for key in range(5) if key not in gone])
+    mine, theirs = defects.to_tensors(), never.to_tensors()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert torch.equal(defects.directions([own])[0], never.directions([own])[0])
+    with_one_less = confirmed(own, [key for key in range(5) if key not in gone | {4}])
+    left_out = defects.directions([own], without=(4,))[0]
+    assert torch.equal(left_out, with_one_less.directions([own])[0])
+
+
+def test_what_is_stored_comes_back() -> None:
+    own = scorer()
+    defects = confirmed(own, (3, 1))
+    defects.log_prior, defects.usual = -2.0, 3.5
+    again = ConfirmedDefects(1, CPU, defects.to_tensors())
+    assert (again.log_prior, again.usual) == (-2.0, 3.5) and sorted(again.images) == [1, 3]
+    assert torch.equal(again.directions([own])[0], defects.directions([own])[0])
+    assert ConfirmedDefects(1, CPU).to_tensors() == {} and not ConfirmedDefects(1, CPU, {})
+
+
+def test_without_a_mask_the_oddest_patches_are_the_defect() -> None:
+    own = scorer()
+    seen = images(1, 50)
+    seen.patches[0, 3, 0] += 40.0
+    defects = ConfirmedDefects(1, CPU)
+    defects.confirm(1, seen, None, [own])
+    (kept,) = defects.images[1]
+    assert len(kept.places) == 5 and [3, 0] in kept.places.tolist()
+
+
+def test_a_defect_smaller_than_a_patch_is_where_it_is_most() -> None:
+    own = scorer()
+    mask = torch.zeros(2 * SIDE, 2 * SIDE)
+    mask[5, 3] = 0.3
+    defects = ConfirmedDefects(1, CPU)
+    defects.confirm(1, images(1, 50), mask, [own])
+    assert defects.images[1][0].places.tolist() == [[2, 1]]
+
+
+def test_a_large_defect_is_kept_in_part() -> None:
+    grid = PatchGrid(16, 16, CHANNELS, 1, CHANNELS)
+    own = PatchScorer(grid, 0, SUMMARY, GaussianSettings(), 0.0, CPU)
+    shown = torch.randn(30, 16, 16, CHANNELS, generator=torch.Generator().manual_seed(0))
+    own.learn(PatchFeatures(shown, torch.zeros(30, SUMMARY)))
+    defects = ConfirmedDefects(1, CPU)
+    defects.confirm(1, PatchFeatures(shown[:1], torch.zeros(1, SUMMARY)), torch.ones(16, 16), [own])
+    places = defects.images[1][0].places
+    assert len(places) == 64 and places[0].tolist() == [0, 0] and places[-1].tolist() == [15, 15]
+
+
+@given(st.lists(st.floats(-50, 50), min_size=4, max_size=4), st.floats(1, 10))
+def test_what_is_like_no_confirmed_defect_keeps_its_distance(responses: list[float], usual: float) -> None:
+    map_ = torch.tensor([[[0.5, 1.0], [2.0, 4.0]]])
+    given_ = torch.tensor(responses).reshape(1, 2, 2)
+    found = raised(map_, given_, usual)
+    expected = map_.numpy() * np.sqrt(1 + np.maximum(np.array(responses).reshape(1, 2, 2), 0) / usual)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+    assert torch.equal(found[given_ <= 0], map_[given_ <= 0])
+
+
+def test_likeness_comes_last_among_scores_and_the_light_stays_last_among_alternatives() -> None:
+    without = (Alternative((1.0, 0.0)), Alternative((0.0, 1.0), -1.5))
+    none = ConfirmedDefects(1, CPU)
+    assert none.alternatives(without, True) is without
+    defects = confirmed(scorer(), (1,))
+    longer = (Alternative((1.0, 0.0, 0.0)), Alternative((0.0, 1.0, 0.0), -1.5))
+    assert defects.alternatives(without, True) == longer
+    defects.log_prior = -3.0
+    like_these = Alternative((0.0, 0.0, 1.0), -3.0)
+    assert defects.alternatives(without, True) == (longer[0], like_these, longer[1])
+    assert defects.alternatives(without, False) == (*longer, like_these)

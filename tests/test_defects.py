@@ -1,0 +1,174 @@
+"""Confirmed defects through the whole chain: from a folder of them to verdicts, files and exports."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomalyvfm.data.datasets.opening import open_defects
+from anomalyvfm.data.defects import Defect
+from anomalyvfm.detector import Detector
+from anomalyvfm.errors import InputError
+from tests.cli.commands import as_json, refused, run
+
+SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
+QUICK = ("--image-size", 96, "--device", "cpu", "--backbone", "efficientnet-lite0")
+
+
+def scratched(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A good part with a faint scratch somewhere, and its mask."""
+    image = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    y, x = np.random.default_rng(number).integers(10, 60, 2)
+    mask = np.zeros(image.shape[:2], bool)
+    for step in range(24):
+        mask[y + step : y + step + 4, x + step // 2 : x + step // 2 + 5] = True
+    image[mask] -= 25
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="module")
+def defects(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four scratched parts, with their masks in a folder among them."""
+    folder = tmp_path_factory.mktemp("confirmed") / "defects"
+    (folder / "masks").mkdir(parents=True)
+    for number, good in enumerate(sorted((drawn / "sheet_metal" / "train" / "good").iterdir())[:4]):
+        image, mask = scratched(good, number)
+        Image.fromarray(image).save(folder / f"{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}_mask.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(drawn: Path) -> Detector:
+    return Detector("v2", SMALL, device="cpu").fit(drawn / "sheet_metal")
+
+
+@pytest.fixture(scope="module")
+def taught(drawn: Path, defects: Path) -> Detector:
+    return Detector("v2", SMALL, device="cpu").fit(drawn / "sheet_metal", defects=open_defects(defects))
+
+
+def test_patches_like_confirmed_defects_stand_out_further(
+    plain: Detector, taught: Detector, drawn: Path
+) -> None:
+    """Those of other parts, scratched elsewhere, beside the good patches around them."""
+    gains = []
+    for number, good in enumerate(sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())):
+        image, mask = scratched(good, 10 + number)
+        before, after = (np.log(_distances(detector, image)) for detector in (plain, taught))
+        covered = Defect(image, mask).covered((96, 96), plain.frame_)
+        assert covered is not None
+        down, across = (96 // side for side in before.shape)
+        marked = covered.reshape(before.shape[0], down, before.shape[1], across).max((1, 3)) > 0.5
+        gain = after - before
+        gains.append(gain[marked].mean() - gain[~marked].mean())
+    assert np.mean(gains) > 0.1 and np.min(gains) > 0, gains
+
+
+def _distances(detector: Detector, image: np.ndarray) -> np.ndarray:
+    (batch,) = detector.pipeline_.extractor.extract([image])
+    assert batch.features is not None
+    return detector.pipeline_.scorer.distances(batch.features).patch_distances[0].numpy()
+
+
+def test_the_promise_is_made_anew_of_all_scores(taught: Detector, plain: Detector) -> None:
+    calibration = taught.calibration_
+    assert calibration.image_scores.shape[1] == plain.calibration_.image_scores.shape[1] + 1
+    assert calibration.count == plain.calibration_.count
+    above = (calibration.score(calibration.image_scores) > calibration.threshold).mean()
+    assert above <= max(calibration.false_alarm_rate, 1 / calibration.count)
+
+
+def test_without_defects_nothing_changes(plain: Detector, drawn: Path, tmp_path: Path) -> None:
+    again = Detector("v2", SMALL, device="cpu").fit(drawn / "sheet_metal", defects=())
+    assert not any(name.startswith("defects") for name in again.pipeline_.to_tensors())
+    assert "defects" not in again.describe()
+    np.testing.assert_array_equal(again.calibration_.scores, plain.calibration_.scores)
+
+
+def test_a_model_keeps_what_it_knows_of_defects(taught: Detector, drawn: Path, tmp_path: Path) -> None:
+    taught.save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model", device="cpu")
+    image = sorted((drawn / "sheet_metal" / "test_public" / "bad").iterdir())[-1]
+    mine, theirs = taught.predict(image)[0], again.predict(image)[0]
+    assert mine.score == theirs.score
+    np.testing.assert_array_equal(mine.anomaly_map, theirs.anomaly_map)
+    assert again.describe()["defects"] == taught.describe()["defects"]
+    assert len(again.describe()["defects"]["images"]) == 4
+
+
+def test_models_of_other_defects_do_not_merge(taught: Detector, plain: Detector) -> None:
+    with pytest.raises(InputError, match="their confirmed differ"):
+        taught.clone().merge(plain)
+
+
+def test_copies_of_a_defect_count_once_and_broken_ones_are_named(
+    drawn: Path, defects: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(defects, tmp_path / "more"))
+    first = sorted(folder.glob("*.png"))[0]
+    shutil.copy(first, folder / "zz_copy.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    result = run("fit", drawn / "sheet_metal", "--defects", folder, "--out", tmp_path / "m", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "broken.png" in result.stderr
+    assert len(as_json("info", tmp_path / "m")["defects"]["images"]) == 4
+    assert "\ndefects    4 confirmed" in result.stdout
+
+
+def test_what_is_wrong_with_defects_is_one_line(drawn: Path, defects: Path, tmp_path: Path) -> None:
+    good = drawn / "sheet_metal" / "train" / "good"
+
+    def said(folder: Path, *more: object) -> str:
+        return refused("fit", good, "--defects", folder, "--out", tmp_path / "m", *QUICK, *more)
+
+    def spoiled(name: str) -> tuple[Path, Path]:
+        folder = Path(shutil.copytree(defects, tmp_path / name))
+        return folder, sorted((folder / "masks").iterdir())[0]
+
+    folder, mask = spoiled("size")
+    Image.new("L", (20, 30), 255).save(mask)
+    assert f"{mask}: mask of 30×20 pixels for an image of 96×96" in said(folder)
+    folder, mask = spoiled("empty")
+    Image.new("L", (96, 96)).save(mask)
+    assert f"{mask}: marks nothing; draw the defect in it" in said(folder)
+    folder, _ = spoiled("good")
+    shutil.copy(sorted(good.iterdir())[0], folder / "same.png")
+    assert "same.png: among the good images, too" in said(folder)
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    assert "no images of defects there" in said(nothing)
+    (nothing / "broken.png").write_bytes(b"no image")
+    assert "no image of a defect could be read" in said(nothing)
+    assert "no such folder" in said(tmp_path / "missing")
+    assert "v1.1 learns from good images alone" in said(defects, "--preset", "v1.1")
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(InputError, match="this preset learns from good images alone"):
+        Detector("v1.1", SMALL, device="cpu").fit(good, defects=open_defects(defects))
+
+
+def test_a_mask_may_be_an_array(drawn: Path) -> None:
+    image = np.asarray(
+        Image.open(sorted((drawn / "sheet_metal" / "train" / "good").iterdir())[0]).convert("RGB")
+    )
+    mask = np.zeros(image.shape[:2], bool)
+    mask[10:20, 30:40] = True
+    marked = Defect(image, mask).marked((96, 96))
+    assert marked is not None and marked.sum() == 100
+    with pytest.raises(InputError, match="the mask of an image of ndarray: mask of 96×96 pixels"):
+        Defect(image, mask).marked((96, 97))
+
+
+def test_masks_lie_where_those_of_a_data_set_do(drawn: Path, defects: Path, tmp_path: Path) -> None:
+    of_set = open_defects(drawn / "sheet_metal" / "test_public" / "bad")
+    assert of_set and all(defect.mask is not None for defect in of_set)
+    assert len(open_defects(drawn / "sheet_metal" / "test_public")) == len(of_set)
+    kinds = tmp_path / "kinds"
+    shutil.copytree(defects, kinds / "scratch")
+    shutil.copytree(defects, kinds / "dent")
+    found = open_defects(kinds)
+    assert len(found) == 8 and all(defect.mask is not None for defect in found)

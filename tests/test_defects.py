@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from anomalyvfm.data.datasets.opening import open_defects
 from anomalyvfm.data.defects import Defect
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
+from anomalyvfm.export.exporting import export
+from anomalyvfm.runtime import load
+from anomalyvfm.statistical.scorer import StatisticalScorer
 from tests.cli.commands import as_json, refused, run
 
 SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
@@ -172,3 +176,22 @@ def test_masks_lie_where_those_of_a_data_set_do(drawn: Path, defects: Path, tmp_
     shutil.copytree(defects, kinds / "dent")
     found = open_defects(kinds)
     assert len(found) == 8 and all(defect.mask is not None for defect in found)
+
+
+@pytest.mark.parametrize("log_prior", [None, -1.0])
+def test_an_exported_model_knows_them_too(
+    taught: Detector, drawn: Path, tmp_path: Path, log_prior: float | None
+) -> None:
+    detector = taught.clone()
+    scorer = detector.pipeline_.scorer
+    assert isinstance(scorer, StatisticalScorer)
+    scorer.count_defects(log_prior)
+    detector.calibration_ = replace(taught.calibration_, alternatives=scorer.alternatives)
+    export(detector, tmp_path / "out", "onnx")
+    good = sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())[0]
+    images = [scratched(good, 20)[0], np.asarray(Image.open(good).convert("RGB"))]
+    for ours, theirs in zip(
+        detector.predict(images), load(tmp_path / "out", threads=1).predict(images), strict=True
+    ):
+        assert theirs.score == pytest.approx(ours.score, abs=0.01)
+        np.testing.assert_allclose(theirs.map, ours.map, atol=0.02 * max(1, float(ours.map.max())))

@@ -10,21 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from anomalyvfm.adapted.pipeline import AdaptedPipeline
 from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
 from anomalyvfm.data.defects import Defect, check_masks
-from anomalyvfm.decision.calibration import Array, Calibration, GoodScores, logarithms_of
+from anomalyvfm.decision.calibration import CALIBRATION_ARRAYS, Array, Calibration, GoodScores
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
-from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.extractor import Extracted, ImageSource, frame_for, several, source_names
+from anomalyvfm.features.extractor import ImageSource, frame_for, several, source_names
 from anomalyvfm.features.grouping import group_named
+from anomalyvfm.judging import verdicts_of
 from anomalyvfm.model_folder import (
     read_calibration,
     read_description,
@@ -48,13 +47,6 @@ PIPELINES: Mapping[type[Preset], Callable[[Any, Backbone, InputFrame, int, Store
 
 # Of the images that calibrated, for a look at whether all were good.
 _ODDEST_KEPT = 10
-
-# Of a normal distribution the standard deviation is so many median absolute deviations.
-_MAD_OF_NORMAL = 1.4826
-# Standard deviations: good images' scores have longer tails than the normal distribution.
-_OUTLYING = 5.0
-
-_CALIBRATION_ARRAYS = ("image_scores", "map_maxima", "map_histogram")
 
 
 class Detector:
@@ -251,15 +243,8 @@ class Detector:
         return self
 
     def outlying(self) -> list[tuple[str, float]]:
-        """Names and scores of those of ``oddest_`` that are no tail of the others, the oddest first.
-
-        By the modified z-score, of medians, which outliers do not move: Iglewicz & Hoaglin (1993), "How to
-        Detect and Handle Outliers".
-        """
-        scores = self.calibration_.scores
-        middle = float(np.median(scores))
-        spread = max(_MAD_OF_NORMAL * float(np.median(np.abs(scores - middle))), 0.1)
-        return [(name, score) for name, score in self.oddest_ if score > middle + _OUTLYING * spread]
+        """Names and scores of those of ``oddest_`` that are no tail of the others, the oddest first."""
+        return [(name, score) for name, score in self.oddest_ if score > self.calibration_.outlying]
 
     def predict(self, images: ImageSource | Sequence[ImageSource]) -> list[Verdict]:
         """Judge images: files, bytes, arrays, tensors or PIL images, one or many, or a folder.
@@ -284,9 +269,9 @@ class Detector:
         ``keep_pixels`` leaves each image, as it lies in the frame, in its verdict.
         """
         self.prepare()  # now, so that the first image's time is its own
-        explainer = self.pipeline_.explainer()
+        scorer, explainer = self.pipeline_.scorer, self.pipeline_.explainer()
         for batch in self.pipeline_.extractor.extract(images):
-            verdicts = self._verdicts(batch, explainer, keep_pixels)
+            verdicts = verdicts_of(batch, scorer, self.calibration_, self.frame_, explainer, keep_pixels)
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
 
@@ -332,8 +317,8 @@ class Detector:
 
     def save_calibration(self, folder: str | Path) -> None:
         """Write the calibration alone to a new folder, whole or not at all."""
-        description = {"calibration": self._describe_calibration()}
-        write_calibration(Path(folder), description, self._calibration_tensors())
+        description = {"calibration": self.calibration_.describe()}
+        write_calibration(Path(folder), description, _tensors_of(self.calibration_))
 
     def with_saved_calibration(self, folder: str | Path) -> Detector:
         """This detector with a calibration that `save_calibration` wrote, and its rate.
@@ -353,7 +338,7 @@ class Detector:
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
             **self.identity(),
-            "calibration": self._describe_calibration(),
+            "calibration": self.calibration_.describe(),
             **pipeline.describe(),
             "fitted_on": {
                 "category": self.category_,
@@ -370,7 +355,7 @@ class Detector:
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write ``model.json`` and ``model.safetensors`` to a new folder, whole or not at all."""
-        tensors = {**self.pipeline_.to_tensors(), **self._calibration_tensors()}
+        tensors = {**self.pipeline_.to_tensors(), **_tensors_of(self.calibration_)}
         write_model(Path(folder), self.describe(), tensors, overwrite)
 
     @classmethod
@@ -480,61 +465,14 @@ class Detector:
         self, description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
     ) -> Calibration:
         return self._calibration(
-            **{name: tensors[f"calibration.{name}"].numpy() for name in _CALIBRATION_ARRAYS},
+            **{name: tensors[f"calibration.{name}"].numpy() for name in CALIBRATION_ARRAYS},
             cross_fitted=description["cross_fitted"],
             groups=description.get("groups"),
         )
 
-    def _calibration_tensors(self) -> dict[str, torch.Tensor]:
-        arrays = {name: getattr(self.calibration_, name) for name in _CALIBRATION_ARRAYS}
-        return {f"calibration.{name}": torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _describe_calibration(self) -> dict[str, Any]:
-        calibration = self.calibration_
-        return {
-            "images": calibration.count,
-            "groups": calibration.independent,
-            "false_alarm_rate": calibration.false_alarm_rate,
-            "threshold": calibration.threshold,
-            "promised": calibration.promised,
-            "cross_fitted": calibration.cross_fitted,
-        }
-
-    def _verdicts(
-        self, batch: Extracted, explainer: Explainer | None, keep_pixels: bool
-    ) -> Iterator[Verdict]:
-        """One by one: maps at full resolution, once asked for, then live no longer than their verdict."""
-        if batch.features is None:
-            return
-        started = time.perf_counter()
-        calibration = self.calibration_
-        distances, image_scores = self.pipeline_.scorer.distances_in_parts(batch.features).numpy()
-        scores = calibration.score(image_scores)
-        judges_light = self.pipeline_.scorer.judges_light
-        light = calibration.light(logarithms_of(image_scores)) if judges_light else None
-        maps = calibration.anomaly_map(distances).astype(np.float32)
-        # A copy: a view would keep all of the backbone's tokens for as long as the verdict lives.
-        summaries = batch.features.summary.float().flatten(1).cpu().numpy().copy()
-        seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
-        for row, (image, score) in enumerate(zip(batch.images, scores, strict=True)):
-            anomalous = bool(score > calibration.threshold)
-            yield Verdict(
-                score=float(score),
-                p_value=calibration.p_value(float(score)),
-                anomalous=anomalous,
-                threshold=calibration.threshold,
-                anomaly_map=maps[row],
-                size=image.size,
-                frame=self.frame_,
-                low_threshold=calibration.low_threshold,
-                high_threshold=calibration.high_threshold,
-                seconds=seconds,
-                summary=summaries[row],
-                pixels=image.pixels if keep_pixels else None,
-                promised=calibration.promised,
-                light=None if light is None else float(light[row]),
-                explain=explainer.of(batch.features, row) if anomalous and explainer else None,
-            )
+def _tensors_of(calibration: Calibration) -> dict[str, torch.Tensor]:
+    return {f"calibration.{name}": torch.from_numpy(array) for name, array in calibration.arrays().items()}
 
 
 def _named_scores(images: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:

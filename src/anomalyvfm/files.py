@@ -20,6 +20,8 @@ from anomalyvfm.errors import InputError
 
 MARKER = ".anomalyvfm.json"
 
+# In bytes: file systems take 255, and a number and the ending of a partial file need some.
+_LONGEST_STEM = 200
 _NAMED = 3  # of the files in the way; the others are counted
 
 
@@ -253,3 +255,9 @@ def _put(new: Path, folder: Path, old: Path, overwrite: bool) -> None:
 def _literal(name: str) -> str:
     """A name as a pattern that matches nothing else."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def shortened(stem: str) -> str:
+    """A file's stem, or its beginning where no number and ending would fit beside it."""
+    name = os.fsencode(stem)
+    return stem if len(name) <= _LONGEST_STEM else name[:_LONGEST_STEM].decode(errors="ignore")

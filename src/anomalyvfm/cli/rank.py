@@ -90,8 +90,8 @@ def rank(
 def _print(body: dict[str, Any], ranking: Ranking, out: Path) -> None:
     for rank, one in enumerate(body["oddest"][:_NAMED], start=1):
         click.echo(f"{rank:>4}  {one['score']:>6.1f}  {one['path']}")
-    if more := len(body["oddest"]) - _NAMED:
-        click.echo(f"and {more} more" * (more > 0), nl=more > 0)
+    if (more := len(body["oddest"]) - _NAMED) > 0:
+        click.echo(f"and {more} more")
     click.echo(
         f"{body['images']} images, {body['unreadable']} unreadable, each compared with"
         f" {body['compared_with']} of them → {out}"

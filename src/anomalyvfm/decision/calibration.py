@@ -23,8 +23,16 @@ _EDGES = np.geomspace(1e-4, 1e6, 2316)
 # sensible with a handful of images, and is outweighed by a few dozen.
 _USUAL_SPREAD = 0.25
 _PRIOR_FREEDOM = 3
+# Of a normal distribution the standard deviation is so many median absolute deviations.
+_MAD_OF_NORMAL = 1.4826
+# Standard deviations: good images' scores have longer tails than the normal distribution.
+_OUTLYING, _LEAST_SCORE_SPREAD = 5.0, 0.1
 # Distances are about 1 on good patches; a spread below this is that of a constant image.
 _LEAST_MAP_SPREAD = 0.01
+
+
+CALIBRATION_ARRAYS = ("image_scores", "map_maxima", "map_histogram")
+"""What is stored of a calibration, beside what it is asked to keep to."""
 
 
 class Alternative(NamedTuple):
@@ -68,6 +76,21 @@ class Calibration:
             self.cross_fitted or other.cross_fitted,
             self.independent + other.independent,
         )
+
+    def arrays(self) -> dict[str, Array]:
+        """What good images scored, by the names of `CALIBRATION_ARRAYS`."""
+        return {name: getattr(self, name) for name in CALIBRATION_ARRAYS}
+
+    def describe(self) -> dict[str, Any]:
+        """What ``model.json`` says of it."""
+        return {
+            "images": self.count,
+            "groups": self.independent,
+            "false_alarm_rate": self.false_alarm_rate,
+            "threshold": self.threshold,
+            "promised": self.promised,
+            "cross_fitted": self.cross_fitted,
+        }
 
     @property
     def count(self) -> int:
@@ -134,6 +157,17 @@ class Calibration:
     def scores(self) -> Array:
         """Standard scores of the good images, ascending."""
         return self._sorted
+
+    @property
+    def outlying(self) -> float:
+        """The score above which one of the good images is no tail of the others.
+
+        By the modified z-score, of medians, which outliers do not move: Iglewicz & Hoaglin (1993), "How to
+        Detect and Handle Outliers".
+        """
+        middle = float(np.median(self.scores))
+        spread = _MAD_OF_NORMAL * float(np.median(np.abs(self.scores - middle)))
+        return middle + _OUTLYING * max(spread, _LEAST_SCORE_SPREAD)
 
     @cached_property
     def threshold(self) -> float:

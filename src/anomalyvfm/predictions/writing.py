@@ -20,13 +20,10 @@ from anomalyvfm.data.sources import ReadingSettings
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import MARKER, empty, mark, marked_run, unwritable
+from anomalyvfm.files import MARKER, empty, mark, marked_run, shortened, unwritable
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.panels import draw_sheet
 from anomalyvfm.visual.pictures import save_picture
-
-# In bytes: file systems take 255, and the number and the ending of a partial file need some.
-_LONGEST_STEM = 200
 
 Maps = Literal["all", "anomalous", "none", "raw"]
 """Of which images an overlay is written; raw: the map itself of every image, as float32 TIFF of its size."""
@@ -251,8 +248,7 @@ class _FileNames:
             self._taken.add(Path(written).stem.lower())
 
     def unused(self, stem: str) -> str:
-        if len(name := os.fsencode(stem)) > _LONGEST_STEM:
-            stem = name[:_LONGEST_STEM].decode(errors="ignore")
+        stem = shortened(stem)
         unused, count = stem, 1
         while unused.lower() in self._taken:  # file systems that ignore case exist
             self._seen[stem.lower()] = count = max(self._seen[stem.lower()], 1) + 1

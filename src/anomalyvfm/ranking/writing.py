@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from PIL import Image, ImageOps
 
 from anomalyvfm.data import ImageError, read_many, read_source
 from anomalyvfm.data.sources import ReadingSettings
+from anomalyvfm.files import shortened
 from anomalyvfm.ranking.rank import Ranking
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.overlay import heated
@@ -28,8 +28,6 @@ Maps = Literal["oddest", "all", "none"]
 _ODDEST, _OTHERS = 60, 40
 _COLUMNS = 10
 _LONGEST_SIDE, _TILE = 1024, 256
-# In bytes: file systems take 255, and the rank and the ending need some.
-_LONGEST_STEM = 200
 
 
 def write_ranking(
@@ -43,7 +41,7 @@ def write_ranking(
     """Write all to an existing folder; ``images`` are those that were ranked, in their order."""
     order = ranking.order
     drawn = {"oddest": order[: ranking.odd], "all": order, "none": []}[maps]
-    names = {row: f"{MAPS}/{rank:05}-{_short(images[row].stem)}.jpg" for rank, row in enumerate(drawn, 1)}
+    names = {row: f"{MAPS}/{rank:05}-{shortened(images[row].stem)}.jpg" for rank, row in enumerate(drawn, 1)}
     if names:
         (out / MAPS).mkdir()
     shown = _shown(order)
@@ -100,7 +98,3 @@ def _within(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """A copy of a picture (H, W, 3), made smaller where a side is over so many pixels."""
     longest = min(side, max(picture.shape[:2]))
     return np.array(ImageOps.contain(Image.fromarray(picture), (longest, longest), Image.Resampling.BILINEAR))
-
-
-def _short(stem: str) -> str:
-    return os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")

@@ -3,8 +3,8 @@
     python benchmarks/unlabelled.py [--sets magnetic_tile,pcb,cookies,elpv-mono] [--draws 3]
 
 A set's good images to learn from (no more than 400) are polluted with its defective test images, drawn by the
-seed: none, 5 % and 10 % of the batch. Each is fitted as it is, and with the oddest 5 % set aside. All are
-judged on the test images that no fit has seen: image AUROC, and how many of the good ones are called
+seed: none, 5 % and 10 % of the batch. Each is fitted as it is, and with outliers set aside, at most 5 %; all
+are judged on the test images that no fit has seen: image AUROC, and how many of the good ones are called
 anomalous at the 1 % that is promised. Of each draw the loss to the clean fit, mean and largest of the draws.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
             held[share] = held.get(share, 0) + bool(odd and losses.mean() <= _TARGET)
     for share in _POLLUTED:
         text = f"{held[share]} of {len(names)} sets lose no more than {_TARGET}"
-        print(f"\nWith {share:.0%} of defects and the oddest set aside {text}.")
+        print(f"\nWith {share:.0%} of defects and outliers set aside {text}.")
 
 
 def _judged(name: str, draw: int, polluted: float, odd: float, backbone: str) -> tuple[float, float]:

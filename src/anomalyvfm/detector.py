@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,6 @@ from anomalyvfm.model_folder import (
 )
 from anomalyvfm.pipeline import Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
-from anomalyvfm.ranking.setting_aside import set_aside
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.version import __version__
@@ -45,7 +45,7 @@ PIPELINES: Mapping[type[Preset], Callable[[Any, Backbone, InputFrame, int, Store
 """Which pipeline a preset's settings are of."""
 
 
-# Of the images that calibrated, for a look at whether all were good.
+# Of the images that calibrated, for a look at whether all were good: at least so many, and all outliers.
 _ODDEST_KEPT = 10
 
 
@@ -137,7 +137,7 @@ class Detector:
         checkpoint : Path, optional
             Where training, if the preset has any, keeps its state and goes on from.
         odd_share : float
-            Of images that nobody has looked at, those unlike the others that are set aside first.
+            Of images that nobody has looked at, at most so many, if they are outliers, are set aside first.
         defects : sequence of Defect
             Images in which a person has confirmed a defect; v2 finds more like them.
 
@@ -182,13 +182,23 @@ class Detector:
         return self
 
     def _without_odd(self, good: Good, share: float, track: Tracker) -> Good:
-        """What is like the most of all that is given."""
+        """All but what v2, having learned all that is given, finds outlying; at most a ``share`` of it.
+
+        An image is judged by what the others have taught, so that one that is odd does not hide itself.
+        """
         every, learned = [*good.images, *good.validation], len(good.images)
-        found = set_aside(every, self.settings, share, self.device, self.seed, track)
-        self.set_aside_ = found.odd
+        looking = self.settings
+        if not isinstance(looking, GaussianPreset):
+            image = {f"image.{key}": value for key, value in looking.image.model_dump().items()}
+            looking = preset("v2").override({"backbone": looking.backbone, **image})
+        looking = looking.override({"calibration.images": max(len(every), 1)})
+        sorter = Detector(looking, device=self.device, seed=self.seed).fit(every, track=track)
+        self.set_aside_ = sorter.outlying()[: math.ceil(share * len(every))]
+        odd = {name for name, _ in self.set_aside_}
+        kept = [row for row, name in enumerate(source_names(every)) if name not in odd]
         return Good(
-            [every[row] for row in found.kept if row < learned],
-            [every[row] for row in found.kept if row >= learned],
+            [every[row] for row in kept if row < learned],
+            [every[row] for row in kept if row >= learned],
             good.category,
             good.defects,
         )
@@ -439,7 +449,9 @@ class Detector:
         arrays = (scores.image_scores, scores.map_maxima, scores.map_histogram)
         self.calibration_ = self._calibration(*arrays, cross_fitted=scores.cross_fitted, groups=scores.groups)
         found = zip(scores.names, self.calibration_.score(scores.image_scores).tolist(), strict=True)
-        self.oddest_ = sorted(found, key=lambda one: -one[1])[:_ODDEST_KEPT]
+        ordered = sorted(found, key=lambda one: -one[1])
+        outlying = sum(score > self.calibration_.outlying for _, score in ordered)
+        self.oddest_ = ordered[: max(_ODDEST_KEPT, outlying)]
 
     def _calibration(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DARK = 26
 # So many are set aside, unless another share is asked for.
 _ODD_SHARE = 0.05
-# So many of the images that were set aside are named.
+# So many of the images that are odd or were set aside are named.
 _NAMED = 10
 
 
@@ -42,12 +42,12 @@ _NAMED = 10
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
 )
 @click.option(
-    "--unlabelled", is_flag=True, help="Nobody has looked at the images: set the oddest aside, and name them."
+    "--unlabelled", is_flag=True, help="Nobody has looked at the images: set outliers aside, and name them."
 )
 @click.option(
     "--odd-share",
     type=click.FloatRange(0, 0.5, min_open=True),
-    help="With --unlabelled: of the images, those set aside.  [default: 0.05]",
+    help="With --unlabelled: at most so many of the images are set aside.  [default: 0.05]",
 )
 @common
 def fit(
@@ -145,7 +145,8 @@ def _warn(detector: Detector) -> None:
         text = f"the brightest value of all images is {pipeline.brightest} of 255; where the camera gives 10"
         click.echo(f"warning: {text} or 12 bits, add --set image.white_level=1023 or 4095", err=True)
     if outlying := detector.outlying():
-        shown = ", ".join(f"{name} ({score:.1f})" for name, score in outlying)
+        shown = ", ".join(f"{name} ({score:.1f})" for name, score in outlying[:_NAMED])
+        shown += f" and {len(outlying) - _NAMED} more" * (len(outlying) > _NAMED)
         click.echo(
             f"warning: look at {shown}: unlike the other images. If one is a defect, leave it out and fit"
             " again: it hides others like it",

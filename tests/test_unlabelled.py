@@ -8,8 +8,6 @@ import pytest
 from PIL import Image
 
 from anomalyvfm.detector import Detector
-from anomalyvfm.presets import preset
-from anomalyvfm.ranking.setting_aside import set_aside
 
 SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
 SPOILED = {"bad-0.png", "bad-1.png"}
@@ -27,21 +25,20 @@ def polluted(drawn: Path, tmp_path: Path) -> list[Path]:
     return sorted(mixed.iterdir(), key=lambda path: (path.name not in SPOILED, path.name))
 
 
-def test_the_oddest_share_is_told_apart_and_all_else_kept(polluted: list[Path], tmp_path: Path) -> None:
-    broken = tmp_path / "mixed" / "broken.png"
-    broken.write_bytes(b"no image")
-    found = set_aside([broken, *polluted], preset("v2").override(SMALL), 2 / len(polluted), "cpu")
-    assert {name for name, _ in found.odd} == SPOILED
-    assert found.odd[0][1] >= found.odd[1][1] > 3
-    # What cannot be read is for the fit to name.
-    spoiled = {row for row, path in enumerate(polluted, start=1) if path.name in SPOILED}
-    assert found.kept == [row for row in range(len(polluted) + 1) if row not in spoiled]
+def test_of_good_images_alone_none_is_set_aside(polluted: list[Path]) -> None:
+    detector = Detector("v2", SMALL, device="cpu")
+    detector.fit([path for path in polluted if path.name not in SPOILED], odd_share=0.2)
+    assert detector.set_aside_ == []
 
 
-def test_a_pipeline_without_gaussians_looks_in_its_own_frame(polluted: list[Path]) -> None:
-    settings = preset("v1.1").override({**SMALL, "image.size": 64})
-    found = set_aside(polluted, settings, 2 / len(polluted), "cpu")
-    assert {name for name, _ in found.odd} == SPOILED
+def test_no_more_than_the_share_is_set_aside(polluted: list[Path]) -> None:
+    detector = Detector("v2", SMALL, device="cpu").fit(polluted, odd_share=1 / len(polluted))
+    assert len(detector.set_aside_) == 1 and detector.set_aside_[0][0] in SPOILED
+
+
+def test_v2_sorts_for_other_pipelines_too(polluted: list[Path]) -> None:
+    detector = Detector("v1.1", {**SMALL, "lora.enabled": False}, device="cpu").fit(polluted, odd_share=0.2)
+    assert {name for name, _ in detector.set_aside_} == SPOILED
 
 
 def test_what_is_set_aside_is_not_learned_and_is_remembered(polluted: list[Path], tmp_path: Path) -> None:

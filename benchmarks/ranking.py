@@ -9,37 +9,29 @@ highest of the draws.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 
-from anomalyvfm.data import open_dataset
 from anomalyvfm.metrics.image import auroc
 from anomalyvfm.presets import GaussianPreset, preset
 from anomalyvfm.ranking.rank import rank
+from labelled_sets import arguments, opened, paths
 
-_DATA = Path("../shared/data")
 _SHARE = 0.1
 _MOST_GOOD = 400
 _TARGET = 0.85
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sets", default="magnetic_tile,pcb,cookies,elpv-mono")
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--backbone", default="efficientnet-lite0")
-    given = parser.parse_args()
+    given = arguments(__doc__, draws=5)
     settings = preset("v2").override({"backbone": given.backbone})
     assert isinstance(settings, GaussianPreset)
     print("| set | good | defective | image AUROC, mean (lowest to highest) | ms an image |")
     print("|---|---|---|---|---|", flush=True)
     reached = 0
-    for name in given.sets.split(","):
+    for name in given.sets:
         good, bad = _labelled(name)
         areas, seconds = [], 0.0
         for draw in range(given.draws):
@@ -55,15 +47,14 @@ def main() -> None:
         shown = f"{np.mean(areas):.3f} ({min(areas):.3f} to {max(areas):.3f})"
         each = 1000 * seconds / given.draws / len(batch)
         print(f"| {name} | {len(kept)} | {count} | {shown} | {each:.0f} |", flush=True)
-    print(f"\n{reached} of {len(given.sets.split(','))} sets reach {_TARGET}.")
+    print(f"\n{reached} of {len(given.sets)} sets reach {_TARGET}.")
 
 
 def _labelled(name: str) -> tuple[list[Path], list[Path]]:
     """Good and defective images of a set."""
-    category = open_dataset(name if name.startswith("elpv") else _DATA / name)
+    category = opened(name)
     samples = [*category.train, *category.test] if name.startswith("elpv") else category.test
-    good, bad = ([sample.path for sample in samples if sample.label == label] for label in (0, 1))
-    return good, bad
+    return paths(samples, 0), paths(samples, 1)
 
 
 if __name__ == "__main__":

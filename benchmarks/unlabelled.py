@@ -6,22 +6,23 @@ A set's good images to learn from (no more than 400) are polluted with its defec
 seed: none, 5 % and 10 % of the batch. Each is fitted as it is, and with outliers set aside, at most 5 %; all
 are judged on the test images that no fit has seen: image AUROC, and how many of the good ones are called
 anomalous at the 1 % that is promised. Of each draw the loss to the clean fit, mean and largest of the draws.
+Each fit is kept in runs/unlabelled/ as it is measured, and is not measured again.
 """
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from anomalyvfm.data import open_dataset
-from anomalyvfm.data.datasets.sample import Sample
+from anomalyvfm.data import Sample
 from anomalyvfm.detector import Detector
 from anomalyvfm.metrics.image import auroc
+from kept_rows import Row, keep, kept, key, measured_sources
+from labelled_sets import arguments, opened, paths
 
-_DATA = Path("../shared/data")
+_KEPT = Path("runs/unlabelled")
 _POLLUTED = (0.05, 0.1)
 _ODD_SHARE = 0.05
 _MOST_GOOD = 400
@@ -29,18 +30,11 @@ _TARGET = 0.01
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sets", default="magnetic_tile,pcb,cookies,elpv-mono")
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--backbone", default="efficientnet-lite0")
-    given = parser.parse_args()
+    given = arguments(__doc__, draws=3)
     print("| set | defects learned from | set aside | AUROC lost, mean (largest) | false alarms |")
     print("|---|---|---|---|---|", flush=True)
     held = {share: 0 for share in _POLLUTED}
-    names = given.sets.split(",")
-    for name in names:
+    for name in given.sets:
         clean = np.empty(0)
         for share, odd in [(0.0, 0.0), (0.0, _ODD_SHARE), *product(_POLLUTED, (0.0, _ODD_SHARE))]:
             results = [_judged(name, draw, share, odd, given.backbone) for draw in range(given.draws)]
@@ -51,7 +45,7 @@ def main() -> None:
             print(f"| {name} | {share:.0%} | {odd:.0%} | {told} | {alarms.mean():.1%} |", flush=True)
             held[share] = held.get(share, 0) + bool(odd and losses.mean() <= _TARGET)
     for share in _POLLUTED:
-        text = f"{held[share]} of {len(names)} sets lose no more than {_TARGET}"
+        text = f"{held[share]} of {len(given.sets)} sets lose no more than {_TARGET}"
         print(f"\nWith {share:.0%} of defects and outliers set aside {text}.")
 
 
@@ -63,23 +57,29 @@ def _judged(name: str, draw: int, polluted: float, odd: float, backbone: str) ->
     drawn = [bad[i] for i in rng.permutation(len(bad))[:most]]
     mixed = [*train, *drawn[: round(polluted / (1 - polluted) * len(train))]]
     tested = [*good, *(path for path in bad if path not in set(drawn))]
+    used = [*(Sample(path, 0) for path in mixed), *(Sample(path, 1) for path in tested)]
+    file = _KEPT / f"{key([draw, odd, backbone], measured_sources(), used)}.json"
+    if not file.exists():
+        keep(file, _measure(mixed, tested, len(good), draw, odd, backbone))
+    row = kept(file)
+    return row["auroc"], row["false_alarms"]
+
+
+def _measure(mixed: list[Path], tested: list[Path], good: int, draw: int, odd: float, backbone: str) -> Row:
     detector = Detector("v2", {"backbone": backbone}, seed=draw).fit(mixed, odd_share=odd)
     verdicts = detector.predict(tested)
-    labels = [0] * len(good) + [1] * (len(tested) - len(good))
+    labels = [0] * good + [1] * (len(tested) - good)
     area = float(auroc([verdict.score for verdict in verdicts], labels).value or 0.5)
-    return area, float(np.mean([verdict.anomalous for verdict in verdicts[: len(good)]]))
+    alarms = float(np.mean([verdict.anomalous for verdict in verdicts[:good]]))
+    return {"auroc": area, "false_alarms": alarms, "set_aside": len(detector.set_aside_)}
 
 
 def _samples(name: str, rng: np.random.Generator) -> tuple[list[Path], list[Path], list[Path]]:
     """Good images to learn from, good ones to test on, and defective ones."""
-    category = open_dataset(name if name.startswith("elpv") else _DATA / name)
+    category = opened(name)
     learned = [*category.train, *category.validation]
     train = [learned[i].path for i in rng.permutation(len(learned))[:_MOST_GOOD]]
-    return train, _of(category.test, 0), _of(category.test, 1)
-
-
-def _of(samples: tuple[Sample, ...], label: int) -> list[Path]:
-    return [sample.path for sample in samples if sample.label == label]
+    return train, paths(category.test, 0), paths(category.test, 1)
 
 
 if __name__ == "__main__":

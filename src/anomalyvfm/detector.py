@@ -16,6 +16,8 @@ import torch
 from anomalyvfm.adapted.pipeline import AdaptedPipeline
 from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
 from anomalyvfm.data.defects import Defect, check_masks
+from anomalyvfm.data.roi import Roi
+from anomalyvfm.data.sources import readable_sizes
 from anomalyvfm.decision.calibration import CALIBRATION_ARRAYS, Array, Calibration, GoodScores
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
@@ -38,7 +40,7 @@ from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.version import __version__
 
-PIPELINES: Mapping[type[Preset], Callable[[Any, Backbone, InputFrame, int, Stored | None], Pipeline]] = {
+PIPELINES: Mapping[type[Preset], Callable[..., Pipeline]] = {
     GaussianPreset: StatisticalPipeline,
     AdaptedPreset: AdaptedPipeline,
 }
@@ -75,6 +77,8 @@ class Detector:
         The size in pixels into which every image is put.
     category_ : str or None
         Of the data set it was fitted on.
+    roi_ : Roi or None
+        The region of interest outside which nothing counts.
     oddest_ : list of (str, float)
         Names and scores of the oddest images that calibrated, each scored by a model without it.
     set_aside_ : list of (str, float)
@@ -112,6 +116,7 @@ class Detector:
         self.seed = seed
         self._backbone = backbone
         self._pipeline: Pipeline | None = None
+        self.roi_: Roi | None = None
 
     def fit(
         self,
@@ -121,6 +126,7 @@ class Detector:
         checkpoint: Path | None = None,
         odd_share: float = 0.0,
         defects: Sequence[Defect] = (),
+        roi: Roi | None = None,
     ) -> Detector:
         """Learn from good images; those that cannot be read are left out and named in ``pipeline_.skipped``.
 
@@ -140,6 +146,8 @@ class Detector:
             Of images that nobody has looked at, at most so many, if they are outliers, are set aside first.
         defects : sequence of Defect
             Images in which a person has confirmed a defect; v2 finds more like them.
+        roi : Roi, optional
+            The region of interest: v2 neither learns nor judges what lies outside.
 
         Returns
         -------
@@ -160,6 +168,11 @@ class Detector:
         good = Good(list(several(images)), list(several(validation)), self.category_, defects)
         if defects and not isinstance(self.settings, GaussianPreset):
             raise InputError("confirmed defects: this preset learns from good images alone; v2 takes both")
+        if roi is not None:
+            if not isinstance(self.settings, GaussianPreset):
+                raise InputError("a region of interest: this preset judges whole images; v2 takes one")
+            roi.require_fit(readable_sizes([*good.images, *good.validation], self.settings.image))
+        self.roi_ = roi
         check_masks(defects, self.settings.image)
         self.set_aside_ = []
         if odd_share:
@@ -192,7 +205,7 @@ class Detector:
             image = {f"image.{key}": value for key, value in looking.image.model_dump().items()}
             looking = preset("v2").override({"backbone": looking.backbone, **image})
         looking = looking.override({"calibration.images": max(len(every), 1)})
-        sorter = Detector(looking, device=self.device, seed=self.seed).fit(every, track=track)
+        sorter = Detector(looking, device=self.device, seed=self.seed).fit(every, track=track, roi=self.roi_)
         self.set_aside_ = sorter.outlying()[: math.ceil(share * len(every))]
         odd = {name for name, _ in self.set_aside_}
         kept = [row for row, name in enumerate(source_names(every)) if name not in odd]
@@ -242,7 +255,7 @@ class Detector:
         """
         mine, theirs = self.identity(), other.identity()
         theirs["backbone"]["name"] = mine["backbone"]["name"]  # equal weights may lie elsewhere
-        differing = [key for key in mine if mine[key] != theirs[key]]
+        differing = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
         if differing:
             remedy = "; fit both with the same settings"
             if "choice" in differing:  # made from what each has learned, unless it is set
@@ -281,7 +294,9 @@ class Detector:
         self.prepare()  # now, so that the first image's time is its own
         scorer, explainer = self.pipeline_.scorer, self.pipeline_.explainer()
         for batch in self.pipeline_.extractor.extract(images):
-            verdicts = verdicts_of(batch, scorer, self.calibration_, self.frame_, explainer, keep_pixels)
+            verdicts = verdicts_of(
+                batch, scorer, self.calibration_, self.frame_, explainer, keep_pixels, self.roi_
+            )
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
 
@@ -408,6 +423,7 @@ class Detector:
                 " name the ones it was fitted with by --backbone, or fit anew"
             )
         stored = Stored(description, read_tensors(folder, description))
+        self.roi_ = Roi.stored(description["roi"]) if "roi" in description else None
         self._begin(loaded, InputFrame(**description["input_frame"]), stored)
         fitted_on = description["fitted_on"]
         self.calibration_ = self._stored_calibration(description["calibration"], stored.tensors)
@@ -428,7 +444,8 @@ class Detector:
 
     def identity(self) -> dict[str, Any]:
         """What two models must have in common for their sums to add up."""
-        return self.pipeline_.identity()
+        roi = {} if self.roi_ is None else {"roi": self.roi_.describe()}
+        return {**self.pipeline_.identity(), **roi}
 
     def _load_backbone(self, layers: tuple[int, ...] | None = None) -> Backbone:
         if self._backbone is None:
@@ -441,7 +458,9 @@ class Detector:
     def _begin(self, backbone: Backbone, frame: InputFrame, stored: Stored | None = None) -> None:
         """A pipeline that has learned nothing, or what is stored."""
         self.frame_ = frame
-        self._pipeline = PIPELINES[type(self.settings)](self.settings, backbone, frame, self.seed, stored)
+        given = (self.settings, backbone, frame, self.seed, stored)
+        region = () if self.roi_ is None else (self.roi_,)
+        self._pipeline = PIPELINES[type(self.settings)](*given, *region)
 
     def _set_calibration(self, scores: GoodScores, images: int) -> None:
         if not len(scores):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from anomalyvfm.data import InputFrame
+from anomalyvfm.data.roi import Roi
 from anomalyvfm.decision.calibration import Calibration, logarithms_of
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.explain.explainer import Explainer
@@ -22,6 +23,7 @@ def verdicts_of(
     frame: InputFrame,
     explainer: Explainer | None,
     keep_pixels: bool,
+    roi: Roi | None = None,
 ) -> Iterator[Verdict]:
     """Verdicts on a batch's images, in order; ``keep_pixels`` leaves each image in its verdict.
 
@@ -54,5 +56,6 @@ def verdicts_of(
             pixels=image.pixels if keep_pixels else None,
             promised=calibration.promised,
             light=None if light is None else float(light[row]),
+            roi=roi,
             explain=explainer.of(batch.features, row) if anomalous and explainer else None,
         )

@@ -15,7 +15,7 @@ from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 _CALIBRATION, _CALIBRATION_TENSORS = "calibration.json", "calibration.safetensors"
 _REMEDY = "fit it anew"
@@ -79,7 +79,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         body = _of_schema_5(body)
     if body["schema_version"] == 5:
         body = _of_schema_6(body)
-    return body if body["schema_version"] == SCHEMA_VERSION else _of_schema_7(body)
+    return body if body["schema_version"] >= 7 else _of_schema_7(body)
 
 
 def read_tensors(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:

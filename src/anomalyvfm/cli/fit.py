@@ -13,6 +13,7 @@ from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, rep
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
+    from anomalyvfm.data.roi import Roi
     from anomalyvfm.detector import Detector
 
 
@@ -37,6 +38,12 @@ _NAMED = 10
     type=PATH,
     help="A folder of images in which a person has confirmed a defect, and masks of them.",
 )
+@click.option(
+    "--roi",
+    type=PATH,
+    help="What counts of the images: a mask of their size with it in white, or polygons in JSON.",
+)
+@click.option("--ignore", type=PATH, help="What does not count: a mask of the images' size, or JSON.")
 @click.option("--all", "every", is_flag=True, help="A model of each category of DATA, in a folder of --out.")
 @click.option(
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
@@ -60,6 +67,8 @@ def fit(
     image_size: str | None,
     settings: tuple[str, ...],
     defects: Path | None,
+    roi: Path | None,
+    ignore: Path | None,
     every: bool,
     checkpoint: Path | None,
     unlabelled: bool,
@@ -81,6 +90,9 @@ def fit(
         raise InputError("--odd-share: nothing is set aside without --unlabelled; add it, or leave this out")
     if defects is not None and isinstance(chosen, AdaptedPreset):
         raise InputError(f"--defects: {preset} learns from good images alone; leave it out, or take v2")
+    if (roi or ignore) and isinstance(chosen, AdaptedPreset):
+        option = "--roi" if roi else "--ignore"
+        raise InputError(f"{option}: {preset} judges whole images; leave it out, or take v2")
     share = (odd_share or _ODD_SHARE) if unlabelled else 0.0
     reserve(out, overwrite)
     check_apart(out, *data)
@@ -93,6 +105,7 @@ def fit(
     else:
         categories = {"": open_datasets(data, category, seed)}
     confirmed = () if defects is None else open_defects(defects)
+    region = _region(roi, ignore)
     # Only now torch: whatever is wrong above is said at once.
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
@@ -104,7 +117,9 @@ def fit(
             if chosen.backbone != detector.settings.backbone and not descriptions:
                 found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
                 click.echo(f"{found}; --backbone takes another", err=True)
-            detector.fit(images, track=bar, checkpoint=checkpoint, odd_share=share, defects=confirmed)
+            detector.fit(
+                images, track=bar, checkpoint=checkpoint, odd_share=share, defects=confirmed, roi=region
+            )
             detector.save(place / name, overwrite=overwrite and not every)
             if every:
                 click.echo(f"{name}:", err=True)
@@ -118,6 +133,14 @@ def fit(
             print_model(out / name, description)
 
     report(as_json, {"models": list(descriptions.values())} if every else descriptions[""], show)
+
+
+def _region(roi: Path | None, ignore: Path | None) -> Roi | None:
+    if roi is None and ignore is None:
+        return None
+    from anomalyvfm.data.roi_files import read_roi
+
+    return read_roi(roi, ignore)
 
 
 def _warn(detector: Detector) -> None:

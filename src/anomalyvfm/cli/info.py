@@ -41,6 +41,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
         ("skipped", f"{fitted['skipped']} unreadable"),
         *_defects(description.get("defects")),
+        *_region(description.get("roi")),
         *_set_aside(fitted.get("set_aside", [])),
         *_oddest(fitted.get("oddest", [])),
         ("gallery", f"{fitted['shown']} of the good images are kept small, to show beside odd places"),
@@ -112,6 +113,16 @@ def _defects(defects: dict[str, Any] | None) -> list[tuple[str, str]]:
     if (log_prior := defects["log_prior"]) is not None:
         counts += f", and scores of images (prior {math.exp(log_prior):.2g})"
     return [("defects", f"{len(defects['images'])} confirmed; they {counts}")]
+
+
+def _region(roi: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """How much of an image counts, where not all does."""
+    if roi is None:
+        return []
+    width, height = roi["size"]
+    return [
+        ("region", f"{roi['share']:.0%} of an image of {width}×{height} counts; the rest is not looked at")
+    ]
 
 
 def _set_aside(images: list[dict[str, Any]]) -> list[tuple[str, str]]:

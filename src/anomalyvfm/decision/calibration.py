@@ -268,11 +268,15 @@ class GoodScores:
         return sum(map(len, self._map_maxima))
 
     def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str]) -> None:
-        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images."""
+        """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images.
+
+        A distance of 0 is that of a patch which does not count.
+        """
         self.names += names
         self._image_scores.append(image_scores)
         self._map_maxima.append(patch_distances.reshape(len(patch_distances), -1).max(1))
-        self.map_histogram += distance_histogram(patch_distances)
+        counting = patch_distances[patch_distances > 0]
+        self.map_histogram += distance_histogram(counting if counting.size else patch_distances)
 
     @property
     def image_scores(self) -> Array:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data.pixels import ImageError
 from anomalyvfm.data.placing import InputFrame, Part
+from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.sources import ImageSource
 from anomalyvfm.decision.reason import Reason
 from anomalyvfm.decision.regions import Region, outlined, reach
@@ -48,6 +49,8 @@ class Verdict:
     """Whether the threshold keeps its false-alarm rate whatever good images score; else it is an estimate."""
     light: float | None = None
     """What the score would be by the light of the image alone; None where that is not judged."""
+    roi: Roi | None = field(default=None, repr=False)
+    """The region of interest, outside which nothing is outlined; None where the whole image counts."""
     explain: Explain | None = field(default=None, repr=False)
     """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
 
@@ -58,8 +61,15 @@ class Verdict:
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
-        """(H, W) the anomaly map at the image's own resolution."""
-        return self.frame.restore(self.anomaly_map, self.size)
+        """(H, W) the anomaly map at the image's own resolution; 0 outside the region of interest."""
+        return self.map_of(self.size)
+
+    def map_of(self, size: tuple[int, int], part: Part | None = None) -> NDArray[np.float32]:
+        """As :meth:`map`, of the image resized to ``size``, or of a part of its rows and columns."""
+        map_ = self.frame.restore(self.anomaly_map, size, part)
+        if self.roi is not None:
+            map_[~self.roi.part_of(size, part or (slice(None), slice(None)))] = 0
+        return map_
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -97,7 +107,7 @@ class Verdict:
         patch = self.frame.patch_size(self.anomaly_map.shape, self.size)
         margin = reach(patch)
         part = self.frame.part_above(self.anomaly_map, self.size, self.low_threshold, margin)
-        map_ = self.frame.restore(self.anomaly_map, self.size, part)
+        map_ = self.map_of(self.size, part)
         return part, *outlined(map_, self.low_threshold, self.high_threshold, patch, part, self.size)
 
 

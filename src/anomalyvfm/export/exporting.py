@@ -182,6 +182,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
             "sizes": [[view.height, view.width] for view in views],
             "standard_exposure": settings.exposure == "standard",
         },
+        **({} if detector.roi_ is None else {"roi": detector.roi_.describe()}),
         "image": {"max_pixels": settings.max_pixels, "white_level": settings.white_level},
         "calibration": {
             "images": calibration.count,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalyvfm.data.placing import bilinear
-from anomalyvfm.data.views import BRIGHTNESS, CONTRAST, LEAST_CONTRAST
+from anomalyvfm.data.views import BRIGHTNESS, CONTRAST, LEAST_CONTRAST, OUTSIDE
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
@@ -48,6 +48,9 @@ class JudgingGraph(nn.Module):
         self._stacked = extractor.stacked
         self._standard = extractor.settings.exposure == "standard"
         self._seen_by = backbone
+        self._counting = extractor.counting
+        inside = extractor.inside
+        self.inside = None if inside is None else nn.Buffer(torch.from_numpy(inside))
         self._scorer = detector.pipeline_.scorer
         self._scorer.derive()
         self._calibration = calibration
@@ -57,13 +60,17 @@ class JudgingGraph(nn.Module):
         """The ``outputs`` for B images; scores, map and light's score follow from the others alone."""
         # In planes, as the backbone takes them: nothing is turned round but the pixels themselves, once.
         planes = pixels.permute(0, 3, 1, 2).float()
-        exposed = standard_exposure(planes) if self._standard else planes
+        exposed = standard_exposure(planes, self.inside) if self._standard else planes
+        if self.inside is not None:
+            exposed = exposed.where(self.inside, OUTSIDE)
         size = (self._frame.height, self._frame.width)
         views = [resized(exposed, size, (view.height, view.width)) for view in self._views]
         seen = [view.permute(0, 2, 3, 1) for view in views]
         features = features_of(seen, self._tilings, self._features, self._stacked)
+        if self._counting is not None:
+            features = self._counting.repeated(features)
         if self._judges_light:
-            features = replace(features, light=light_of(pixels))
+            features = replace(features, light=light_of(pixels, self.inside))
         summary = features.summary.flatten(1)
         whole = summary.reshape(-1, *features.summary.shape[1:])
         distances = self._scorer.distances(replace(features, summary=whole))
@@ -84,10 +91,11 @@ class JudgingGraph(nn.Module):
         return PatchFeatures.of(found)
 
 
-def standard_exposure(planes: Tensor) -> Tensor:
+def standard_exposure(planes: Tensor, inside: Tensor | None = None) -> Tensor:
     """(B, 3, H, W) grey levels as of `data.views.standard_exposure`, but for roundings of a level."""
-    centred = planes - _mean(planes)
-    gain = CONTRAST / (_mean(centred.square()).sqrt() + LEAST_CONTRAST)
+    weights = 1.0 if inside is None else inside.float() / inside.float().mean()
+    centred = planes - _mean(planes * weights)
+    gain = CONTRAST / (_mean(centred.square() * weights).sqrt() + LEAST_CONTRAST)
     return (centred * gain + BRIGHTNESS).clamp(0, 255).floor()
 
 

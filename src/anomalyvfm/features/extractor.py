@@ -25,9 +25,11 @@ from anomalyvfm.data import (
     read_source,
 )
 from anomalyvfm.data.pixels import written_out
+from anomalyvfm.data.roi import Roi, filled
 from anomalyvfm.data.sources import describe, readable_sizes, several, source_names
 from anomalyvfm.data.views import views_of
 from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
+from anomalyvfm.features.counting import Counting
 from anomalyvfm.features.illumination import augment_light, is_augmented, light_of
 from anomalyvfm.presets import ImageSettings
 
@@ -119,7 +121,7 @@ class Extractor:
     With several ``scales``, shares of the frame's sides with 1 the largest, an image is seen at each of
     them, on a grid of its own; ``stacked``, the features have one more axis before the last instead: patches
     (B, H, W, S, C) on the finest grid, summaries (B, S, D). With ``light``, the features say in which the
-    image was taken.
+    image was taken. With a ``roi`` they are of what lies in it alone, and ``counting`` says where that is.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Extractor:
         scales: Sequence[float] = (1.0,),
         stacked: bool = False,
         light: bool = False,
+        roi: Roi | None = None,
     ) -> None:
         self.stacked = stacked
         self.light = light
@@ -147,6 +150,14 @@ class Extractor:
         self.tilings = [
             Tiling(view.height, view.width, settings.tile, overlap, backbone.multiple) for view in self.views
         ]
+        self.roi = roi
+        self.inside: NDArray[np.bool_] | None = None
+        self.counting: Counting | None = None
+        if roi is not None:
+            self.inside = roi.in_frame(frame)
+            height, width = self.grid_shape
+            detail = [(2 * height, 2 * width)] if backbone.detail_channels else []
+            self.counting = Counting.of(roi, frame, [*self.grid_shapes, *detail], backbone.device)
 
     @property
     def grid_shape(self) -> tuple[int, int]:
@@ -203,17 +214,23 @@ class Extractor:
             yield source, image.key
 
     def place(self, source: ImageSource) -> PlacedImage:
-        """The image of a source as it goes into the backbone. Raises ImageError for what is no image."""
+        """The image of a source as it goes into the backbone.
+
+        Raises ImageError for what is no image, and for one in which the region of interest lies elsewhere.
+        """
         image = read_source(source, self.settings)
-        pixels = self.frame.place(image)
-        return PlacedImage(pixels, self._shown(pixels), (image.shape[0], image.shape[1]))
+        size = (image.shape[0], image.shape[1])
+        if self.roi is not None:
+            self.roi.require_fit_of(size, self.frame, describe(source))
+        pixels = filled(self.frame.place(image), self.inside, 0)
+        return PlacedImage(pixels, self._shown(pixels), size)
 
     def _augment(self, image: PlacedImage) -> PlacedImage:
         pixels = augment_light(image.pixels, np.random.default_rng(image.key))
         return replace(image, pixels=pixels, views=self._shown(pixels))
 
     def _shown(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        return views_of(pixels, self.views, self.settings.exposure == "standard")
+        return views_of(pixels, self.views, self.settings.exposure == "standard", self.inside)
 
     def _features(self, images: list[PlacedImage]) -> PatchFeatures:
         views = [
@@ -221,9 +238,14 @@ class Extractor:
             for number in range(len(self.views))
         ]
         features = features_of(views, self.tilings, self._in_parts, self.stacked)
+        if self.counting is not None:
+            features = self.counting.repeated(features)
         if not self.light:
             return features
-        taken = torch.cat([light_of(torch.from_numpy(written_out(image.pixels)[None])) for image in images])
+        inside = None if self.inside is None else torch.from_numpy(self.inside)
+        taken = torch.cat(
+            [light_of(torch.from_numpy(written_out(image.pixels)[None]), inside) for image in images]
+        )
         return replace(features, light=taken.to(self.backbone.device))
 
     def _in_parts(self, tiles: Tensor) -> PatchFeatures:

@@ -23,18 +23,21 @@ LIGHT_NUMBERS = 4
 _LEAST = 4
 
 
-def light_of(pixels: Tensor) -> Tensor:
+def light_of(pixels: Tensor, inside: Tensor | None = None) -> Tensor:
     """(B, 4) logarithms of brightness, contrast, and red and blue against green, of (B, H, W, 3) uint8.
 
-    Brightness and contrast are mean and standard deviation of the grey levels. Float32, added up row by row:
-    a runtime may add up a hundred thousand values one by one.
+    Brightness and contrast are mean and standard deviation of the grey levels, of what is ``inside`` (H, W)
+    where only that counts. Float32, added up row by row: a runtime may add up a hundred thousand values one
+    by one.
     """
     values = pixels.float()
-    colours = values.mean(2).mean(1)
+    weights = torch.ones(pixels.shape[1:3], device=pixels.device) if inside is None else inside.float()
+    weights = weights / weights.mean(1).mean(0)
+    colours = (values * weights[..., None]).mean(2).mean(1)
     red, green, blue = (colours + _LEAST).log().unbind(1)
     brightness = colours.mean(1)
     grey = values.mean(3) - brightness[:, None, None]
-    contrast = grey.square().mean(2).mean(1).sqrt()
+    contrast = (grey.square() * weights).mean(2).mean(1).sqrt()
     return torch.stack([(brightness + _LEAST).log(), (contrast + _LEAST).log(), red - green, blue - green], 1)
 
 

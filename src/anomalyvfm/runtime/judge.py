@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from anomalyvfm.data.parallel import cores, read_many
 from anomalyvfm.data.pixels import ImageError, written_out
 from anomalyvfm.data.placing import InputFrame
-from anomalyvfm.data.sources import ImageSource, read_source, several
+from anomalyvfm.data.roi import Roi
+from anomalyvfm.data.sources import ImageSource, describe, read_source, several
 from anomalyvfm.data.views import views_of
 from anomalyvfm.decision.calibration import high_threshold, images_needed, score_threshold
 from anomalyvfm.decision.drift import DriftTest
@@ -105,6 +106,8 @@ class Runtime:
         self.manifest = manifest
         self.frame = frame
         self.settings = RuntimeSettings(Reading(**manifest["image"]))
+        self.roi = Roi.stored(manifest["roi"]) if "roi" in manifest else None
+        self._inside = None if self.roi is None else self.roi.in_frame(frame)
         self._engine = engine
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
         self._places = find_spec("PIL") is not None
@@ -187,13 +190,16 @@ class Runtime:
 
     def _take(self, source: ImageSource) -> _Taken:
         image = read_source(source, self.settings.image)
+        size = (image.shape[0], image.shape[1])
+        if self.roi is not None:
+            self.roi.require_fit_of(size, self.frame, describe(source))
         pixels = self.frame.place(image) if self._places else image
         inputs = (
-            views_of(pixels, self._views, self.manifest["views"]["standard_exposure"])
+            views_of(pixels, self._views, self.manifest["views"]["standard_exposure"], self._inside)
             if self._views
             else (written_out(pixels),)
         )
-        return _Taken(inputs, (image.shape[0], image.shape[1]))
+        return _Taken(inputs, size)
 
     def _begun(self, call: _Call) -> _Call:
         if images := call.images:
@@ -223,6 +229,7 @@ class Runtime:
             anomaly_map=outputs["grid"],
             size=taken.size,
             frame=self.frame,
+            roi=self.roi,
             seconds=seconds,
             summary=outputs["summary"],
             light=float(outputs[LIGHT]) if LIGHT in outputs else None,

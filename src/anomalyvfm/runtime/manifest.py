@@ -8,7 +8,7 @@ from typing import Any
 from anomalyvfm.errors import InputError
 from anomalyvfm.sealed import check_digest, digest, read_sealed, write_sealed
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MANIFEST = "export.json"
 GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 """The file to load, by kind."""

@@ -27,6 +27,7 @@ from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.synthesis.drawn import KINDS, drawn_defect
 from anomalyvfm.tracking import Tracker
 
+_PLACES_TRIED = 50
 IMAGES = 48
 """So many good images are looked at."""
 _DRAWN = 160
@@ -131,7 +132,7 @@ def _told(
     rows = [row for group in sample.groups for row in group]
     each = min(len(KINDS), math.ceil(_DRAWN / len(rows)))
     store = FeatureStore(sample.kept.store.folder / "drawn")
-    drawn = _drawn(sample.kept, rows, each, seed)
+    drawn = _drawn(sample.kept, rows, each, seed, extractor.inside)
     batches = math.ceil(len(rows) * each / extractor.batch)
     for extracted in track(extractor.extract(drawn), batches, "choosing"):
         assert extracted.features is not None  # they were drawn, not read
@@ -153,11 +154,17 @@ def _told(
     return [round(area, 4) for area in areas]  # as they are written: what follows from them is the same
 
 
-def _drawn(kept: KeptImages, rows: Sequence[int], each: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Every kind in turn, ``each`` so often on an image."""
+def _drawn(
+    kept: KeptImages, rows: Sequence[int], each: int, seed: int, inside: NDArray[np.bool_] | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Every kind in turn, ``each`` so often on an image, at a place ``inside`` where only that counts."""
     kinds = list(KINDS)
     for number, row in enumerate(rows):
-        other = kept.pixels[rows[number - 1]]
+        good, other = kept.pixels[row], kept.pixels[rows[number - 1]]
         for place in range(number * each, (number + 1) * each):
             rng = np.random.default_rng([seed, place])
-            yield drawn_defect(kept.pixels[row], other, kinds[place % len(kinds)], rng)
+            for _ in range(_PLACES_TRIED):
+                drawn = drawn_defect(good, other, kinds[place % len(kinds)], rng)
+                if inside is None or (drawn != good)[inside].any():
+                    break
+            yield drawn

@@ -11,6 +11,7 @@ import torch
 
 from anomalyvfm.data import InputFrame
 from anomalyvfm.data.defects import Defect
+from anomalyvfm.data.roi import Roi
 from anomalyvfm.decision.calibration import Alternative, Array, Calibration, GoodScores, images_needed
 from anomalyvfm.errors import InputError
 from anomalyvfm.explain.explainer import Explainer
@@ -41,6 +42,7 @@ class StatisticalPipeline(Pipeline):
         frame: InputFrame,
         seed: int,
         stored: Stored | None,
+        roi: Roi | None = None,
     ) -> None:
         self._settings = settings
         self._seed = seed
@@ -49,7 +51,13 @@ class StatisticalPipeline(Pipeline):
         self.grouped_by = settings.calibration.groups
         gaussian = settings.gaussian
         extractor = Extractor(
-            backbone, frame, settings.image, settings.batch, gaussian.scales, light=gaussian.judge_light
+            backbone,
+            frame,
+            settings.image,
+            settings.batch,
+            gaussian.scales,
+            light=gaussian.judge_light,
+            roi=roi,
         )
         if stored is None:
             grids, detail_grid = position_grids(extractor, gaussian), _detail_grid(extractor, gaussian)
@@ -71,6 +79,7 @@ class StatisticalPipeline(Pipeline):
             choice,
             backbone.device,
             tensors,
+            extractor.counting,
         )
         kept = {} if tensors is None else under(tensors, "gallery")
         gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)
@@ -129,6 +138,13 @@ class StatisticalPipeline(Pipeline):
                 if batch.features is None or image.key in self.scorer.defects.images:
                     continue
                 covered = defects[position].covered(image.size, self.extractor.frame)
+                if covered is not None and self.extractor.inside is not None:
+                    covered = covered * self.extractor.inside
+                    if not covered.any():
+                        raise InputError(
+                            f"{describe(images[position])}: its defect lies outside the region of interest;"
+                            " leave it out, or widen the region"
+                        )
                 mask = None if covered is None else torch.from_numpy(covered).to(self.scorer.device)
                 shown = batch.features.rows([row])
                 self.scorer.defects.confirm(image.key, shown, mask, self.scorer.patches)

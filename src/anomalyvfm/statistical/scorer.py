@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from anomalyvfm.features.backbones.backbone import PatchFeatures
+from anomalyvfm.features.counting import Counting
 from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.features.illumination import LIGHT_NUMBERS
 from anomalyvfm.pipeline import Distances, Scorer, Spread, under
@@ -42,6 +43,8 @@ class StatisticalScorer(Scorer):
 
     Where ``defects`` are confirmed, the map is raised where patches are like theirs, and a score of the
     patches most like them comes after all others; it counts where ``defects.log_prior`` says so.
+
+    With ``counting``, only the patches of a region of interest make scores, and maps are 0 far from it.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class StatisticalScorer(Scorer):
         choice: Choice,
         device: torch.device,
         tensors: Mapping[str, Tensor] | None = None,
+        counting: Counting | None = None,
     ) -> None:
         self.device = device
+        self._counting = counting
         self.context_dimensions = min(settings.context_dimensions, summary_channels)
         self.grids = tuple(grids)
         self._light_weight = settings.light_weight / max(settings.light_share, 1e-9)
@@ -202,7 +207,7 @@ class StatisticalScorer(Scorer):
         """As :meth:`distances`, where the scores (B, 1 or 2) of the images as a whole are known."""
         maps, compared = self._maps(features), self._compared(features)
         counting = [*(maps[scale] for scale in self.choice.scales), *compared]
-        scores = self._image_scores([*maps, *compared])
+        scores = self._image_scores(maps, compared)
         size = maps[0].shape[1:]
         if self._detail is not None and self._shows_detail:
             counting.append(self._detail.distances(features.in_detail()))
@@ -214,6 +219,8 @@ class StatisticalScorer(Scorer):
             responses = self._head().responses(features)
             map_ = raised(map_, responses, self.defects.usual)
             together = torch.cat([together, self._likeness(responses)[:, None]], 1)
+        if self._counting is not None:
+            map_ = map_ * self._counting.shown_of(map_.shape[1:])
         return Distances(map_, together)
 
     def usual_response(self, features: PatchFeatures) -> Tensor:
@@ -226,7 +233,7 @@ class StatisticalScorer(Scorer):
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
         """(B, S + N) scores of the oddest patches at each of S scales and by each of N banks."""
-        return torch.stack(self._image_scores([*self._maps(features), *self._compared(features)]), 1)
+        return torch.stack(self._image_scores(self._maps(features), self._compared(features)), 1)
 
     def derive(self) -> None:
         for patches in self._learning:
@@ -297,6 +304,8 @@ class StatisticalScorer(Scorer):
 
     def _likeness(self, responses: Tensor) -> Tensor:
         """(B,) > 0: the exponential of the mean of the largest responses (B, h, w)."""
+        if self._counting is not None:
+            responses = responses.where(self._counting.inside[0], -_MOST_LIKE)
         flat = responses.flatten(1)
         largest = flat.topk(min(self.patches[0].settings.patches, flat.shape[1]), dim=1).values.mean(1)
         return largest.clamp(-_MOST_LIKE, _MOST_LIKE).exp()
@@ -311,9 +320,15 @@ class StatisticalScorer(Scorer):
         """(B, h, w) distances to the nearest remembered patches, of each bank that counts."""
         return [bank.distances(features.grids[number]) for number, bank in self.banks.items()]
 
-    def _image_scores(self, maps: list[Tensor]) -> list[Tensor]:
-        """(B,) scores of the oddest patches of each."""
-        return [self.patches[0].image_scores(map_) for map_ in maps]
+    def _image_scores(self, maps: list[Tensor], compared: list[Tensor]) -> list[Tensor]:
+        """(B,) scores of the oddest patches of each, of those that count."""
+        every = [*maps, *compared]
+        if self._counting is not None:
+            numbers = [*range(len(maps)), *self.banks]
+            every = [
+                map_ * self._counting.inside[number] for number, map_ in zip(numbers, every, strict=True)
+            ]
+        return [self.patches[0].image_scores(map_) for map_ in every]
 
 
 def _joined(maps: list[Tensor], weights: Sequence[float], size: Sequence[int]) -> Tensor:

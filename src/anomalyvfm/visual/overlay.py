@@ -10,6 +10,8 @@ from anomalyvfm.decision.verdict import Verdict
 
 # Enough to judge by eye; full-size copies of 5-megapixel images would fill disks and take seconds each.
 _LONGEST_SIDE = 1024
+# What lies outside the region of interest is shown so many times darker.
+_DIMMED = 3
 # Dark to light, so that the order of values survives a greyscale print and colour blindness.
 _HEAT = np.array([(59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)], float)
 OUTLINE = np.array((0, 255, 255, 255), np.uint8)
@@ -30,8 +32,11 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
         base = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
     low, high = heat_range(verdict)
     picture = base.copy()
+    if verdict.roi is not None:
+        outside = ~verdict.roi.part_of(size, (slice(None), slice(None)))
+        picture[outside] //= _DIMMED
     part = verdict.frame.part_above(verdict.anomaly_map, size, low, (0, 0))
-    warm, map_ = picture[part], verdict.frame.restore(verdict.anomaly_map, size, part)
+    warm, map_ = picture[part], verdict.map_of(size, part)
     hot = map_ > low  # few pixels, and of a good image next to none: only these are blended
     warm[hot] = heated(warm[hot], (map_[hot].astype(float) - low) / (high - low))
     if verdict.mask.any():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +100,16 @@ def test_it_is_kept_in_the_model(fitted: Detector, spoilt: list[Pixels], tmp_pat
     for mine, theirs in zip(fitted.predict(spoilt), loaded.predict(spoilt), strict=True):
         assert mine.score == theirs.score
         np.testing.assert_array_equal(mine.mask, theirs.mask)
+
+
+def test_an_inspection_is_shown_as_it_was_judged(fitted: Detector, spoilt: list[Pixels]) -> None:
+    from anomalyvfm.server.inspections.verdicts import columns, map_content, restore
+
+    verdict = fitted.predict(spoilt)[0]
+    kept: Any = SimpleNamespace(**columns(verdict))
+    shown = restore(kept, map_content(verdict))
+    np.testing.assert_array_equal(shown.map, verdict.map)
+    np.testing.assert_array_equal(shown.mask, verdict.mask)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])

@@ -96,7 +96,7 @@ def _draw_row(axes: list[Axes], image: Judged, settings: dict[str, Any]) -> Any:
     small = np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
     axes[0].imshow(small)
     heat = axes[1].imshow(
-        verdict.frame.restore(verdict.anomaly_map, size),
+        verdict.map_of(size),
         cmap=style.HEAT,
         norm=Normalize(0, max(2 * verdict.high_threshold, 1e-6)),
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import InputFrame
+from anomalyvfm.data.roi import Roi
 from anomalyvfm.decision.reason import GoodPatch, Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
@@ -23,9 +24,11 @@ _BETWEEN = (15, 19, 22)  # white would glare on a dark page
 
 
 def map_content(verdict: Verdict) -> bytes:
-    """The grid as an array file, without pickle."""
+    """The grid as an array file, without pickle; a region of interest comes after it, as another array."""
     stream = BytesIO()
     np.save(stream, verdict.anomaly_map.astype(np.float32), allow_pickle=False)
+    if verdict.roi is not None:
+        np.save(stream, np.array([*verdict.roi.size, *verdict.roi.runs()], np.int32), allow_pickle=False)
     return stream.getvalue()
 
 
@@ -58,6 +61,12 @@ def columns(verdict: Verdict) -> dict[str, Any]:
 
 def restore(row: InspectionRow, content: bytes) -> Verdict:
     """The verdict of a row and its map file."""
+    stream = BytesIO(content)
+    anomaly_map = np.load(stream, allow_pickle=False)
+    roi = None
+    if stream.tell() < len(content):
+        height, width, *runs = np.load(stream, allow_pickle=False).tolist()
+        roi = Roi.stored({"size": [width, height], "runs": runs})
     return Verdict(
         score=row.score,
         p_value=row.p_value,
@@ -65,7 +74,8 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
         threshold=row.threshold,
         promised=bool(row.promised),
         light=row.light,
-        anomaly_map=np.load(BytesIO(content), allow_pickle=False),
+        anomaly_map=anomaly_map,
+        roi=roi,
         size=(row.height, row.width),
         frame=InputFrame(**row.input_frame),
         low_threshold=row.low_threshold,
@@ -106,7 +116,7 @@ def heat(verdict: Verdict) -> bytes:
     """PNG with alpha of the map alone, to lie over the image: clear where good pixels are."""
     from anomalyvfm.visual.overlay import colour, heat_range
 
-    map_ = verdict.frame.restore(verdict.anomaly_map, _shown(verdict)).astype(float)
+    map_ = verdict.map_of(_shown(verdict)).astype(float)
     low, high = heat_range(verdict)
     share = np.clip((map_ - low) / (high - low), 0, 1)
     return _png(np.dstack([colour(share), 255 * np.sqrt(share)]).astype(np.uint8))

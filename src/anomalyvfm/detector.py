@@ -14,18 +14,24 @@ from typing import Any
 import torch
 
 from anomalyvfm.adapted.pipeline import AdaptedPipeline
+from anomalyvfm.calibrating import (
+    calibration_of,
+    calibration_tensors,
+    oddest_of,
+    require_groups,
+    stored_calibration,
+)
 from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
 from anomalyvfm.data.defects import Defect, check_masks
 from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.sources import readable_sizes
-from anomalyvfm.decision.calibration import CALIBRATION_ARRAYS, Array, Calibration, GoodScores
+from anomalyvfm.decision.calibration import Calibration, GoodScores
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
 from anomalyvfm.features.extractor import ImageSource, frame_for, several, source_names
-from anomalyvfm.features.grouping import group_named
 from anomalyvfm.judging import verdicts_of
 from anomalyvfm.model_folder import (
     read_calibration,
@@ -45,10 +51,6 @@ PIPELINES: Mapping[type[Preset], Callable[..., Pipeline]] = {
     AdaptedPreset: AdaptedPipeline,
 }
 """Which pipeline a preset's settings are of."""
-
-
-# Of the images that calibrated, for a look at whether all were good: at least so many, and all outliers.
-_ODDEST_KEPT = 10
 
 
 class Detector:
@@ -183,7 +185,7 @@ class Detector:
                 f"{count} good image{'s' * (count != 1)} to learn from; at least 2 are needed,"
                 " 100 or more for a false-alarm promise of 1 %"
             )
-        _require_groups([*good.images, *good.validation], self.settings.calibration.groups)
+        require_groups([*good.images, *good.validation], self.settings.calibration.groups)
         if self._pipeline is not None and self._pipeline.changes_backbone:
             self._backbone = None
         backbone = self._load_backbone()
@@ -343,7 +345,7 @@ class Detector:
     def save_calibration(self, folder: str | Path) -> None:
         """Write the calibration alone to a new folder, whole or not at all."""
         description = {"calibration": self.calibration_.describe()}
-        write_calibration(Path(folder), description, _tensors_of(self.calibration_))
+        write_calibration(Path(folder), description, calibration_tensors(self.calibration_))
 
     def with_saved_calibration(self, folder: str | Path) -> Detector:
         """This detector with a calibration that `save_calibration` wrote, and its rate.
@@ -352,7 +354,7 @@ class Detector:
         """
         body, tensors = read_calibration(Path(folder))
         other = self.with_false_alarm_rate(body["calibration"]["false_alarm_rate"])
-        other.calibration_ = other._stored_calibration(body["calibration"], tensors)
+        other._load_calibration(body["calibration"], tensors)
         return other
 
     def describe(self) -> dict[str, Any]:
@@ -380,7 +382,7 @@ class Detector:
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write ``model.json`` and ``model.safetensors`` to a new folder, whole or not at all."""
-        tensors = {**self.pipeline_.to_tensors(), **_tensors_of(self.calibration_)}
+        tensors = {**self.pipeline_.to_tensors(), **calibration_tensors(self.calibration_)}
         write_model(Path(folder), self.describe(), tensors, overwrite)
 
     @classmethod
@@ -426,7 +428,7 @@ class Detector:
         self.roi_ = Roi.stored(description["roi"]) if "roi" in description else None
         self._begin(loaded, InputFrame(**description["input_frame"]), stored)
         fitted_on = description["fitted_on"]
-        self.calibration_ = self._stored_calibration(description["calibration"], stored.tensors)
+        self._load_calibration(description["calibration"], stored.tensors)
         self.oddest_, self.set_aside_ = (
             [(one["image"], one["score"]) for one in fitted_on.get(key, [])]
             for key in ("oddest", "set_aside")
@@ -463,61 +465,14 @@ class Detector:
         self._pipeline = PIPELINES[type(self.settings)](*given, *region)
 
     def _set_calibration(self, scores: GoodScores, images: int) -> None:
-        if not len(scores):
-            raise InputError(f"too few of the {images} images could be read to calibrate with")
-        arrays = (scores.image_scores, scores.map_maxima, scores.map_histogram)
-        self.calibration_ = self._calibration(*arrays, cross_fitted=scores.cross_fitted, groups=scores.groups)
-        found = zip(scores.names, self.calibration_.score(scores.image_scores).tolist(), strict=True)
-        ordered = sorted(found, key=lambda one: -one[1])
-        outlying = sum(score > self.calibration_.outlying for _, score in ordered)
-        self.oddest_ = ordered[: max(_ODDEST_KEPT, outlying)]
+        alternatives = self.pipeline_.scorer.alternatives
+        self.calibration_ = calibration_of(scores, images, self.settings.calibration, alternatives)
+        self.oddest_ = oddest_of(scores, self.calibration_)
 
-    def _calibration(
-        self,
-        image_scores: Array,
-        map_maxima: Array,
-        map_histogram: Array,
-        cross_fitted: bool,
-        groups: int | None,
-    ) -> Calibration:
-        rates, alternatives = self.settings.calibration, self.pipeline_.scorer.alternatives
-        return Calibration(
-            image_scores,
-            map_maxima,
-            map_histogram,
-            alternatives,
-            rates.false_alarm_rate,
-            rates.pixel_rate,
-            cross_fitted,
-            groups,
-        )
-
-    def _stored_calibration(
-        self, description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
-    ) -> Calibration:
-        return self._calibration(
-            **{name: tensors[f"calibration.{name}"].numpy() for name in CALIBRATION_ARRAYS},
-            cross_fitted=description["cross_fitted"],
-            groups=description.get("groups"),
-        )
-
-
-def _tensors_of(calibration: Calibration) -> dict[str, torch.Tensor]:
-    return {f"calibration.{name}": torch.from_numpy(array) for name, array in calibration.arrays().items()}
+    def _load_calibration(self, described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        alternatives = self.pipeline_.scorer.alternatives
+        self.calibration_ = stored_calibration(described, tensors, self.settings.calibration, alternatives)
 
 
 def _named_scores(images: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
     return [{"image": name, "score": round(score, 4)} for name, score in images]
-
-
-def _require_groups(images: Sequence[ImageSource], rule: str) -> None:
-    """Raise InputError where a rule is given by which no image is named."""
-    names = source_names(images)
-    if rule == "alike" or any(group_named(name, rule) is not None for name in names):
-        return
-    if rule == "folder":
-        raise InputError("calibration.groups=folder: all images are in one folder; give one for each group")
-    raise InputError(
-        f"calibration.groups={rule}: no image is named so, {names[0]} for one; give a pattern of file names"
-        " with {} for the group, such as {}_*"
-    )

@@ -1,0 +1,78 @@
+"""A detector's calibration: made of good images' scores, and as a model folder keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from anomalyvfm.decision.calibration import CALIBRATION_ARRAYS, Alternative, Calibration, GoodScores
+from anomalyvfm.errors import InputError
+from anomalyvfm.features.extractor import ImageSource, source_names
+from anomalyvfm.features.grouping import group_named
+from anomalyvfm.presets import CalibrationSettings
+
+# Of the images that calibrated, for a look at whether all were good: at least so many, and all outliers.
+_ODDEST_KEPT = 10
+
+
+def calibration_of(
+    scores: GoodScores, images: int, rates: CalibrationSettings, alternatives: tuple[Alternative, ...]
+) -> Calibration:
+    """The calibration by good images' scores; InputError where none of the ``images`` could be read."""
+    if not len(scores):
+        raise InputError(f"too few of the {images} images could be read to calibrate with")
+    return Calibration(
+        scores.image_scores,
+        scores.map_maxima,
+        scores.map_histogram,
+        alternatives,
+        rates.false_alarm_rate,
+        rates.pixel_rate,
+        scores.cross_fitted,
+        scores.groups,
+    )
+
+
+def stored_calibration(
+    description: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    rates: CalibrationSettings,
+    alternatives: tuple[Alternative, ...],
+) -> Calibration:
+    """The calibration that a model folder keeps, at the ``rates`` of the settings."""
+    return Calibration(
+        **{name: tensors[f"calibration.{name}"].numpy() for name in CALIBRATION_ARRAYS},
+        alternatives=alternatives,
+        false_alarm_rate=rates.false_alarm_rate,
+        pixel_rate=rates.pixel_rate,
+        cross_fitted=description["cross_fitted"],
+        groups=description.get("groups"),
+    )
+
+
+def calibration_tensors(calibration: Calibration) -> dict[str, torch.Tensor]:
+    """What a model folder keeps of it."""
+    return {f"calibration.{name}": torch.from_numpy(array) for name, array in calibration.arrays().items()}
+
+
+def oddest_of(scores: GoodScores, calibration: Calibration) -> list[tuple[str, float]]:
+    """Names and scores of the images that calibrated, the oddest first: ten, or all outliers."""
+    found = zip(scores.names, calibration.score(scores.image_scores).tolist(), strict=True)
+    ordered = sorted(found, key=lambda one: -one[1])
+    outlying = sum(score > calibration.outlying for _, score in ordered)
+    return ordered[: max(_ODDEST_KEPT, outlying)]
+
+
+def require_groups(images: Sequence[ImageSource], rule: str) -> None:
+    """Raise InputError where a rule is given by which no image is named."""
+    names = source_names(images)
+    if rule == "alike" or any(group_named(name, rule) is not None for name in names):
+        return
+    if rule == "folder":
+        raise InputError("calibration.groups=folder: all images are in one folder; give one for each group")
+    raise InputError(
+        f"calibration.groups={rule}: no image is named so, {names[0]} for one; give a pattern of file names"
+        " with {} for the group, such as {}_*"
+    )

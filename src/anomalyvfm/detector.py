@@ -295,9 +295,10 @@ class Detector:
         """
         self.prepare()  # now, so that the first image's time is its own
         scorer, explainer = self.pipeline_.scorer, self.pipeline_.explainer()
+        least = self.settings.regions.min_level, self.settings.regions.min_area
         for batch in self.pipeline_.extractor.extract(images):
             verdicts = verdicts_of(
-                batch, scorer, self.calibration_, self.frame_, explainer, keep_pixels, self.roi_
+                batch, scorer, self.calibration_, self.frame_, explainer, keep_pixels, self.roi_, least
             )
             for position, source in enumerate(batch.sources):
                 yield source, batch.broken.get(position) or next(verdicts)
@@ -403,7 +404,8 @@ class Detector:
             Where the weights are, if they have moved since.
         device : {"auto", "cpu", "cuda", "mps", "openvino"}
         reading : mapping, optional
-            Which of ``image.max_pixels`` and ``image.white_level`` are others now.
+            Which of ``image.max_pixels``, ``image.white_level``, ``regions.min_level`` and
+            ``regions.min_area`` are others now.
 
         Raises
         ------

@@ -24,8 +24,11 @@ def verdicts_of(
     explainer: Explainer | None,
     keep_pixels: bool,
     roi: Roi | None = None,
+    least: tuple[float, int] = (0.0, 0),
 ) -> Iterator[Verdict]:
     """Verdicts on a batch's images, in order; ``keep_pixels`` leaves each image in its verdict.
+
+    ``least`` are the peak and the area that a region must have to count.
 
     One by one: maps at full resolution, once asked for, then live no longer than their verdict.
     """
@@ -41,7 +44,7 @@ def verdicts_of(
     seconds = (batch.seconds + time.perf_counter() - started) / len(batch.sources)
     for row, (image, score) in enumerate(zip(batch.images, scores, strict=True)):
         anomalous = bool(score > calibration.threshold)
-        yield Verdict(
+        verdict = Verdict(
             score=float(score),
             p_value=calibration.p_value(float(score)),
             anomalous=anomalous,
@@ -57,5 +60,7 @@ def verdicts_of(
             promised=calibration.promised,
             light=None if light is None else float(light[row]),
             roi=roi,
+            least=least,
             explain=explainer.of(batch.features, row) if anomalous and explainer else None,
         )
+        yield verdict.by_regions()

@@ -197,6 +197,15 @@ class CrossFittingSettings(CalibrationSettings):
     images: int = Field(1000, ge=2, description="at most so many learned images are judged that way")
 
 
+class RegionSettings(_Settings):
+    """Which odd regions count; an image of none is good, whatever its score."""
+
+    min_level: float = Field(
+        0.0, ge=0, description="the peak a region must reach, in standard deviations of good pixels"
+    )
+    min_area: int = Field(0, ge=0, description="the area a region must have, in pixels of the image")
+
+
 class LoraSettings(_Settings):
     """Low-rank adaptation of the features."""
 
@@ -274,6 +283,7 @@ class Preset(_Settings):
     image: ImageSettings = ImageSettings()
     features: FeatureSettings = FeatureSettings()
     calibration: CalibrationSettings
+    regions: RegionSettings = RegionSettings()
 
     @property
     def detail(self) -> bool:

@@ -42,6 +42,7 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
         ("skipped", f"{fitted['skipped']} unreadable"),
         *_defects(description.get("defects")),
         *_region(description.get("roi")),
+        *_rules(description["settings"].get("regions", {}), description.get("roi") or {}),
         *_set_aside(fitted.get("set_aside", [])),
         *_oddest(fitted.get("oddest", [])),
         ("gallery", f"{fitted['shown']} of the good images are kept small, to show beside odd places"),
@@ -123,6 +124,21 @@ def _region(roi: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [
         ("region", f"{roi['share']:.0%} of an image of {width}×{height} counts; the rest is not looked at")
     ]
+
+
+def _rules(regions: dict[str, Any], roi: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a region must reach to count, where anything is asked of it, and the zones' own rules."""
+    everywhere = _least(regions.get("min_level"), regions.get("min_area"))
+    rows = [("counts", f"a region of {everywhere}")] if everywhere else []
+    for zone in roi.get("zones", ()):
+        own = _least(zone["level"], zone["area"]) or "what counts elsewhere"
+        rows.append(("zone", f"{zone['name']}: a region of {own}"))
+    return rows
+
+
+def _least(level: float | None, area: int | None) -> str:
+    parts = [f"level {level:g} or more"] * bool(level) + [f"{area} pixels or more"] * bool(area)
+    return " and ".join(parts)
 
 
 def _set_aside(images: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -104,18 +104,18 @@ reading = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="For this run alone: image.max_pixels, image.white_level.",
+    help="For this run alone: image.max_pixels, image.white_level, regions.min_level, regions.min_area.",
 )
 
 
 def reading_overrides(settings: tuple[str, ...]) -> dict[str, Any]:
-    """What --set changes in how a fitted model reads files. Raises InputError for what a fit has settled."""
+    """What --set changes in how a fitted model judges files. Raises InputError for what a fit has settled."""
     changed = overrides(None, None, settings)
     for key in changed:
-        if key not in ("image.max_pixels", "image.white_level"):
+        if key not in ("image.max_pixels", "image.white_level", "regions.min_level", "regions.min_area"):
             raise InputError(
-                f"--set {key}: settled when the model was fitted; here go image.max_pixels and"
-                " image.white_level"
+                f"--set {key}: settled when the model was fitted; here go image.max_pixels,"
+                " image.white_level, regions.min_level and regions.min_area"
             )
     return changed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from anomalyvfm.data.placing import InputFrame, Part, bilinear
 from anomalyvfm.errors import InputError
 
 Mask = NDArray[np.bool_]
+Places = TypeVar("Places", int, NDArray[np.int64])
 
 # Of a patch at least so much must count: it is then judged.
 _LEAST_OF_PATCH = 0.25
@@ -21,6 +22,20 @@ _LEAST_OF_PATCH = 0.25
 _SAME_SHAPE = 0.02
 # No camera has more; a broken file may say so.
 _MOST_PIXELS = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class Zone:
+    """A named part of an image, ``mask`` (H, W), with rules of its own for what counts there.
+
+    ``level`` is the map value a region's peak must reach, in standard deviations of good pixels, in place of
+    the model's; ``area`` the pixels it must have at least. None: as elsewhere.
+    """
+
+    name: str
+    mask: Mask
+    level: float | None = None
+    area: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +48,19 @@ class Roi:
     """
 
     mask: Mask
+    zones: tuple[Zone, ...] = ()
+    """Where two overlap, the first of them has it."""
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 2 or not self.mask.any():
             raise InputError("the region of interest holds no pixel: mark what counts in white")
+        for zone in self.zones:
+            if zone.mask.shape != self.mask.shape:
+                raise InputError(
+                    f"zone {zone.name}: {_sides(zone.mask.shape)} pixels, the region {_sides(self.size)}"
+                )
+            if not (zone.mask & self.mask).any():
+                raise InputError(f"zone {zone.name}: lies where nothing counts; draw it inside the region")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,7 +73,7 @@ class Roi:
             raise InputError(f"{name}: {_sides(ignored.shape)} pixels, the region {_sides(self.size)}")
         if not (self.mask & ~ignored).any():
             raise InputError(f"{name}: covers all that counts; nothing would be left to judge")
-        return Roi(self.mask & ~ignored)
+        return Roi(self.mask & ~ignored, self.zones)
 
     def require_fit(self, sizes: Iterable[tuple[int, int]]) -> None:
         """Raise InputError where images of other shapes than its own are among those of ``sizes``."""
@@ -98,34 +122,45 @@ class Roi:
     def part_of(self, size: tuple[int, int], part: Part) -> Mask:
         """The mask of a part of an image of ``size``."""
         rows, columns = (
-            ((2 * np.arange(there)[wanted] + 1) * here) // (2 * there)
-            for here, there, wanted in zip(self.size, size, part, strict=True)
+            self._own(np.arange(there)[wanted], axis, there)
+            for axis, (there, wanted) in enumerate(zip(size, part, strict=True))
         )
         return self.mask[np.ix_(rows, columns)]
 
+    def zone_at(self, row: int, column: int, size: tuple[int, int]) -> Zone | None:
+        """The zone in which a pixel of an image of ``size`` lies."""
+        y, x = self._own(row, 0, size[0]), self._own(column, 1, size[1])
+        return next((zone for zone in self.zones if zone.mask[y, x]), None)
+
     def describe(self) -> dict[str, Any]:
-        """What files say of it: its size as width and height, the share that counts, and :meth:`runs`."""
+        """What files say of it: size as width and height, the share that counts, its runs and its zones.
+
+        Runs tell, row after row, how many pixels do not count, then how many do, and so on.
+        """
+        zones = [
+            {"name": zone.name, "level": zone.level, "area": zone.area, "runs": _runs(zone.mask)}
+            for zone in self.zones
+        ]
         return {
             "size": [self.size[1], self.size[0]],
             "share": round(float(self.mask.mean()), 4),
-            "runs": self.runs(),
+            "runs": _runs(self.mask),
+            **({"zones": zones} if zones else {}),
         }
-
-    def runs(self) -> list[int]:
-        """Row after row, how many pixels do not count, then how many do, and so on."""
-        flat = self.mask.ravel()
-        starts = np.flatnonzero(np.diff(flat)) + 1
-        runs: list[int] = np.diff([0, *starts, flat.size]).tolist()
-        return [0, *runs] if flat[0] else runs
 
     @classmethod
     def stored(cls, description: Mapping[str, Any]) -> Roi:
         """The inverse of :meth:`describe`. Raises InputError where the runs are not those of its size."""
-        (width, height), runs = description["size"], description["runs"]
-        if sum(runs) != width * height or min(runs) < 0 or sum(runs) > _MOST_PIXELS:
-            raise InputError("the region of interest of this model is broken; fit it anew")
-        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return cls(flat.reshape(height, width))
+        width, height = description["size"]
+        zones = [
+            Zone(one["name"], _mask_of(one["runs"], (height, width)), one["level"], one["area"])
+            for one in description.get("zones", ())
+        ]
+        return cls(_mask_of(description["runs"], (height, width)), tuple(zones))
+
+    def _own(self, places: Places, axis: int, length: int) -> Places:
+        """Its own rows or columns in which those of an image of another ``length`` have their middle."""
+        return ((2 * places + 1) * self.size[axis]) // (2 * length)
 
     def _same_shape(self, size: tuple[int, int]) -> bool:
         ratio = size[0] * self.size[1] / (size[1] * self.size[0])
@@ -139,6 +174,19 @@ def filled(pixels: NDArray[np.uint8], inside: Mask | None, value: int) -> NDArra
     plane = plane_of(pixels)
     changed = np.where(inside if plane.ndim == 2 else inside[..., None], plane, np.uint8(value))
     return changed if plane.ndim == 3 else thrice(changed)
+
+
+def _runs(mask: Mask) -> list[int]:
+    flat = mask.ravel()
+    starts = np.flatnonzero(np.diff(flat)) + 1
+    runs: list[int] = np.diff([0, *starts, flat.size]).tolist()
+    return [0, *runs] if flat[0] else runs
+
+
+def _mask_of(runs: Sequence[int], size: tuple[int, int]) -> Mask:
+    if sum(runs) != size[0] * size[1] or min(runs) < 0 or sum(runs) > _MOST_PIXELS:
+        raise InputError("the region of interest of this model is broken; fit it anew")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size)
 
 
 def _shares(length: int, count: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.data.placing import Part
+from anomalyvfm.data.roi import Roi, Zone
 from anomalyvfm.decision.reason import Box, Reason
 from anomalyvfm.errors import InputError
 
@@ -38,6 +39,8 @@ class Region:
     """Largest map value inside, in standard deviations of good pixels."""
     peak_at: tuple[int, int] = (0, 0)
     """x, y of that value."""
+    zone: str | None = None
+    """The zone of the region of interest in which that value lies."""
     reason: Reason | None = None
     """Why it is odd, where the model can tell."""
     area_range: tuple[int, int] | None = None
@@ -50,8 +53,37 @@ class Region:
             "area": self.area,
             "area_range": None if self.area_range is None else list(self.area_range),
             "peak": round(self.peak, 4),
+            **({} if self.zone is None else {"zone": self.zone}),
             **reason,
         }
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a region must be to count: by the model's own numbers, or those of the zone its peak lies in."""
+
+    level: float = 0.0
+    """The least peak, in standard deviations of good pixels."""
+    area: int = 0
+    """The fewest pixels of the image."""
+    roi: Roi | None = None
+
+    @property
+    def any(self) -> bool:
+        return self.level > 0 or self.area > 0 or (self.roi is not None and len(self.roi.zones) > 0)
+
+    def at(self, row: int, column: int, size: tuple[int, int]) -> Zone | None:
+        """The zone that a pixel of an image of ``size`` lies in."""
+        return None if self.roi is None else self.roi.zone_at(row, column, size)
+
+    def met(self, peak: float, area: int, zone: Zone | None) -> bool:
+        """Whether a region whose peak lies in ``zone`` counts."""
+        level = self.level if zone is None or zone.level is None else zone.level
+        least = self.area if zone is None or zone.area is None else zone.area
+        return peak >= level and area >= least
+
+
+NO_RULES = Rules()
 
 
 def outlined(
@@ -61,13 +93,15 @@ def outlined(
     patch: tuple[float, float],
     part: Part | None = None,
     size: tuple[int, int] | None = None,
+    rules: Rules = NO_RULES,
 ) -> tuple[Mask, tuple[Region, ...]]:
     """The mask (H, W) of a map (H, W) of an anomalous image, and its 8-connected parts, the oddest first.
 
     Hysteresis: a region must hold a value above ``high_threshold``, which good images hardly ever reach, and
     extends as far as values above ``low_threshold``, which few good pixels reach, but not into its own halo.
-    Where none does, the oddest place above ``low_threshold`` is one. ``patch`` is the height and width, in
-    pixels of the map, of what the backbone tells apart.
+    Where none does, the oddest place above ``low_threshold`` is one. ``rules`` then take out what does not
+    count; a zone's level stands in place of ``high_threshold``. ``patch`` is the height and width, in pixels
+    of the map, of what the backbone tells apart.
 
     The map may be that of a ``part`` of an image of ``size``, with all values above ``low_threshold`` and a
     margin of `reach` around them: the regions are then those of the image.
@@ -87,14 +121,19 @@ def outlined(
     kept = peaks > high_threshold
     if not kept.any():
         kept[peaks.argmax()] = True  # an anomalous image points at its oddest place
+    corner = (0, 0) if part is None else (part[0].start, part[1].start)
+    whole = size or (map_.shape[0], map_.shape[1])
+    if rules.any:
+        kept = _by_zone(kept, peaks, _peaks_at(inside, owner, values, corner), whole, rules)
     wide = np.bincount(owner, values > _SHARES[1] * peaks[owner], minlength=count) / (patch[0] * patch[1])
     shares = np.interp(np.log(np.maximum(wide, 1e-6)), np.log(_PATCHES), _SHARES)
     levels = np.where(kept, np.maximum(low_threshold, shares * peaks), np.inf)
     mask = map_ > np.concatenate([[np.inf], levels])[labels]
     parts, _ = ndimage.label(mask, structure=eight)
-    corner = (0, 0) if part is None else (part[0].start, part[1].start)
-    found = _regions(map_, parts, patch, corner, math.prod(size or map_.shape))
-    return mask, tuple(sorted(found, key=lambda region: -region.peak))
+    found = list(_regions(map_, parts, patch, corner, whole, rules))
+    if none := [number for number, region in enumerate(found, start=1) if region is None]:
+        mask &= ~np.isin(parts, none)
+    return mask, tuple(sorted((one for one in found if one is not None), key=lambda one: -one.peak))
 
 
 def reach(patch: tuple[float, float]) -> tuple[int, int]:
@@ -102,28 +141,59 @@ def reach(patch: tuple[float, float]) -> tuple[int, int]:
     return math.ceil(patch[0]), math.ceil(patch[1])
 
 
+def _peaks_at(
+    inside: Mask, owner: NDArray[np.int64], values: Map, corner: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Row and column, in the image, of the largest value that each owner of the pixels inside has."""
+    rows, columns = np.nonzero(inside)
+    order = np.lexsort((values, owner))
+    last = order[np.flatnonzero(np.diff(owner[order], append=-1))]
+    found = zip((rows[last] + corner[0]).tolist(), (columns[last] + corner[1]).tolist(), strict=True)
+    return list(found)
+
+
+def _by_zone(
+    kept: Mask, peaks: Map, places: list[tuple[int, int]], size: tuple[int, int], rules: Rules
+) -> Mask:
+    """Which spots are regions: those that reach their zone's level; where it has none, those kept anyway."""
+    zones = (rules.at(row, column, size) for row, column in places)
+    own = np.array([np.nan if zone is None or zone.level is None else zone.level for zone in zones])
+    by_zone: Mask = np.where(np.isnan(own), kept, peaks >= own)
+    return by_zone
+
+
 def _regions(
     map_: Map,
     labels: NDArray[np.int32],
     patch: tuple[float, float],
     corner: tuple[int, int],
-    most: int,
-) -> Iterator[Region]:
-    """Those in a map whose upper left is at ``corner``, y and x, of an image of ``most`` pixels."""
+    size: tuple[int, int],
+    rules: Rules,
+) -> Iterator[Region | None]:
+    """Those in a map whose upper left is at ``corner``, y and x, of an image of ``size``.
+
+    None stands for one that does not count.
+    """
     from scipy import ndimage
 
     top, left = corner
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         own = labels[rows, columns] == number
         values = np.where(own, map_[rows, columns], -np.inf)
-        y, x = np.unravel_index(values.argmax(), values.shape)
+        y, x = (int(place) for place in np.unravel_index(values.argmax(), values.shape))
         area = int(own.sum())
+        at = top + rows.start + y, left + columns.start + x
+        zone = rules.at(*at, size)
+        if not rules.met(float(values[y, x]), area, zone):
+            yield None
+            continue
         yield Region(
             bbox=(left + columns.start, top + rows.start, left + columns.stop, top + rows.stop),
             area=area,
             peak=float(values[y, x]),
-            peak_at=(left + columns.start + int(x), top + rows.start + int(y)),
-            area_range=_area_range(labels, number, (rows, columns), area, patch, most),
+            peak_at=(at[1], at[0]),
+            zone=None if zone is None else zone.name,
+            area_range=_area_range(labels, number, (rows, columns), area, patch, math.prod(size)),
         )
 
 

@@ -15,7 +15,7 @@ from anomalyvfm.data.placing import InputFrame, Part
 from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.sources import ImageSource
 from anomalyvfm.decision.reason import Reason
-from anomalyvfm.decision.regions import Region, outlined, reach
+from anomalyvfm.decision.regions import Region, Rules, outlined, reach
 
 Explain = Callable[[Sequence[Region], tuple[int, int]], list[Reason]]
 """From regions and their image's (H, W) to the reason of each."""
@@ -51,6 +51,8 @@ class Verdict:
     """What the score would be by the light of the image alone; None where that is not judged."""
     roi: Roi | None = field(default=None, repr=False)
     """The region of interest, outside which nothing is outlined; None where the whole image counts."""
+    least: tuple[float, int] = (0.0, 0)
+    """The peak and the area in pixels that a region must have to count, where its zone says nothing else."""
     explain: Explain | None = field(default=None, repr=False)
     """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
 
@@ -58,6 +60,19 @@ class Verdict:
     def odd_light(self) -> bool:
         """Whether the light alone, brightness, contrast or colour of the whole image, makes it anomalous."""
         return self.light is not None and self.light > self.threshold
+
+    @property
+    def excused(self) -> bool:
+        """Whether it would be anomalous by its score, but no region of it counts."""
+        return not self.anomalous and self.score > self.threshold
+
+    def by_regions(self) -> Verdict:
+        """This verdict, or that it is good: where there are rules for regions, and none counts by them.
+
+        Rules can only take alarms back, so the false-alarm promise stands. Odd light has no region.
+        """
+        excused = self.anomalous and self._rules.any and not self.odd_light and not self._outlined[2]
+        return replace(self, anomalous=False) if excused else self
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
@@ -93,6 +108,7 @@ class Verdict:
             "score": round(self.score, 5),
             "p_value": round(self.p_value, 6),
             "anomalous": self.anomalous,
+            **({"excused": self.excused} if self._rules.any else {}),
             "promised": self.promised,
             **({} if self.light is None else {"light": round(self.light, 5), "odd_light": self.odd_light}),
             "regions": [region.as_dict() for region in self.regions],
@@ -108,7 +124,12 @@ class Verdict:
         margin = reach(patch)
         part = self.frame.part_above(self.anomaly_map, self.size, self.low_threshold, margin)
         map_ = self.map_of(self.size, part)
-        return part, *outlined(map_, self.low_threshold, self.high_threshold, patch, part, self.size)
+        levels = self.low_threshold, self.high_threshold
+        return part, *outlined(map_, *levels, patch, part, self.size, self._rules)
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(*self.least, self.roi)
 
 
 def whole(judged: Iterable[tuple[ImageSource, Verdict | ImageError]]) -> list[Verdict]:

@@ -184,6 +184,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
         },
         **({} if detector.roi_ is None else {"roi": detector.roi_.describe()}),
         "image": {"max_pixels": settings.max_pixels, "white_level": settings.white_level},
+        "regions": detector.settings.regions.model_dump(),
         "calibration": {
             "images": calibration.count,
             "groups": calibration.independent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,16 +76,15 @@ class _Call:
 def load(folder: str | Path, threads: int | None = None, reading: Mapping[str, Any] | None = None) -> Runtime:
     """The exported model in a folder; ``threads`` of the CPU judge at once, by default one a core.
 
-    ``reading`` says which of ``image.max_pixels`` and ``image.white_level`` are others now. Raises InputError
-    where a file is missing or changed, its runtime is not installed, or cannot load it.
+    ``reading`` says which of ``image.max_pixels``, ``image.white_level``, ``regions.min_level`` and
+    ``regions.min_area`` are others now. Raises InputError where a file is missing or changed, its runtime is
+    not installed, or cannot load it.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    try:
-        changed = {key.removeprefix("image."): int(value) for key, value in (reading or {}).items()}
-    except ValueError as error:
-        raise InputError(f"{error}: give a whole number of pixels or grey levels") from None
-    manifest["image"].update(changed)
+    for key, value in (reading or {}).items():
+        group, name = key.split(".")
+        manifest[group][name] = _number(key, value, float if name == "min_level" else int)
     frame = InputFrame(**manifest["input_frame"])
     path = folder / GRAPHS[manifest["kind"]]
     threads = threads or cores()
@@ -93,6 +93,17 @@ def load(folder: str | Path, threads: int | None = None, reading: Mapping[str, A
         views = sizes if find_spec("PIL") else ()
         return Runtime(manifest, frame, OpenVinoEngine(path, threads, frame, views))
     return Runtime(manifest, frame, OnnxEngine(path, threads))
+
+
+def _number(key: str, value: Any, kind: type[float]) -> float:
+    try:
+        number = kind(value)
+    except ValueError as error:
+        wanted = "a whole number of pixels or grey levels" if kind is int else "a number"
+        raise InputError(f"{key}: {error}: give {wanted}") from None
+    if not 0 <= number < math.inf:
+        raise InputError(f"{key}: {value}: give 0 or more")
+    return number
 
 
 class Runtime:
@@ -108,6 +119,7 @@ class Runtime:
         self.settings = RuntimeSettings(Reading(**manifest["image"]))
         self.roi = Roi.stored(manifest["roi"]) if "roi" in manifest else None
         self._inside = None if self.roi is None else self.roi.in_frame(frame)
+        self._least = manifest["regions"]["min_level"], manifest["regions"]["min_area"]
         self._engine = engine
         self._facts = {name: manifest["calibration"][name] for name in _FACTS}
         self._places = find_spec("PIL") is not None
@@ -221,7 +233,7 @@ class Runtime:
 
     def _verdict(self, outputs: Outputs, taken: _Taken, seconds: float) -> Verdict:
         score = float(outputs["score"])
-        return Verdict(
+        verdict = Verdict(
             score=score,
             p_value=float(outputs["p_value"]),
             anomalous=score > self._facts["threshold"],
@@ -230,7 +242,9 @@ class Runtime:
             size=taken.size,
             frame=self.frame,
             roi=self.roi,
+            least=self._least,
             seconds=seconds,
             summary=outputs["summary"],
             light=float(outputs[LIGHT]) if LIGHT in outputs else None,
         )
+        return verdict.by_regions()

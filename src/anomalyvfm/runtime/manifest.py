@@ -68,4 +68,4 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         check_digest(folder / name, expected, _REMEDY)
     renamed = {_RENAMED.get(key, key): value for key, value in body.items()}
     calibration = {_RENAMED.get(key, key): value for key, value in body["calibration"].items()}
-    return {**renamed, "calibration": calibration}
+    return {"regions": {"min_level": 0.0, "min_area": 0}, **renamed, "calibration": calibration}

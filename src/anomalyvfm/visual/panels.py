@@ -52,9 +52,10 @@ def draw_sheet(image: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
 def _with_verdict(overlay: Image.Image, verdict: Verdict) -> Image.Image:
     """The overlay on a sheet that says below it what the verdict is and what the heat means."""
     low, high = heat_range(verdict)
+    remark = "; its light is odd" if verdict.odd_light else "; no region counts" if verdict.excused else ""
     caption = (
         f"{'anomalous' if verdict.anomalous else 'good'}: score {verdict.score:.2f}, "
-        f"threshold {verdict.threshold:.2f}{'; its light is odd' if verdict.odd_light else ''}"
+        f"threshold {verdict.threshold:.2f}{remark}"
     )
     font, scale = _font(_TEXT), _scale(f"{low:.1f}", f"{high:.1f}")
     width = max(overlay.width, math.ceil(font.getlength(caption)) + _GAP, scale.width)

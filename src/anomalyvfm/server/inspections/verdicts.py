@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
 from io import BytesIO
 from typing import Any
@@ -24,11 +25,13 @@ _BETWEEN = (15, 19, 22)  # white would glare on a dark page
 
 
 def map_content(verdict: Verdict) -> bytes:
-    """The grid as an array file, without pickle; a region of interest comes after it, as another array."""
+    """The grid as an array file, without pickle; what regions count comes after it, as JSON in another."""
     stream = BytesIO()
     np.save(stream, verdict.anomaly_map.astype(np.float32), allow_pickle=False)
-    if verdict.roi is not None:
-        np.save(stream, np.array([*verdict.roi.size, *verdict.roi.runs()], np.int32), allow_pickle=False)
+    if verdict.roi is not None or any(verdict.least):
+        counting = {"roi": verdict.roi and verdict.roi.describe(), "least": verdict.least}
+        text = np.frombuffer(json.dumps(counting).encode(), np.uint8)
+        np.save(stream, text, allow_pickle=False)
     return stream.getvalue()
 
 
@@ -63,10 +66,9 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
     """The verdict of a row and its map file."""
     stream = BytesIO(content)
     anomaly_map = np.load(stream, allow_pickle=False)
-    roi = None
+    counting: dict[str, Any] = {"roi": None, "least": (0.0, 0)}
     if stream.tell() < len(content):
-        height, width, *runs = np.load(stream, allow_pickle=False).tolist()
-        roi = Roi.stored({"size": [width, height], "runs": runs})
+        counting = json.loads(np.load(stream, allow_pickle=False).tobytes())
     return Verdict(
         score=row.score,
         p_value=row.p_value,
@@ -75,7 +77,8 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
         promised=bool(row.promised),
         light=row.light,
         anomaly_map=anomaly_map,
-        roi=roi,
+        roi=counting["roi"] and Roi.stored(counting["roi"]),
+        least=tuple(counting["least"]),
         size=(row.height, row.width),
         frame=InputFrame(**row.input_frame),
         low_threshold=row.low_threshold,
@@ -104,7 +107,7 @@ def exhibit(
         picture=np.load(BytesIO(picture), allow_pickle=False),
     )
     peak_at = (x0 + int(x), y0 + int(y))
-    region = Region((x0, y0, x1, y1), kept["area"], kept["peak"], peak_at, Reason(nearest, ()))
+    region = Region((x0, y0, x1, y1), kept["area"], kept["peak"], peak_at, reason=Reason(nearest, ()))
     shown = pair(image, verdict, region, _EXHIBIT_SIDE)
     shown[:, _EXHIBIT_SIDE:-_EXHIBIT_SIDE] = _BETWEEN
     stream = BytesIO()

@@ -9,13 +9,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
+from PIL import Image
 
+from anomalyvfm.data.roi_files import read_roi
 from anomalyvfm.server.pages import language, router, routes
 from anomalyvfm.server.pages.wording import word
 from tests.server.pages.conftest import ENGINEER
@@ -359,3 +363,83 @@ def test_the_verdict_of_a_kiosk_is_never_cut_off(page: Any, spoken: str, width: 
 def verdicts(spoken: str) -> list[str]:
     language.speak(spoken, "")
     return [word(name) for name in ("rejected", "near", "passed")]
+
+
+def dragged(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """From one place of the drawing to another, each given as shares of its width and height."""
+    box = page.locator("#shapes").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=4)
+    page.mouse.up()
+
+
+def drawn(page: Any, folder: Path) -> Path:
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(folder / "roi.json")
+    return folder / "roi.json"
+
+
+def test_a_region_of_interest_is_drawn_and_read_by_fit(page: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (400, 300), "gray").save(tmp_path / "part.png")
+    page.goto("/roi")
+    page.set_input_files("#image", tmp_path / "part.png")
+    page.wait_for_selector("#drawing canvas")
+    assert page.get_attribute("#save", "aria-disabled") == "true"
+    dragged(page, (0.1, 0.1), (0.9, 0.8))
+    page.select_option("#kind", "ignored")
+    for place in ((0.5, 0.5), (0.6, 0.5), (0.6, 0.6), (0.5, 0.5)):
+        dragged(page, place, place)
+    page.select_option("#kind", "zone")
+    dragged(page, (0.2, 0.2), (0.4, 0.4))
+    page.fill(".shape:nth-child(3) .name", "weld")
+    page.fill(".shape:nth-child(3) .level", "7.5")
+    page.press(".shape:nth-child(3) .level", "Tab")
+    roi = read_roi(drawn(page, tmp_path))
+    assert roi.size == (300, 400)
+    rows, columns = np.nonzero(roi.mask)
+    found = [columns.min(), columns.max(), rows.min(), rows.max()]
+    assert found == pytest.approx([40, 360, 30, 240], abs=2)
+    assert roi.mask[100, 200] and not roi.mask[160, 220] and roi.mask[175, 205]
+    assert [(zone.name, zone.level, zone.area) for zone in roi.zones] == [("weld", 7.5, None)]
+    said = page.inner_text("#share")
+    assert said.endswith("% of the image of 400 × 300 px counts")
+    assert int(said.split("%")[0]) == pytest.approx(100 * roi.mask.mean(), abs=1)
+
+    page.click(".shape:nth-child(3) .remove")
+    page.click("#undo")
+    assert page.input_value(".shape:nth-child(3) .name") == "weld"
+    page.click(".shape:nth-child(1) .choose")
+    dragged(page, (0.1, 0.1), (0.0, 0.0))  # a corner of the chosen shape
+    changed = read_roi(drawn(page, tmp_path))
+    assert changed.mask[12, 12] and changed.mask[160, 210] == roi.mask[160, 210]
+
+    page.reload()
+    page.set_input_files("#drawn", tmp_path / "roi.json")
+    page.wait_for_selector(".shape:nth-child(3)")
+    again = read_roi(drawn(page, tmp_path))
+    np.testing.assert_array_equal(again.mask, changed.mask)
+    page.set_input_files("#drawn", tmp_path / "part.png")
+    page.wait_for_selector("#problem >> text=part.png: no drawing")
+
+
+def test_a_region_of_interest_is_drawn_by_keyboard(page: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (200, 200), "gray").save(tmp_path / "part.png")
+    page.goto("/roi")
+    page.set_input_files("#image", tmp_path / "part.png")
+    page.focus("#drawing")
+    for keys in (["Space"], ["Shift+ArrowRight"] * 4, ["Space"], ["Shift+ArrowDown"] * 4, ["Space", "Enter"]):
+        for key in keys:
+            page.keyboard.press(key)
+    roi = read_roi(drawn(page, tmp_path))
+    assert roi.mask[110, 130] and not roi.mask[130, 105] and not roi.mask[90, 90]
+
+
+def test_a_region_is_drawn_over_a_parts_image(page: Any, served: tuple[Served, str]) -> None:
+    page.goto("/inspections/3")
+    page.locator("details >> text=Details").click()
+    page.click("text=Draw a region of interest")
+    page.wait_for_url("**/roi?inspection=3")
+    page.wait_for_selector("#problem >> text=cannot be shown")  # the pages alone keep no images

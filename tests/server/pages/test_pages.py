@@ -23,6 +23,7 @@ PAGES = (
     "/models/can",
     "/models/can/compare",
     "/upload",
+    "/roi",
 )
 HOSTILE = "\"><img src=x onerror=alert(1)>'</script><script>alert(2)</script>{{7*7}}.png"
 

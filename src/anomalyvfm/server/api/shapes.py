@@ -73,6 +73,7 @@ class Region(_Shape):
         None, description="the area if its outline lay one patch of the map further in, or further out"
     )
     peak: float = Field(description="in standard deviations of good pixels")
+    zone: str | None = Field(None, description="of the region of interest, in which its peak lies")
     nearest: dict[str, Any] | None = Field(
         None, description="good patch most like it: image, bbox on that, distance; null where none is kept"
     )

@@ -32,6 +32,7 @@ _PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
     ("/models/{name}", "model.html", N_("Model"), "models", views.model),
     ("/models/{name}/compare", "compare.html", N_("Versions compared"), "models", views.compare),
     ("/upload", "upload.html", N_("Upload"), "upload", views.upload),
+    ("/roi", "roi.html", N_("Region of interest"), "models", views.roi),
     ("/audit", "audit.html", N_("Log"), "", views.audit),
 )
 _TABS = {

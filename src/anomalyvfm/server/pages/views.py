@@ -249,6 +249,12 @@ def upload(station: Station, user: User, query: Query) -> Data:
     return {"models": models, "model": chosen(query, "model", models, default=_default(station))}
 
 
+def roi(station: Station, user: User, query: Query) -> Data:
+    """The part over whose image a region of interest is drawn, where one is named."""
+    number = identity(query, "inspection")
+    return {"part": None if number is None else station.inspections.get(number)}
+
+
 def login(query: Query) -> Data:
     asked = query.get("next", "")
     # Only a page of this station: "//host" and "/\host" lead elsewhere.

@@ -12,11 +12,14 @@ import pytest
 from PIL import Image
 
 from anomalyvfm.data import Category, open_dataset, read_mask
+from anomalyvfm.data.roi import Roi
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.evaluation.evaluate import evaluate
 from anomalyvfm.evaluation.report import Report
+from anomalyvfm.evaluation.reports.text import summary_text
 from anomalyvfm.evaluation.reports.writing import FIGURES, save_report
+from anomalyvfm.metrics.pixel import PixelMetrics
 from anomalyvfm.statistical.scorer import StatisticalScorer
 
 
@@ -128,6 +131,28 @@ def test_spectrum_and_spread_are_those_of_the_features(category: Category) -> No
     )
     expected = np.sqrt((variances / pooled.diagonal()).mean(1))
     np.testing.assert_allclose(learned.by_position.ravel(), expected, rtol=1e-5)
+
+
+def test_outside_a_region_of_interest_nothing_is_measured(drawn: Path, category: Category) -> None:
+    """The reference sees the right half alone, cut out of maps and masks."""
+    half = np.zeros((96, 96), bool)
+    half[:, 48:] = True
+    overrides = {"backbone": "efficientnet-lite0", "image.size": 96}
+    looking = Detector("v2", overrides, device="cpu").fit(drawn / "sheet_metal", roi=Roi(half))
+    report = evaluate(looking, category)
+    verdicts = looking.predict([sample.path for sample in category.test])
+    expected, labels = PixelMetrics(), []
+    for sample, verdict in zip(category.test, verdicts, strict=True):
+        mask = None if sample.mask is None else read_mask(sample.mask)[:, 48:]
+        mask = mask if mask is not None and mask.any() else None
+        labels.append(mask is not None)
+        expected.add(verdict.map[:, 48:], mask, anomalous=labels[-1])
+    moved = sum(bool(sample.label) for sample in category.test) - sum(labels)
+    assert 0 < moved == report.metrics["n_outside"] and report.metrics["n_bad"] == sum(labels) > 0
+    assert [bool(image.sample.label) for image in report.images] == labels
+    assert report.metrics["pixel_auroc"] == pytest.approx(expected.auroc().value, abs=1e-12)
+    assert report.metrics["aupro_0.05"] == pytest.approx(expected.aupro(0.05).value, abs=1e-12)
+    assert f"{moved} of them for all defects outside" in summary_text(report)
 
 
 def test_unreadable_images_are_skipped_and_named(detector: Detector, drawn: Path, tmp_path: Path) -> None:

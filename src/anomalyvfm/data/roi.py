@@ -119,8 +119,8 @@ class Roi:
             )
         return counting
 
-    def part_of(self, size: tuple[int, int], part: Part) -> Mask:
-        """The mask of a part of an image of ``size``."""
+    def mask_of(self, size: tuple[int, int], part: Part = (slice(None), slice(None))) -> Mask:
+        """The mask of an image of ``size``, or of a part of it."""
         rows, columns = (
             self._own(np.arange(there)[wanted], axis, there)
             for axis, (there, wanted) in enumerate(zip(size, part, strict=True))

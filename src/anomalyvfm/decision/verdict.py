@@ -83,7 +83,7 @@ class Verdict:
         """As :meth:`map`, of the image resized to ``size``, or of a part of its rows and columns."""
         map_ = self.frame.restore(self.anomaly_map, size, part)
         if self.roi is not None:
-            map_[~self.roi.part_of(size, part or (slice(None), slice(None)))] = 0
+            map_[~self.roi.mask_of(size, part or (slice(None), slice(None)))] = 0
         return map_
 
     @cached_property

@@ -39,8 +39,9 @@ def evaluate(
 ) -> Report:
     """Judge the labelled test images of a category and measure.
 
-    Maps are counted at each image's own resolution and not kept. ``against`` is another model, with a name,
-    to tell the difference to. Raises InputError where there is nothing to test on, or a mask and its image
+    Maps are counted at each image's own resolution and not kept. Pixels outside a region of interest are not,
+    and an image whose defects all lie there is a good one. ``against`` is another model, with a name, to tell
+    the difference to. Raises InputError where there is nothing to test on, or a mask and its image
     differ in size.
     """
     samples = [sample for sample in category.test if sample.label is not None]
@@ -49,6 +50,7 @@ def evaluate(
     everything, by_condition = _Maps(PixelMetrics()), _maps_by_condition(samples)
     images: list[Judged] = []
     skipped: list[str] = []
+    outside = 0
     started = time.perf_counter()
     judged = detector.judge([sample.path for sample in samples], keep_pixels=True)
     for sample, (_, verdict) in zip(samples, track(judged, len(samples), "judging"), strict=True):
@@ -56,6 +58,10 @@ def evaluate(
             skipped.append(str(verdict))
             continue
         mask = read_checked_mask(sample, verdict.size)
+        if verdict.roi is not None and mask is not None and sample.label:
+            mask &= verdict.roi.mask_of(verdict.size)
+            if not mask.any():
+                sample, mask, outside = replace(sample, label=0, kind="good", mask=None), None, outside + 1
         everything.add(sample, verdict, mask)
         if sample.condition:
             by_condition[sample.condition].add(sample, verdict, mask)
@@ -71,6 +77,7 @@ def evaluate(
             **metrics,
             "n_skipped": len(skipped),
             "skipped": skipped,
+            "n_outside": outside,
             "threshold": detector.calibration_.threshold,
             "fit_s": detector.fit_seconds_,
             "predict_s": seconds,
@@ -160,7 +167,8 @@ class _Maps:
     either: int = 0
 
     def add(self, sample: Sample, verdict: Verdict, truth: NDArray[np.bool_] | None) -> None:
-        self.pixels.add(verdict.map, truth, anomalous=bool(sample.label))
+        counting = None if verdict.roi is None else verdict.roi.mask_of(verdict.size)
+        self.pixels.add(verdict.map, truth, anomalous=bool(sample.label), counting=counting)
         self.either += int(verdict.mask.sum())
         if truth is not None:
             self.both += int((verdict.mask & truth).sum())

@@ -51,13 +51,21 @@ class PixelMetrics:
         self._lowest, self._highest = np.inf, -np.inf
         self._ready: _Pixels | None = None
 
-    def add(self, map_: NDArray[Any], mask: NDArray[Any] | None, *, anomalous: bool) -> None:
+    def add(
+        self,
+        map_: NDArray[Any],
+        mask: NDArray[Any] | None,
+        *,
+        anomalous: bool,
+        counting: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Count one image.
 
         Args:
             map_: (H, W) anomaly scores, higher is more anomalous.
             mask: (H, W), nonzero on defects; None for a good image, or where a defective one has none.
             anomalous: the image's label.
+            counting: (H, W), the pixels that are looked at; None for all.
 
         Raises:
             InputError: map and mask differ in shape, or the map is not two-dimensional.
@@ -77,17 +85,19 @@ class PixelMetrics:
         self._lowest = min(self._lowest, float(keys.min(initial=np.iinfo(keys.dtype).max)))
         self._highest = max(self._highest, float(keys.max(initial=np.iinfo(keys.dtype).min)))
         defect = None if mask is None else mask.astype(bool, copy=False)
+        if counting is not None:
+            defect = None if defect is None else defect & counting
         if defect is None or not defect.any():
             if anomalous:
                 self._images["no mask" if defect is None else "empty mask"] += 1
-            self._normal.add(keys.ravel())
+            self._normal.add(keys.ravel() if counting is None else keys[counting])
             return
         if not anomalous:
             self._images["masked good"] += 1
         weights, regions = region_weights(defect)
         self._regions += regions
         self._defect.add(keys[defect], weights)
-        self._normal.add(keys[~defect])
+        self._normal.add(keys[~defect] if counting is None else keys[~defect & counting])
 
     def merge(self, other: PixelMetrics) -> PixelMetrics:
         """Count all that `other` counted as well; the order of merging does not matter. Returns self."""

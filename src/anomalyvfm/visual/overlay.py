@@ -33,7 +33,7 @@ def draw(image: NDArray[np.uint8], verdict: Verdict, longest_side: int = _LONGES
     low, high = heat_range(verdict)
     picture = base.copy()
     if verdict.roi is not None:
-        outside = ~verdict.roi.part_of(size, (slice(None), slice(None)))
+        outside = ~verdict.roi.mask_of(size)
         picture[outside] //= _DIMMED
     part = verdict.frame.part_above(verdict.anomaly_map, size, low, (0, 0))
     warm, map_ = picture[part], verdict.map_of(size, part)

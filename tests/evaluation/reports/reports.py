@@ -64,6 +64,7 @@ def make_report(
             "layout": layout,
             **metrics,
             "n_skipped": len(skipped),
+            "n_outside": 0,
             "skipped": list(skipped),
             "threshold": THRESHOLD,
             "fit_s": 1.5,

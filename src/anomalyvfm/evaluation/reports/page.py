@@ -21,6 +21,7 @@ from anomalyvfm.evaluation.reports.text import (
     against_note,
     compare_with_reported,
     cost_facts,
+    counts,
     model_facts,
     note,
     number,
@@ -59,8 +60,8 @@ def render_page(report: Report, summary: str, figures: Mapping[str, bytes]) -> s
     return Template(template).substitute(
         title=_text(f"Evaluation of {metrics['category']}"),
         counts=_text(
-            f"{metrics['n_good']} good and {metrics['n_bad']} defective test images · layout"
-            f" {metrics['layout']} · AnomalyVFM {report.model['anomalyvfm_version']}"
+            f"{counts(metrics)} · layout {metrics['layout']}"
+            f" · AnomalyVFM {report.model['anomalyvfm_version']}"
         ),
         headlines="".join(_headline(metrics, name) for name in _HEADLINES),
         promise="".join(f"<p>{_text(line)}</p>" for line in promise_lines(report)),

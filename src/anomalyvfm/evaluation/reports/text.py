@@ -65,12 +65,18 @@ def summary_text(report: Report) -> str:
         (f"Skipped images: {metrics['n_skipped']}", _skipped_lines(metrics["skipped"])),
     ]
     title = f"Evaluation of {one_line(metrics['category'])}"
-    counts = f"{metrics['n_good']} good and {metrics['n_bad']} defective test images ({metrics['layout']})"
-    body = [title, "=" * len(title), counts]
+    body = [title, "=" * len(title), f"{counts(metrics)} ({metrics['layout']})"]
     for heading, lines in sections:
         if lines:
             body += ["", heading, "-" * len(heading), *lines]
     return "\n".join(body) + "\n"
+
+
+def counts(metrics: dict[str, Any]) -> str:
+    """What was tested on."""
+    outside = metrics["n_outside"]
+    among = f", {outside} of them for all defects outside the region of interest," if outside else ""
+    return f"{metrics['n_good']} good{among} and {metrics['n_bad']} defective test images"
 
 
 def one_line(text: str) -> str:

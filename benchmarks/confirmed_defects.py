@@ -93,8 +93,12 @@ def _line(name: str, count: str, rows: Sequence[dict[str, Any]]) -> str:
     return f"| {name} | {count} | {' | '.join(values)} |"
 
 
-def _shown(values: Sequence[float]) -> str:
-    return f"{mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+def _shown(values: Sequence[float | None]) -> str:
+    """Mean and range; nothing where the set has no masks."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{mean(known):.3f} ({min(known):.3f} to {max(known):.3f})"
 
 
 def _drawn(defective: Sequence[Sample], draw: int) -> list[str]:

@@ -124,6 +124,21 @@ def test_copies_of_a_defect_count_once_and_broken_ones_are_named(
     assert "\ndefects    4 confirmed" in result.stdout
 
 
+def test_a_good_image_among_the_defects_is_named(drawn: Path, defects: Path, tmp_path: Path) -> None:
+    """It was compressed on its way, so it is no exact copy; the scratched parts are not named for it."""
+    good = sorted((drawn / "sheet_metal" / "train" / "good").iterdir())[7]
+    folder = Path(shutil.copytree(defects, tmp_path / "defects"))
+    Image.open(good).convert("RGB").save(folder / "misplaced.jpg", quality=85)
+    result = run("fit", drawn / "sheet_metal", "--defects", folder, "--out", tmp_path / "m", *QUICK)
+    assert result.exit_code == 0, result.output
+    named = [line for line in result.stderr.splitlines() if "wrong folder" in line]
+    assert len(named) == 1 and "misplaced.jpg" in named[0] and good.name in named[0]
+    ((defect, like),) = as_json("info", tmp_path / "m")["defects"]["near_copies"]
+    assert Path(defect).name == "misplaced.jpg" and Path(like).name == good.name
+    loaded = Detector.load(tmp_path / "m", device="cpu").describe()
+    assert loaded["defects"]["near_copies"] == [[defect, like]]
+
+
 def test_what_is_wrong_with_defects_is_one_line(drawn: Path, defects: Path, tmp_path: Path) -> None:
     good = drawn / "sheet_metal" / "train" / "good"
 

@@ -160,6 +160,9 @@ def _warn(detector: Detector) -> None:
         click.echo(f"skipped: {message}", err=True)
     if skipped := len(pipeline.skipped):
         click.echo(f"skipped {skipped} image{'s' * (skipped != 1)} that could not be read", err=True)
+    for defect, good in detector.describe().get("defects", {}).get("near_copies", ())[:_NAMED]:
+        text = f"{defect}, given as a defect, shows nearly the same as the good {good}"
+        click.echo(f"warning: {text}; is one of them in the wrong folder?", err=True)
     learned = pipeline.learned
     if copies := learned.total() - len(learned):
         text = f"{copies} of {learned.total()} images are copies of others; they back no false-alarm promise"

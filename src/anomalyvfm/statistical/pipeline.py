@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from anomalyvfm.data import InputFrame
+from anomalyvfm.data import ImageError, InputFrame
 from anomalyvfm.data.defects import Defect
+from anomalyvfm.data.near_copies import NearCopies
+from anomalyvfm.data.parallel import read_many
 from anomalyvfm.data.roi import Roi
 from anomalyvfm.decision.calibration import Alternative, Array, Calibration, GoodScores, images_needed
 from anomalyvfm.errors import InputError
@@ -83,9 +85,12 @@ class StatisticalPipeline(Pipeline):
         )
         kept = {} if tensors is None else under(tensors, "gallery")
         gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)
-        self._defects: list[str] = (
-            [] if stored is None else stored.description.get("defects", {}).get("images", [])
-        )
+        told = {} if stored is None else stored.description.get("defects", {})
+        self._defects: list[str] = told.get("images", [])
+        self.near_copies: list[tuple[str, str]] = [
+            (defect, good) for defect, good in told.get("near_copies", ())
+        ]
+        """Names of images of defects, and of the good image that shows nearly the same as each."""
         super().__init__(extractor, gallery, stored)
 
     def fit(self, good: Good, folder: Path, track: Tracker, checkpoint: Path | None) -> GoodScores:
@@ -100,9 +105,14 @@ class StatisticalPipeline(Pipeline):
             folder / "features", len(good.images), most, self._seed, choosing.IMAGES, self.grouped_by
         )
         names = source_names(good.images)
+        told, near = self._before_learning(good.defects)
         for batch in self._batches(good.images, track, "learning", self.light_share):
             self._learn_batch(batch, names, 1)
             kept.add(batch, names)
+            if told:
+                for image, position in zip(batch.images, batch.positions, strict=True):
+                    near.look(names[position], image.pixels)
+        self.near_copies = [(told[row], name) for row, name in near.found().items()]
         self._require_learned(good.images)
         sample = kept if few else self._kept_of(good.validation, folder)
         gaussian, learned = self._settings.gaussian, self.learned.total()
@@ -118,6 +128,17 @@ class StatisticalPipeline(Pipeline):
         if self.scorer.defects and len(scores):
             self._weigh(defects, scores)
         return scores
+
+    def _before_learning(self, defects: Sequence[Defect]) -> tuple[list[str], NearCopies]:
+        """Names of images of defects that can be read, and what tells which good ones are near copies."""
+        images = [defect.image for defect in defects]
+        placed = [image for _, image in read_many(images, self.extractor.place)]
+        told = [
+            (name, image.pixels)
+            for name, image in zip(source_names(images), placed, strict=True)
+            if not isinstance(image, ImageError)
+        ]
+        return [name for name, _ in told], NearCopies([pixels for _, pixels in told])
 
     def _confirm(
         self, defects: Sequence[Defect], folder: Path, good: KeptImages, track: Tracker
@@ -201,7 +222,13 @@ class StatisticalPipeline(Pipeline):
         """What is known of confirmed defects; nothing where there are none."""
         if not self.scorer.defects:
             return {}
-        return {"defects": {"images": self._defects, "log_prior": self.scorer.defects.log_prior}}
+        return {
+            "defects": {
+                "images": self._defects,
+                "log_prior": self.scorer.defects.log_prior,
+                "near_copies": [list(pair) for pair in self.near_copies],
+            }
+        }
 
     def explainer(self) -> Explainer:
         return Explainer(self.scorer.layer_shares, self.gallery, self.extractor)

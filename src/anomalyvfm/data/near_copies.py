@@ -1,0 +1,59 @@
+"""Good images that show nearly the same picture as one said to be defective: one of both is misplaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data.pixels import plane_of
+
+# Pictures are compared by the means of squares of so many pixels a side: a frame of 512 gives 64 × 64.
+_SQUARE = 8
+# Grey levels that no square of a near copy differs by: what compression and a camera's noise leave of a mean.
+_MOST_LEVELS = 6.0
+# A copy differs less from its original than from other images of such parts, by this factor or more: pictures
+# of parts in a fixture all differ by less than the levels above. Measured on so many of them.
+_SHARE_OF_USUAL = 0.5
+_MEASURED = 50
+
+Pixels = NDArray[np.uint8]
+_Small = NDArray[np.float32]
+
+
+class NearCopies:
+    """Of a few images, in a model's frame, the good one most like each."""
+
+    def __init__(self, images: Sequence[Pixels]) -> None:
+        self._small = [_small(pixels) for pixels in images]
+        self._nearest = [(np.inf, np.inf, "")] * len(images)
+        self._usual: list[list[float]] = [[] for _ in images]
+
+    def look(self, name: str, pixels: Pixels) -> None:
+        """At a good image (H, W, 3) of the same frame."""
+        small = _small(pixels)
+        for row, other in enumerate(self._small):
+            off = small - other
+            differ = float(np.sqrt(np.square(off).mean()))
+            self._nearest[row] = min(self._nearest[row], (differ, float(np.abs(off).max()), name))
+            if len(self._usual[row]) < _MEASURED:
+                self._usual[row].append(differ)
+
+    def found(self) -> dict[int, str]:
+        """The name of the good image that each near copy is one of, by its number."""
+        return {
+            row: name
+            for row, ((differ, most, name), usual) in enumerate(zip(self._nearest, self._usual, strict=True))
+            if most <= _MOST_LEVELS and differ <= _SHARE_OF_USUAL * np.median(usual)
+        }
+
+
+def _small(pixels: Pixels) -> _Small:
+    """Means of squares about their mean: brightness as a whole says nothing."""
+    plane = plane_of(pixels)
+    grey = plane if plane.ndim == 2 else plane.mean(2, dtype=np.float32)
+    rows, columns = (side // _SQUARE for side in grey.shape)
+    squares = grey[: rows * _SQUARE, : columns * _SQUARE].reshape(rows, _SQUARE, columns, _SQUARE)
+    means = squares.mean((1, 3), dtype=np.float32)
+    return np.asarray(means - means.mean(), np.float32)

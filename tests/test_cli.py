@@ -78,7 +78,7 @@ def test_predict_writes_a_line_an_image_in_input_order_and_overlays(
             assert picture.height > 96
             assert (picture.width > 400) == bool(row["regions"])
         for region in row["regions"]:
-            assert set(region) == {"bbox", "area", "area_range", "peak", "nearest", "layers"}
+            assert set(region) == {"bbox", "area", "area_range", "peak", "zone", "nearest", "layers"}
     # good/000_regular.png and bad/000_regular.png share a stem, and lose no picture to each other.
     assert len({r["map"] for r in rows if "map" in r}) == len(rows) - 2
     assert not list((tmp_path / "out").rglob("*.partial"))

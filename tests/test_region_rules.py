@@ -21,12 +21,10 @@ from anomalyvfm.decision.regions import Rules, outlined
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
+from tests.test_roi import SIDE, SMALL, Pixels, parts
 
-SIDE = 120
-SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
 LEVELS = (2.5, 6.0)
 POINT = (1.0, 1.0)
-Pixels = NDArray[np.uint8]
 
 
 def box(top: int, left: int, height: int, width: int, side: int = 64) -> NDArray[np.bool_]:
@@ -125,14 +123,6 @@ def test_an_image_without_a_region_that_counts_is_good_and_says_so() -> None:
     assert "excused" not in verdict_of((0.0, 0)).as_dict()
     dark = verdict_of((25.0, 0), light=5.0)
     assert dark.anomalous, "odd light is of the whole image: no rule for regions excuses it"
-
-
-def parts(count: int, seed: int) -> list[Pixels]:
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIDE, :SIDE]
-    pattern = 120 + 40 * np.sin(x / 7) + 30 * np.cos(y / 9)
-    noisy = (pattern + rng.normal(0, 6, (SIDE, SIDE)) for _ in range(count))
-    return [np.repeat(one.clip(0, 255).astype(np.uint8)[..., None], 3, 2) for one in noisy]
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_every_region_has_a_reason_and_says_it_as_plain_data(detector: Detector)
     verdict, region, reason = odd_one(detector)
     assert all(region.reason is not None for region in verdict.regions)
     said = json.loads(json.dumps(region.as_dict(), allow_nan=False))
-    assert set(said) == {"bbox", "area", "area_range", "peak", "nearest", "layers"}
+    assert set(said) == {"bbox", "area", "area_range", "peak", "zone", "nearest", "layers"}
     assert set(said["layers"]) == {"4", "5"}
     assert sum(said["layers"].values()) == pytest.approx(1, abs=1e-3)
     assert set(said["nearest"]) == {"image", "bbox", "distance"}

@@ -53,7 +53,7 @@ class Region:
             "area": self.area,
             "area_range": None if self.area_range is None else list(self.area_range),
             "peak": round(self.peak, 4),
-            **({} if self.zone is None else {"zone": self.zone}),
+            "zone": self.zone,
             **reason,
         }
 

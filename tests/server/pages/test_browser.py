@@ -416,6 +416,11 @@ def test_a_region_of_interest_is_drawn_and_read_by_fit(page: Any, tmp_path: Path
     changed = read_roi(drawn(page, tmp_path))
     assert changed.mask[12, 12] and changed.mask[160, 210] == roi.mask[160, 210]
 
+    page.set_input_files("#drawn", tmp_path / "roi.json")
+    page.wait_for_selector(".shape:nth-child(3) .choose[aria-pressed=false]")
+    middle = "(one) => one.getContext('2d').getImageData(one.width / 2, one.height / 2, 1, 1).data[0]"
+    assert page.eval_on_selector("#picture", middle) == 128, "the image stays under the drawing"
+
     page.reload()
     page.set_input_files("#drawn", tmp_path / "roi.json")
     page.wait_for_selector(".shape:nth-child(3)")

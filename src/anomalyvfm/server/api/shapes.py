@@ -37,6 +37,7 @@ INSPECTION: dict[str, Any] = {
             "area": 1422,
             "area_range": [310, 3018],
             "peak": 18.6,
+            "zone": None,
             "nearest": {"image": "041.png", "bbox": [211, 80, 260, 125], "distance": 0.71},
             "layers": {"4": 0.64, "5": 0.36},
             "sees": {"4": "patterns", "5": "parts"},

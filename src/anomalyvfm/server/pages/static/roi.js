@@ -186,12 +186,16 @@ function settle() {
   else save.removeAttribute("href");
 }
 
-/** Shows an image; corners are in pixels of `whole`, width and height, of which it may be a smaller copy. */
+/** Shows an image, or a blank sheet; corners are in pixels of `whole`, of which it may be a smaller copy. */
 function place(bitmap, whole) {
-  const shrink = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
-  picture.width = Math.round(bitmap.width * shrink);
-  picture.height = Math.round(bitmap.height * shrink);
-  picture.getContext("2d").drawImage(bitmap, 0, 0, picture.width, picture.height);
+  const shrink = Math.min(1, LONGEST_SIDE / Math.max(...whole));
+  [picture.width, picture.height] = whole.map((side) => Math.max(1, Math.round(side * shrink)));
+  if (bitmap) picture.getContext("2d").drawImage(bitmap, 0, 0, picture.width, picture.height);
+  measure(whole);
+}
+
+/** Corners are from now on in pixels of `whole`, width and height: shapes stay where they are in the image. */
+function measure(whole) {
   if (size && (size[0] !== whole[0] || size[1] !== whole[1]) && shapes.length) {
     remember();
     const [right, down] = [whole[0] / size[0], whole[1] / size[1]];
@@ -252,17 +256,10 @@ document.getElementById("drawn").addEventListener("change", async (event) => {
   shapes = read.found;
   chosen = -1;
   draft = [];
-  if (size) {
-    const wanted = size;
-    size = read.whole;
-    place(picture, wanted);
-  } else {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [1, 1];
-    place(canvas, read.whole);
-    picture.width = read.whole[0];
-    picture.height = read.whole[1];
-  }
+  if (!size) return place(null, read.whole);
+  const shown = size;
+  size = read.whole;
+  measure(shown);
 });
 
 undo.addEventListener("click", () => {

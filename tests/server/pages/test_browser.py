@@ -348,11 +348,12 @@ def test_two_versions_are_chosen_and_stand_side_by_side(page: Any) -> None:
 
 @pytest.mark.parametrize("spoken", ["en", "de", "ja"])
 @pytest.mark.parametrize("width", [820, 1280, 1920])
-def test_the_verdict_of_a_kiosk_is_never_cut_off(page: Any, spoken: str, width: int) -> None:
+def test_the_verdict_of_a_kiosk_is_never_cut_off(
+    page: Any, served: tuple[Served, str], spoken: str, width: int
+) -> None:
     page.set_viewport_size({"width": width, "height": 800})
+    page.context.add_cookies([{"name": "language", "value": spoken, "url": served[1]}])
     page.goto("/wall?kiosk=1")
-    page.evaluate(f"document.cookie = 'language={spoken}'")
-    page.reload()
     page.wait_for_selector(f"html[lang^={spoken}]")
     page.wait_for_selector(".latest.rejected >> text=<b>new</b>.png")
     for said in copy_context().run(verdicts, spoken):

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -79,13 +80,20 @@ def _row(
     about = ("confirmed defects", backbone, [str(sample.path) for sample in confirmed])
     file = _KEPT / f"{key(about, measured_sources(), [*category.train, *category.validation, *tested])}.json"
     if not file.exists():
-        detector = Detector("v2", {"backbone": backbone})
-        detector.fit(category, defects=[Defect(sample.path, sample.mask) for sample in confirmed])
+        detector = _fitted(str(_DATA / category.name), backbone).clone()
+        if confirmed:
+            detector.confirm([Defect(sample.path, sample.mask) for sample in confirmed])
         metrics = evaluate(detector, replace(category, test=tuple(tested))).metrics
         told = detector.describe().get("defects", {})
         keep(file, {"metrics": metrics, "log_prior": told.get("log_prior")})
         print(f"{category.name} {len(confirmed)}: {metrics['image_auroc']:.4f}", file=sys.stderr)
     return kept(file)
+
+
+@cache
+def _fitted(folder: str, backbone: str) -> Detector:
+    """On the good images alone, once: defects are confirmed afterwards."""
+    return Detector("v2", {"backbone": backbone}).fit(open_dataset(Path(folder)))
 
 
 def _line(name: str, count: str, rows: Sequence[dict[str, Any]]) -> str:

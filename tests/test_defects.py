@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from anomalyvfm.calibrating import calibration_tensors
 from anomalyvfm.data.datasets.opening import open_defects
 from anomalyvfm.data.defects import Defect
 from anomalyvfm.detector import Detector
@@ -103,6 +105,77 @@ def test_a_model_keeps_what_it_knows_of_defects(taught: Detector, drawn: Path, t
     np.testing.assert_array_equal(mine.anomaly_map, theirs.anomaly_map)
     assert again.describe()["defects"] == taught.describe()["defects"]
     assert len(again.describe()["defects"]["images"]) == 4
+
+
+def test_what_is_confirmed_later_is_as_if_it_had_been_at_once(
+    plain: Detector, taught: Detector, defects: Path, drawn: Path, tmp_path: Path
+) -> None:
+    later = plain.clone().confirm(open_defects(defects))
+    assert_equal(later, taught)
+    plain.save(tmp_path / "model")  # and so is what a folder keeps
+    assert_equal(Detector.load(tmp_path / "model", device="cpu").confirm(open_defects(defects)), taught)
+    image = scratched(sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())[0], 10)[0]
+    assert later.predict(image)[0].score == taught.predict(image)[0].score
+
+
+def test_what_is_taken_back_leaves_nothing(plain: Detector, taught: Detector, defects: Path) -> None:
+    folder = open_defects(defects)
+    detector = taught.clone().take_back([folder[1].image])
+    assert_equal(detector, plain.clone().confirm([folder[0], *folder[2:]]))
+    assert len(detector.describe()["defects"]["images"]) == 3
+    detector.take_back([defect.image for defect in folder if defect is not folder[1]])
+    assert_equal(detector, plain)
+    assert "defects" not in detector.describe()
+    with pytest.raises(InputError, match=r"not among the confirmed defects; none was taken back"):
+        taught.clone().take_back([folder[0].image, np.zeros((96, 96, 3), np.uint8)])
+
+
+def assert_equal(one: Detector, other: Detector) -> None:
+    """All that a folder would keep, to the last bit, and what likeness counts."""
+    mine, theirs = ({**d.pipeline_.to_tensors(), **calibration_tensors(d.calibration_)} for d in (one, other))
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        assert torch.equal(tensor, theirs[name]), name
+    assert one.calibration_.alternatives == other.calibration_.alternatives
+    assert one.calibration_.threshold == other.calibration_.threshold
+
+
+def test_good_images_respond_as_they_do_when_they_are_judged(
+    plain: Detector, defects: Path, drawn: Path
+) -> None:
+    """What is kept of images that calibrate gives the scores and maps that judging them gives."""
+    calibrated = plain.clone().confirm(open_defects(defects))
+    images = sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())
+    calibrated.calibrate(images)
+    scorer = calibrated.pipeline_.scorer
+    (batch,) = calibrated.pipeline_.extractor.extract(images)
+    assert batch.features is not None
+    found = scorer.distances(batch.features)
+    np.testing.assert_allclose(calibrated.calibration_.image_scores, found.image_scores.numpy(), rtol=0.05)
+    largest = found.patch_distances.flatten(1).max(1).values
+    np.testing.assert_allclose(calibrated.calibration_.map_maxima, largest.numpy(), rtol=0.01)
+
+
+def test_a_confirmed_defect_that_is_a_good_image_changes_nothing(taught: Detector, drawn: Path) -> None:
+    detector = taught.clone()
+    good = sorted((drawn / "sheet_metal" / "train" / "good").iterdir())
+    new = scratched(good[7], 90)[0]
+    with pytest.raises(InputError, match="among the good images, too"):
+        detector.confirm([Defect(new), Defect(good[8])])
+    assert_equal(detector, taught)
+
+
+def test_another_calibration_or_rate_leaves_what_is_known_of_defects(
+    taught: Detector, drawn: Path, tmp_path: Path
+) -> None:
+    images = sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())
+    found = taught.clone().calibrate(images).calibration_
+    other = taught.with_calibration(found)
+    np.testing.assert_array_equal(other.calibration_.scores, found.scores)
+    other.save_calibration(tmp_path / "calibration")
+    again = taught.with_saved_calibration(tmp_path / "calibration")
+    assert_equal(again, other)
+    assert again.with_false_alarm_rate(0.2).calibration_.threshold < again.calibration_.threshold
 
 
 def test_models_of_other_defects_do_not_merge(taught: Detector, plain: Detector) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from anomalyvfm.decision.calibration import CALIBRATION_ARRAYS, Alternative, Calibration, GoodScores
+from anomalyvfm.decision.odd_patches import ODD_ARRAYS, OddPatches
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.extractor import ImageSource, source_names
 from anomalyvfm.features.grouping import group_named
@@ -32,6 +33,7 @@ def calibration_of(
         rates.pixel_rate,
         scores.cross_fitted,
         scores.groups,
+        scores.odd,
     )
 
 
@@ -42,6 +44,7 @@ def stored_calibration(
     alternatives: tuple[Alternative, ...],
 ) -> Calibration:
     """The calibration that a model folder keeps, at the ``rates`` of the settings."""
+    odd = {name: tensors[_odd(name)].numpy() for name in ODD_ARRAYS if _odd(name) in tensors}
     return Calibration(
         **{name: tensors[f"calibration.{name}"].numpy() for name in CALIBRATION_ARRAYS},
         alternatives=alternatives,
@@ -49,17 +52,23 @@ def stored_calibration(
         pixel_rate=rates.pixel_rate,
         cross_fitted=description["cross_fitted"],
         groups=description.get("groups"),
+        odd=OddPatches.from_arrays(odd) if odd else None,
     )
 
 
 def calibration_tensors(calibration: Calibration) -> dict[str, torch.Tensor]:
     """What a model folder keeps of it."""
-    return {f"calibration.{name}": torch.from_numpy(array) for name, array in calibration.arrays().items()}
+    odd = {} if calibration.odd is None else calibration.odd.arrays()
+    arrays = {
+        **{f"calibration.{name}": array for name, array in calibration.arrays().items()},
+        **{_odd(name): array for name, array in odd.items()},
+    }
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def oddest_of(scores: GoodScores, calibration: Calibration) -> list[tuple[str, float]]:
+def oddest_of(names: Sequence[str], calibration: Calibration) -> list[tuple[str, float]]:
     """Names and scores of the images that calibrated, the oddest first: ten, or all outliers."""
-    found = zip(scores.names, calibration.score(scores.image_scores).tolist(), strict=True)
+    found = zip(names, calibration.score(calibration.image_scores).tolist(), strict=True)
     ordered = sorted(found, key=lambda one: -one[1])
     outlying = sum(score > calibration.outlying for _, score in ordered)
     return ordered[: max(_ODDEST_KEPT, outlying)]
@@ -76,3 +85,8 @@ def require_groups(images: Sequence[ImageSource], rule: str) -> None:
         f"calibration.groups={rule}: no image is named so, {names[0]} for one; give a pattern of file names"
         " with {} for the group, such as {}_*"
     )
+
+
+def _odd(name: str) -> str:
+    """What an array of the odd patches is called in a file."""
+    return f"calibration.odd_{name}"

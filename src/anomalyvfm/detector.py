@@ -193,6 +193,9 @@ class Detector:
         with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
             scores = self.pipeline_.fit(good, Path(folder), track, checkpoint)
         self._set_calibration(scores, all_good)
+        if defects:
+            self.confirm(defects, track)
+            self.oddest_ = oddest_of(scores.names, self.calibration_)
         self.fit_seconds_ = time.perf_counter() - started
         return self
 
@@ -250,6 +253,26 @@ class Detector:
         self.pipeline_.forget(several(images), track)
         return self
 
+    def confirm(self, defects: Sequence[Defect], track: Tracker = untracked) -> Detector:
+        """Learn from images in which a person has confirmed a defect; v2 finds more like them.
+
+        The calibration is made anew, so that the promise holds. Raises InputError, and changes nothing, for a
+        mask that does not fit its image, or an image that was learned as a good one.
+        """
+        check_masks(defects, self.settings.image)
+        self.pipeline_.confirm(defects, track)
+        self.calibration_ = self.pipeline_.with_defects(self.calibration_)
+        return self
+
+    def take_back(self, images: ImageSource | Sequence[ImageSource]) -> Detector:
+        """Take back defects that should not have been confirmed; the model is then as if they never were.
+
+        Raises NotLearnedError, and changes nothing, where one was not confirmed.
+        """
+        self.pipeline_.take_back(several(images))
+        self.calibration_ = self.pipeline_.with_defects(self.calibration_)
+        return self
+
     def merge(self, other: Detector) -> Detector:
         """Add what another detector with the same settings has learned; the calibrations are joined too.
 
@@ -264,7 +287,7 @@ class Detector:
                 remedy += ", gaussian.window and gaussian.experts set too"
             raise InputError(f"models do not merge: their {', '.join(differing)} differ{remedy}")
         self.pipeline_.merge(other.pipeline_)
-        self.calibration_ = self.calibration_.merge(other.calibration_)
+        self.calibration_ = self.pipeline_.with_defects(self.calibration_.merge(other.calibration_))
         return self
 
     def outlying(self) -> list[tuple[str, float]]:
@@ -337,10 +360,10 @@ class Detector:
         return other
 
     def with_calibration(self, calibration: Calibration) -> Detector:
-        """This detector calibrated as another was, at its own rate; what it has learned is shared."""
-        other = copy.copy(self)
+        """This detector calibrated as another was, at its own rate, with the defects that it knows itself."""
+        other = self.clone()
         rate = self.calibration_.false_alarm_rate
-        other.calibration_ = replace(calibration, false_alarm_rate=rate)
+        other.calibration_ = other.pipeline_.with_defects(replace(calibration, false_alarm_rate=rate))
         return other
 
     def save_calibration(self, folder: str | Path) -> None:
@@ -356,7 +379,7 @@ class Detector:
         body, tensors = read_calibration(Path(folder))
         other = self.with_false_alarm_rate(body["calibration"]["false_alarm_rate"])
         other._load_calibration(body["calibration"], tensors)
-        return other
+        return other.with_calibration(other.calibration_)
 
     def describe(self) -> dict[str, Any]:
         """What ``model.json`` says of the model."""
@@ -468,8 +491,9 @@ class Detector:
 
     def _set_calibration(self, scores: GoodScores, images: int) -> None:
         alternatives = self.pipeline_.scorer.alternatives
-        self.calibration_ = calibration_of(scores, images, self.settings.calibration, alternatives)
-        self.oddest_ = oddest_of(scores, self.calibration_)
+        found = calibration_of(scores, images, self.settings.calibration, alternatives)
+        self.calibration_ = self.pipeline_.with_defects(found)
+        self.oddest_ = oddest_of(scores.names, self.calibration_)
 
     def _load_calibration(self, described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         alternatives = self.pipeline_.scorer.alternatives

@@ -35,7 +35,7 @@ def verdicts_of(
     if batch.features is None:
         return
     started = time.perf_counter()
-    distances, image_scores = scorer.distances_in_parts(batch.features).numpy()
+    distances, image_scores = scorer.distances_in_parts(batch.features, scorer.distances).numpy()
     scores = calibration.score(image_scores)
     light = calibration.light(logarithms_of(image_scores)) if scorer.judges_light else None
     maps = calibration.anomaly_map(distances).astype(np.float32)

@@ -9,7 +9,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from anomalyvfm.data.defects import Defect
-from anomalyvfm.decision.calibration import Alternative, GoodScores
+from anomalyvfm.decision.calibration import Alternative, Calibration, GoodScores
+from anomalyvfm.decision.odd_patches import OddPatches
 from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.explain.gallery import Gallery
@@ -47,6 +48,8 @@ class Distances:
     """(B, H, W) distance of every patch embedding; about 1 on good images."""
     image_scores: Tensor
     """(B, K) > 0: K scores of the image as a whole, which calibration joins into one."""
+    odd: OddPatches | None = None
+    """What good images show where they are oddest, where that is kept."""
 
     def numpy(self) -> tuple[Array, Array]:
         """Both as float64 on the CPU."""
@@ -86,18 +89,26 @@ class Scorer(ABC):
     def distances(self, features: PatchFeatures) -> Distances:
         """How far images are from what has been learned."""
 
-    def distances_in_parts(self, features: PatchFeatures) -> Distances:
-        """As :meth:`distances`, where on a CPU each core takes images of its own.
+    def distances_of_good(self, features: PatchFeatures) -> Distances:
+        """How far good images are that calibrate, but for what confirmed defects add to it."""
+        return self.distances(features)
+
+    def distances_in_parts(
+        self, features: PatchFeatures, distances: Callable[[PatchFeatures], Distances]
+    ) -> Distances:
+        """As ``distances`` of this scorer, where on a CPU each core takes images of its own.
 
         Steps on a few images are short. Each of them spread over the cores would take twice their time, where
         a backbone sees the next images meanwhile.
         """
         self.derive()
         images = max(_IMAGES_A_PART, math.ceil(len(features.summary) / torch.get_num_threads()))
-        parts = over_cores(self.distances, features.split(images), self.device)
+        parts = over_cores(distances, features.split(images), self.device)
+        odd = [part.odd for part in parts if part.odd is not None]
         return Distances(
             torch.cat([part.patch_distances for part in parts]),
             torch.cat([part.image_scores for part in parts]),
+            OddPatches.joined(odd) if odd else None,
         )
 
     @abstractmethod
@@ -239,8 +250,8 @@ class Pipeline(ABC):
                     rows.append(row)
             if batch.features is not None and rows:
                 features = batch.features.rows(rows)
-                found = self.scorer.distances_in_parts(features).numpy()
-                scores.add(*found, [names[batch.positions[row]] for row in rows])
+                found = self.scorer.distances_in_parts(features, self.scorer.distances_of_good)
+                scores.add(*found.numpy(), [names[batch.positions[row]] for row in rows], found.odd)
                 if compared < _MOST_COMPARED:
                     compared += len(rows)
                     placed.append(placed_features(features.scales[-1].patches).cpu().numpy())
@@ -253,6 +264,18 @@ class Pipeline(ABC):
         self.scorer.merge(other.scorer)
         self.gallery = self.gallery.merge(other.gallery)
         self.learned = self.learned + other.learned
+
+    def confirm(self, defects: Sequence[Defect], track: Tracker) -> None:
+        """Keep what confirmed defects show. Raises InputError for a pipeline of good images alone."""
+        raise InputError("confirmed defects: this preset learns from good images alone; v2 takes both")
+
+    def take_back(self, images: Sequence[ImageSource]) -> None:
+        """Forget confirmed defects. Raises NotLearnedError, and changes nothing, where one was not."""
+        raise NotLearnedError("this preset learns from good images alone; no defect was confirmed")
+
+    def with_defects(self, calibration: Calibration) -> Calibration:
+        """A calibration of this pipeline, made anew with the defects that are confirmed now."""
+        return calibration
 
     def clone(self) -> Self:
         """A copy that may learn and forget while the original judges; they share the backbone."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalyvfm.decision.calibration import Alternative
+from anomalyvfm.decision.odd_patches import OddPatches
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.presets import GaussianSettings
@@ -44,10 +45,19 @@ def mask_of(*places: tuple[int, int]) -> torch.Tensor:
     return mask
 
 
+def seen(key: int) -> OddPatches:
+    """Of one image, the three oddest patches."""
+    rng = np.random.default_rng(key)
+    return OddPatches.of(
+        rng.random((1, SIDE, SIDE)), np.array([[1, 5, 9]]), rng.standard_normal((1, 3, CHANNELS))
+    )
+
+
 def confirmed(own: PatchScorer, keys: Sequence[int]) -> ConfirmedDefects:
     defects = ConfirmedDefects(1, CPU)
     for key in keys:
-        defects.confirm(key, images(1, 100 + key), mask_of((key % SIDE, 1), (2, key % SIDE)), [own])
+        mask = mask_of((key % SIDE, 1), (2, key % SIDE))
+        defects.confirm(key, images(1, 100 + key), mask, [own], np.arange(3.0) + key, seen(key))
     return defects
 
 
@@ -106,16 +116,18 @@ def test_what_is_stored_comes_back() -> None:
     again = ConfirmedDefects(1, CPU, defects.to_tensors())
     assert (again.log_prior, again.usual) == (-2.0, 3.5) and sorted(again.images) == [1, 3]
     assert torch.equal(again.directions([own])[0], defects.directions([own])[0])
+    assert again.images[3].image_scores.tolist() == [3.0, 4.0, 5.0]
+    np.testing.assert_array_equal(again.images[3].odd.codes, seen(3).codes)
     assert ConfirmedDefects(1, CPU).to_tensors() == {} and not ConfirmedDefects(1, CPU, {})
 
 
 def test_without_a_mask_the_oddest_patches_are_the_defect() -> None:
     own = scorer()
-    seen = images(1, 50)
-    seen.patches[0, 3, 0] += 40.0
+    shown = images(1, 50)
+    shown.patches[0, 3, 0] += 40.0
     defects = ConfirmedDefects(1, CPU)
-    defects.confirm(1, seen, None, [own])
-    (kept,) = defects.images[1]
+    defects.confirm(1, shown, None, [own], np.ones(3), seen(1))
+    (kept,) = defects.images[1].patches
     assert len(kept.places) == 5 and [3, 0] in kept.places.tolist()
 
 
@@ -124,8 +136,8 @@ def test_a_defect_smaller_than_a_patch_is_where_it_is_most() -> None:
     mask = torch.zeros(2 * SIDE, 2 * SIDE)
     mask[5, 3] = 0.3
     defects = ConfirmedDefects(1, CPU)
-    defects.confirm(1, images(1, 50), mask, [own])
-    assert defects.images[1][0].places.tolist() == [[2, 1]]
+    defects.confirm(1, images(1, 50), mask, [own], np.ones(3), seen(1))
+    assert defects.images[1].patches[0].places.tolist() == [[2, 1]]
 
 
 def test_a_large_defect_is_kept_in_part() -> None:
@@ -134,8 +146,9 @@ def test_a_large_defect_is_kept_in_part() -> None:
     shown = torch.randn(30, 16, 16, CHANNELS, generator=torch.Generator().manual_seed(0))
     own.learn(PatchFeatures(shown, torch.zeros(30, SUMMARY)))
     defects = ConfirmedDefects(1, CPU)
-    defects.confirm(1, PatchFeatures(shown[:1], torch.zeros(1, SUMMARY)), torch.ones(16, 16), [own])
-    places = defects.images[1][0].places
+    first = PatchFeatures(shown[:1], torch.zeros(1, SUMMARY))
+    defects.confirm(1, first, torch.ones(16, 16), [own], np.ones(3), seen(1))
+    places = defects.images[1].patches[0].places
     assert len(places) == 64 and places[0].tolist() == [0, 0] and places[-1].tolist() == [15, 15]
 
 

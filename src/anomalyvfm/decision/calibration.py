@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyvfm.decision.odd_patches import OddPatches
+
 Array = NDArray[np.float64]
 Values = Any
 """An array, or a tensor of a graph that is traced: what arithmetic alone is done with."""
@@ -64,6 +66,8 @@ class Calibration:
     """Whether some scores are of learned images: not quite exchangeable with those of new ones."""
     groups: int | None = None
     """How many independent groups the images are of; None: each is its own."""
+    odd: OddPatches | None = None
+    """What the images show where they are oddest, in their order, by a pipeline that learns from defects."""
 
     def merge(self, other: Calibration) -> Calibration:
         return Calibration(
@@ -75,6 +79,7 @@ class Calibration:
             self.pixel_rate,
             self.cross_fitted or other.cross_fitted,
             self.independent + other.independent,
+            None if self.odd is None or other.odd is None else OddPatches.joined([self.odd, other.odd]),
         )
 
     def arrays(self) -> dict[str, Array]:
@@ -263,15 +268,23 @@ class GoodScores:
         self.map_histogram = distance_histogram(np.empty(0))
         self.cross_fitted = False
         """Whether some are of learned images, each scored by what the others have taught."""
+        self._odd: list[OddPatches] = []
 
     def __len__(self) -> int:
         return sum(map(len, self._map_maxima))
 
-    def add(self, patch_distances: Array, image_scores: Array, names: Sequence[str]) -> None:
+    def add(
+        self,
+        patch_distances: Array,
+        image_scores: Array,
+        names: Sequence[str],
+        odd: OddPatches | None = None,
+    ) -> None:
         """Patch distances (B, H, W) and image scores (B, K) of a batch, by a scorer without its images.
 
-        A distance of 0 is that of a patch which does not count.
+        A distance of 0 is that of a patch which does not count. ``odd`` are given for all batches or none.
         """
+        self._odd += [] if odd is None else [odd]
         self.names += names
         self._image_scores.append(image_scores)
         self._map_maxima.append(patch_distances.reshape(len(patch_distances), -1).max(1))
@@ -285,6 +298,10 @@ class GoodScores:
     @property
     def map_maxima(self) -> Array:
         return np.concatenate(self._map_maxima)
+
+    @property
+    def odd(self) -> OddPatches | None:
+        return OddPatches.joined(self._odd) if self._odd else None
 
 
 def distance_histogram(distances: Array) -> Array:

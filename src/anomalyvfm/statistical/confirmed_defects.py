@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalyvfm.decision.calibration import Alternative
+from anomalyvfm.decision.calibration import Alternative, Array
+from anomalyvfm.decision.odd_patches import ODD_ARRAYS, OddPatches
+from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.statistical.patch_scorer import PatchScorer
 
@@ -31,20 +34,33 @@ class DefectPatches:
     places: Tensor
 
 
+@dataclass(frozen=True)
+class ConfirmedDefect:
+    """What is kept of an image in which a person has confirmed a defect."""
+
+    patches: tuple[DefectPatches, ...]
+    """Those that show it, at each scale."""
+    image_scores: Array
+    """(K,) of the image, when it was confirmed, but for its likeness to confirmed defects."""
+    odd: OddPatches
+    """Its oddest patches, whether they show the defect or not."""
+
+
 class ConfirmedDefects:
     """Patches of confirmed defects by the key of their image, from the largest scale to the smallest.
 
     They are kept as the backbone sees them: what follows from them and from what good images have shown is a
     pure function of both, so that a defect taken back leaves nothing. ``log_prior`` is the logarithm of how
     likely a defect is to be like these, beside all others; None where scores of images do without it.
-    ``usual`` is how far good images' patches respond to them, those of an image that do most.
+    ``usual`` is how far good images' patches respond to them, those of an image that do most. Both follow
+    from the calibration, see `calibrated_with_defects`.
     """
 
     def __init__(
         self, scales: int, device: torch.device, tensors: Mapping[str, Tensor] | None = None
     ) -> None:
         self._scales = scales
-        self.images: dict[int, tuple[DefectPatches, ...]] = {}
+        self.images: dict[int, ConfirmedDefect] = {}
         self.log_prior: float | None = None
         self.usual = 1.0
         if tensors:
@@ -59,10 +75,12 @@ class ConfirmedDefects:
         features: PatchFeatures,
         mask: Tensor | None,
         scorers: Sequence[PatchScorer],
+        image_scores: Array,
+        odd: OddPatches,
     ) -> None:
-        """Keep what one image (1, h, w, D) shows of its defect.
+        """Keep what one image (1, h, w, D) shows of its defect, its scores (K,) and its oddest patches.
 
-        That is where the ``mask`` (H, W) over the frame is 1, or without a mask what is oddest.
+        The defect is where the ``mask`` (H, W) over the frame is 1, or without a mask what is oddest.
         """
         found = []
         for scorer, scale in zip(scorers, features.scales, strict=True):
@@ -78,7 +96,7 @@ class ConfirmedDefects:
                 chosen = chosen[steps.to(chosen.device)]
             places = torch.stack([chosen // kept.shape[1], chosen % kept.shape[1]], 1)
             found.append(DefectPatches(kept.flatten(0, 1)[chosen].clone(), places))
-        self.images[key] = tuple(found)
+        self.images[key] = ConfirmedDefect(tuple(found), image_scores, odd)
 
     def forget(self, key: int) -> None:
         """Take an image back. Raises KeyError where it was not confirmed."""
@@ -109,7 +127,7 @@ class ConfirmedDefects:
         """
         directions = []
         for scale, scorer in enumerate(scorers):
-            own = [patches[scale] for key, patches in sorted(self.images.items()) if key not in without]
+            own = [one.patches[scale] for key, one in sorted(self.images.items()) if key not in without]
             weights = torch.cat(
                 [torch.full((len(one.vectors),), 1 / len(own) / len(one.vectors)) for one in own]
             ).to(own[0].vectors)
@@ -133,22 +151,32 @@ class ConfirmedDefects:
             "keys": torch.tensor([key for key, _ in images], dtype=torch.int64),
             "log_prior": torch.tensor(prior, dtype=torch.float64),
             "usual": torch.tensor(self.usual, dtype=torch.float64),
+            "image_scores": torch.from_numpy(np.stack([one.image_scores for _, one in images])),
         }
+        odd = OddPatches.joined([one.odd for _, one in images]).arrays()
+        tensors |= {f"odd_{name}": torch.from_numpy(array) for name, array in odd.items()}
         for scale in range(self._scales):
-            own = [patches[scale] for _, patches in images]
+            own = [one.patches[scale] for _, one in images]
             tensors[f"counts_{scale}"] = torch.tensor([len(one.vectors) for one in own], dtype=torch.int64)
             tensors[f"vectors_{scale}"] = torch.cat([one.vectors for one in own]).cpu().contiguous()
             tensors[f"places_{scale}"] = torch.cat([one.places for one in own]).cpu().contiguous()
         return tensors
 
     def _restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        if "image_scores" not in tensors:
+            raise InputError("its defects were confirmed by an earlier version; fit it anew")
         scales = []
         for scale in range(self._scales):
             counts = tensors[f"counts_{scale}"].tolist()
             vectors, places = (tensors[f"{name}_{scale}"].to(device) for name in ("vectors", "places"))
             split = zip(torch.split(vectors, counts), torch.split(places, counts), strict=True)
             scales.append([DefectPatches(*pair) for pair in split])
-        self.images = dict(zip(tensors["keys"].tolist(), zip(*scales, strict=True), strict=True))
+        arrays = {name: tensors[f"odd_{name}"].cpu().numpy() for name in ODD_ARRAYS}
+        rows = range(len(tensors["keys"]))
+        odd = [OddPatches.from_arrays({name: array[[row]] for name, array in arrays.items()}) for row in rows]
+        kept = zip(zip(*scales, strict=True), tensors["image_scores"].cpu().numpy(), odd, strict=True)
+        images = (ConfirmedDefect(*one) for one in kept)
+        self.images = dict(zip(tensors["keys"].tolist(), images, strict=True))
         self.log_prior = next(iter(tensors["log_prior"].tolist()), None)
         self.usual = float(tensors["usual"])
 
@@ -175,7 +203,7 @@ class DefectHead:
             )
         ]
         size = own[0].shape[1:]
-        together = [own[0], *(_on_grid(map_, size) for map_ in own[1:])]
+        together = [own[0], *(on_grid(map_[:, None], size)[:, 0] for map_ in own[1:])]
         mean: Tensor = torch.stack(together).sum(0) / len(together) ** 0.5
         return mean
 
@@ -186,14 +214,15 @@ def raised(map_: Tensor, responses: Tensor, usual: float) -> Tensor:
     What is like no confirmed defect keeps its distance; and the more good images have that is like one, the
     less does it count.
     """
-    return map_ * _on_grid(responses / usual, map_.shape[1:]).clamp_min(0).add(1).sqrt()
+    positive = responses.clamp_min(0) / usual
+    return map_ * on_grid(positive[:, None], map_.shape[1:])[:, 0].add(1).sqrt()
 
 
-def _on_grid(map_: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, H, W) of (B, h, w), with half-pixel centres."""
-    if tuple(map_.shape[1:]) == tuple(size):
-        return map_
-    return F.interpolate(map_[:, None], tuple(size), mode="bilinear")[:, 0]
+def on_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, H, W) of (B, C, h, w), with half-pixel centres."""
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode="bilinear")
 
 
 def _covered(coverage: Tensor) -> Tensor:

@@ -134,8 +134,8 @@ def cross_fit(
             if not rows:
                 continue
             features = kept.store.take(rows, scorer.device)
-            distances = scorer.distances_with(features, whole_scores[rows]).numpy()
-            scores.add(*distances, [kept.names[row] for row in rows])
+            found = scorer.distances_of_good_with(features, whole_scores[rows])
+            scores.add(*found.numpy(), [kept.names[row] for row in rows], found.odd)
         learn_kept(scorer, kept, fold, 1, batch)
 
 

@@ -6,29 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from anomalyvfm.data import ImageError, InputFrame
 from anomalyvfm.data.defects import Defect
 from anomalyvfm.data.near_copies import NearCopies
 from anomalyvfm.data.parallel import read_many
 from anomalyvfm.data.roi import Roi
-from anomalyvfm.decision.calibration import Alternative, Array, Calibration, GoodScores, images_needed
-from anomalyvfm.errors import InputError
+from anomalyvfm.decision.calibration import Calibration, GoodScores, images_needed
+from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.explain.explainer import Explainer
 from anomalyvfm.explain.gallery import Gallery
-from anomalyvfm.features.backbones.backbone import Backbone
+from anomalyvfm.features.backbones.backbone import Backbone, PatchFeatures
 from anomalyvfm.features.extractor import Extracted, Extractor, ImageSource, describe, source_names
 from anomalyvfm.features.grid import PatchGrid
-from anomalyvfm.features.store import FeatureStore
 from anomalyvfm.pipeline import Good, Pipeline, Stored, under
 from anomalyvfm.presets import GaussianPreset, GaussianSettings
 from anomalyvfm.statistical import choosing
+from anomalyvfm.statistical.calibrating_likeness import calibrated_with_defects
 from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
 from anomalyvfm.statistical.scorer import StatisticalScorer
-from anomalyvfm.statistical.weighing_defects import weigh
 from anomalyvfm.tracking import Tracker
 
 
@@ -86,7 +85,8 @@ class StatisticalPipeline(Pipeline):
         kept = {} if tensors is None else under(tensors, "gallery")
         gallery = Gallery.from_tensors(settings.gallery.images, self.scorer.grid, kept)
         told = {} if stored is None else stored.description.get("defects", {})
-        self._defects: list[str] = told.get("images", [])
+        # Names of images of defects, by key.
+        self._defects = dict(zip(sorted(self.scorer.defects.images), told.get("images", ()), strict=True))
         self.near_copies: list[tuple[str, str]] = [
             (defect, good) for defect, good in told.get("near_copies", ())
         ]
@@ -120,13 +120,10 @@ class StatisticalPipeline(Pipeline):
             choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self._seed, track)
         )
         kept.pixels.clear()  # looked at for the choice alone
-        defects = self._confirm(good.defects, folder, sample, track)
         scores = GoodScores()
         self.score(good.validation, scores, track)
         if len(scores) < needed and len(kept.keys) > 1:
             cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
-        if self.scorer.defects and len(scores):
-            self._weigh(defects, scores)
         return scores
 
     def _before_learning(self, defects: Sequence[Defect]) -> tuple[list[str], NearCopies]:
@@ -140,66 +137,71 @@ class StatisticalPipeline(Pipeline):
         ]
         return [name for name, _ in told], NearCopies([pixels for _, pixels in told])
 
-    def _confirm(
-        self, defects: Sequence[Defect], folder: Path, good: KeptImages, track: Tracker
-    ) -> FeatureStore:
-        """Keep what defects show, beside some ``good`` images, and their features; copies of one count once.
+    def confirm(self, defects: Sequence[Defect], track: Tracker) -> None:
+        """Keep what images of defects show; copies of one count once.
 
-        Raises InputError for an image that is among the good ones, too, and where none can be read.
+        Raises InputError, and changes nothing, for an image that is among the good ones, too, for a defect
+        outside the region of interest, and where no image can be read.
         """
         images = [defect.image for defect in defects]
-        store, names = FeatureStore(folder / "defects"), source_names(images)
-        self._defects = []
-        for batch in self._batches(images, track, "confirming"):
-            self._note_broken(batch)
-            for row, (image, position) in enumerate(zip(batch.images, batch.positions, strict=True)):
-                if image.key in self.learned:
-                    name = describe(images[position])
-                    raise InputError(f"{name}: among the good images, too; leave it out of one of both")
-                if batch.features is None or image.key in self.scorer.defects.images:
-                    continue
-                covered = defects[position].covered(image.size, self.extractor.frame)
-                if covered is not None and self.extractor.inside is not None:
-                    covered = covered * self.extractor.inside
-                    if not covered.any():
-                        raise InputError(
-                            f"{describe(images[position])}: its defect lies outside the region of interest;"
-                            " leave it out, or widen the region"
-                        )
-                mask = None if covered is None else torch.from_numpy(covered).to(self.scorer.device)
-                shown = batch.features.rows([row])
-                self.scorer.defects.confirm(image.key, shown, mask, self.scorer.patches)
-                store.append(shown)
-                self._defects.append(names[position])
-        if images and not self._defects:
-            raise InputError(f"no image of a defect could be read, such as {self.skipped[-1]}")
-        if images:
-            self.scorer.count_defects(None)
-            rows = range(min(len(good.keys), choosing.IMAGES))
-            usual = [self.scorer.usual_response(good.store.take([row], self.scorer.device)) for row in rows]
-            self.scorer.defects.usual = max(float(torch.cat(usual).mean()), 1.0)
-        return store
+        names, skipped = source_names(images), len(self.skipped)
+        before, told = dict(self.scorer.defects.images), dict(self._defects)
+        try:
+            for batch in self._batches(images, track, "confirming"):
+                self._note_broken(batch)
+                for row, (image, position) in enumerate(zip(batch.images, batch.positions, strict=True)):
+                    if image.key in self.learned:
+                        name = describe(images[position])
+                        raise InputError(f"{name}: among the good images, too; leave it out of one of both")
+                    if batch.features is not None:
+                        mask = self._marked(defects[position], image.size)
+                        self._confirm_one(image.key, batch.features.rows([row]), mask)
+                        told.setdefault(image.key, names[position])
+            if not told:
+                raise InputError(f"no image of a defect could be read, such as {self.skipped[skipped]}")
+        except InputError:
+            self.scorer.defects.images = before
+            raise
+        self._defects = told
+        self.scorer.count_defects(None)
 
-    def _weigh(self, store: FeatureStore, good: GoodScores) -> None:
-        """Let likeness to confirmed defects count as much as it tells these, each without itself."""
-        found = []
-        for row, key in enumerate(self.scorer.defects.images):
-            features = store.take([row], self.scorer.device)
-            scores = self.scorer.distances(features).image_scores
-            if len(store) > 1:
-                scores[:, -1] = self.scorer.likeness_without(features, key)
-            found.append(scores.double().cpu().numpy())
-        rates = self._settings.calibration
+    def take_back(self, images: Sequence[ImageSource]) -> None:
+        leaving = {key: source for source, key in self.extractor.keys(images)}
+        for key, source in leaving.items():
+            if key not in self.scorer.defects.images:
+                raise NotLearnedError(
+                    f"{describe(source)}: not among the confirmed defects; none was taken back"
+                )
+        for key in leaving:
+            self.scorer.defects.forget(key)
+        gone = {self._defects[key] for key in leaving}
+        self._defects = {key: name for key, name in self._defects.items() if key not in leaving}
+        self.near_copies = [pair for pair in self.near_copies if pair[0] not in gone]
+        self.scorer.count_defects(None)
 
-        def calibrated(image_scores: Array, alternatives: tuple[Alternative, ...]) -> Calibration:
-            arrays = (image_scores, good.map_maxima, good.map_histogram)
-            return Calibration(*arrays, alternatives, rates.false_alarm_rate, rates.pixel_rate)
+    def with_defects(self, calibration: Calibration) -> Calibration:
+        return calibrated_with_defects(self.scorer, calibration)
 
-        def alternatives(log_prior: float | None) -> tuple[Alternative, ...]:
-            self.scorer.count_defects(log_prior)
-            return self.scorer.alternatives
+    def _marked(self, defect: Defect, size: tuple[int, int]) -> Tensor | None:
+        """(height, width) by how much its mask covers each pixel of the frame, in the region of interest."""
+        covered = defect.covered(size, self.extractor.frame)
+        if covered is None:
+            return None
+        if self.extractor.inside is not None:
+            covered = covered * self.extractor.inside
+            if not covered.any():
+                raise InputError(
+                    f"{describe(defect.image)}: its defect lies outside the region of interest;"
+                    " leave it out, or widen the region"
+                )
+        return torch.from_numpy(covered).to(self.scorer.device)
 
-        self.scorer.count_defects(weigh(good.image_scores, np.concatenate(found), calibrated, alternatives))
+    def _confirm_one(self, key: int, features: PatchFeatures, mask: Tensor | None) -> None:
+        """Keep what one image shows, as good images do that calibrate."""
+        found = self.scorer.distances_of_good(features)
+        _, image_scores = found.numpy()
+        assert found.odd is not None
+        self.scorer.defects.confirm(key, features, mask, self.scorer.patches, image_scores[0], found.odd)
 
     def _kept_of(self, images: Sequence[ImageSource], folder: Path) -> KeptImages:
         """Some of the images that calibrate, to choose by."""
@@ -224,7 +226,7 @@ class StatisticalPipeline(Pipeline):
             return {}
         return {
             "defects": {
-                "images": self._defects,
+                "images": [name for _, name in sorted(self._defects.items())],
                 "log_prior": self.scorer.defects.log_prior,
                 "near_copies": [list(pair) for pair in self.near_copies],
             }

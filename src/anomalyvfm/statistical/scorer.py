@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from anomalyvfm.decision.odd_patches import OddPatches
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.counting import Counting
 from anomalyvfm.features.grid import PatchGrid
@@ -19,7 +21,7 @@ from anomalyvfm.features.illumination import LIGHT_NUMBERS
 from anomalyvfm.pipeline import Distances, Scorer, Spread, under
 from anomalyvfm.presets import GaussianSettings
 from anomalyvfm.statistical.choice import Choice
-from anomalyvfm.statistical.confirmed_defects import ConfirmedDefects, DefectHead, raised
+from anomalyvfm.statistical.confirmed_defects import ConfirmedDefects, DefectHead, on_grid, raised
 from anomalyvfm.statistical.image_scorer import ImageScorer
 from anomalyvfm.statistical.layer_contributions import shares
 from anomalyvfm.statistical.memory_bank import MemoryBank
@@ -28,6 +30,9 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 # Standard deviations: their exponential is a float32.
 _MOST_LIKE = 80.0
+# So many of an image's patches can be like confirmed defects, the oddest: what good images show there is kept
+# with the calibration, and the false-alarm promise made anew of it whenever a defect is confirmed.
+_ODD_PATCHES = 128
 
 
 class StatisticalScorer(Scorer):
@@ -41,8 +46,8 @@ class StatisticalScorer(Scorer):
     What is chosen, by `choose`, is how large a window of positions is and which scales and banks count; other
     banks remember nothing.
 
-    Where ``defects`` are confirmed, the map is raised where patches are like theirs, and a score of the
-    patches most like them comes after all others; it counts where ``defects.log_prior`` says so.
+    Where ``defects`` are confirmed, the map is raised where the oddest patches are like theirs, and a score
+    of those most like them comes after all others; it counts where ``defects.log_prior`` says so.
 
     With ``counting``, only the patches of a region of interest make scores, and maps are 0 far from it.
     """
@@ -100,7 +105,7 @@ class StatisticalScorer(Scorer):
         self._light = ImageScorer(LIGHT_NUMBERS, device, sums("light")) if self.judges_light else None
         kept_defects = None if kept is None else under(kept, "defects")
         self.defects = ConfirmedDefects(len(self.grids), device, kept_defects)
-        self._heads: dict[int | None, DefectHead] = {}
+        self._defect_head: DefectHead | None = None
         # Where the statistics hold a projection of the channels, the channels' own sums (P, C) beside them:
         # only these tell which layers deviate.
         self._channels: Tensor | None = None
@@ -129,7 +134,7 @@ class StatisticalScorer(Scorer):
     def count_defects(self, log_prior: float | None) -> None:
         """Let likeness to confirmed defects count for an image's score, with this logarithm of a prior."""
         self.defects.log_prior = log_prior if self.defects else None
-        self._heads.clear()
+        self._defect_head = None
         without = self.choice.alternatives(len(self.grids), self.judges_light)
         self.alternatives = self.defects.alternatives(without, self.judges_light)
 
@@ -157,7 +162,7 @@ class StatisticalScorer(Scorer):
         self._summary.learn_augmented(features.summary, augmented.summary, sign)
 
     def merge(self, other: Self) -> None:
-        self._heads.clear()
+        self._defect_head = None
         for mine, theirs in zip(self._learning, other._learning, strict=True):
             mine.fitted.merge(theirs.fitted)
         for number, bank in self.banks.items():
@@ -169,10 +174,7 @@ class StatisticalScorer(Scorer):
             self._channels += other._channels
 
     def distances(self, features: PatchFeatures) -> Distances:
-        whole = [self._summary.image_scores(features.summary)]
-        if self._light is not None and features.light is not None:
-            whole.append(self._light.image_scores(features.light))
-        return self.distances_with(features, torch.stack(whole, 1))
+        return self.distances_with(features, self._whole_scores(features))
 
     def layer_shares(self, features: PatchFeatures, places: Tensor, widths: Sequence[int]) -> Tensor:
         """(K, L) share of each layer, of ``widths`` channels, in the distances at K ``places``."""
@@ -180,7 +182,7 @@ class StatisticalScorer(Scorer):
 
     def learn_map(self, features: PatchFeatures, sign: int = 1) -> None:
         """As :meth:`learn`, but of the patches alone: what comes and goes while a map is cross-fitted."""
-        self._heads.clear()
+        self._defect_head = None
         for patches, seen in zip(self._learning, self._learned(features), strict=True):
             patches.learn(seen, sign)
 
@@ -205,6 +207,46 @@ class StatisticalScorer(Scorer):
 
     def distances_with(self, features: PatchFeatures, whole_scores: Tensor) -> Distances:
         """As :meth:`distances`, where the scores (B, 1 or 2) of the images as a whole are known."""
+        found = self._plain(features, whole_scores)
+        if not self.defects:
+            return found
+        responses = self._among_oddest(self._head().responses(features), found.patch_distances)
+        likeness = self.likeness(responses.flatten(1))
+        return Distances(
+            raised(found.patch_distances, responses, self.defects.usual),
+            torch.cat([found.image_scores, likeness[:, None]], 1),
+        )
+
+    def distances_of_good(self, features: PatchFeatures) -> Distances:
+        return self.distances_of_good_with(features, self._whole_scores(features))
+
+    def distances_of_good_with(self, features: PatchFeatures, whole_scores: Tensor) -> Distances:
+        """As :meth:`distances_of_good`, where the scores (B, 1 or 2) of the images as a whole are known."""
+        found = self._plain(features, whole_scores)
+        places = self._oddness(found.patch_distances).topk(self._odd_patches).indices.sort().values
+        arrays = (found.patch_distances, places, self._deviations(features, places))
+        return replace(found, odd=OddPatches.of(*(array.cpu().numpy() for array in arrays)))
+
+    def raised_by(self, odd: OddPatches, responses: Tensor) -> Tensor:
+        """(n, H, W) distances of images of which the odd patches' responses (n, M) are known."""
+        grid = torch.full((len(odd), self.grid.height * self.grid.width), -_MOST_LIKE)
+        grid.scatter_(1, torch.from_numpy(odd.places).long(), responses.cpu())
+        responses = grid.reshape(-1, self.grid.height, self.grid.width)
+        return raised(torch.from_numpy(odd.maps), responses, self.defects.usual)
+
+    def likeness(self, responses: Tensor) -> Tensor:
+        """(B,) > 0: the exponential of the mean of the largest of the responses (B, M)."""
+        most = min(self.patches[0].settings.patches, responses.shape[1])
+        return responses.topk(most, dim=1).values.mean(1).clamp(-_MOST_LIKE, _MOST_LIKE).exp()
+
+    def defect_direction(self, without: Collection[int] = ()) -> NDArray[np.float32]:
+        """(D,) float32 that along which `OddPatches` deviate where they are like confirmed defects."""
+        directions = self.defects.directions(self.patches, without)
+        together: NDArray[np.float32] = torch.cat(directions).float().cpu().numpy()
+        return together
+
+    def _plain(self, features: PatchFeatures, whole_scores: Tensor) -> Distances:
+        """What is known without confirmed defects."""
         maps, compared = self._maps(features), self._compared(features)
         counting = [*(maps[scale] for scale in self.choice.scales), *compared]
         scores = self._image_scores(maps, compared)
@@ -214,22 +256,9 @@ class StatisticalScorer(Scorer):
             size = counting[-1].shape[1:]
         joined = _joined(counting, self._map_weights, size)
         map_ = widened(joined) if self._widened else joined
-        together = torch.cat([torch.stack(scores, 1), whole_scores], 1)
-        if self.defects:
-            responses = self._head().responses(features)
-            map_ = raised(map_, responses, self.defects.usual)
-            together = torch.cat([together, self._likeness(responses)[:, None]], 1)
         if self._counting is not None:
             map_ = map_ * self._counting.shown_of(map_.shape[1:])
-        return Distances(map_, together)
-
-    def usual_response(self, features: PatchFeatures) -> Tensor:
-        """(B,) the mean of the responses to confirmed defects of the patches that respond most."""
-        return self._likeness(self._head().responses(features)).log()
-
-    def likeness_without(self, features: PatchFeatures, key: int) -> Tensor:
-        """(B,) the score of patches like confirmed defects, as if that of the key had not been confirmed."""
-        return self._likeness(self._head(key).responses(features))
+        return Distances(map_, torch.cat([torch.stack(scores, 1), whole_scores], 1))
 
     def patch_scores(self, features: PatchFeatures) -> Tensor:
         """(B, S + N) scores of the oddest patches at each of S scales and by each of N banks."""
@@ -294,21 +323,62 @@ class StatisticalScorer(Scorer):
         """What these learn, in their order."""
         return [*features.scales, *([] if self._detail is None else [features.in_detail()])]
 
-    def _head(self, without: int | None = None) -> DefectHead:
-        """What tells confirmed defects, all or all but one; derived when it is first asked for."""
-        if without not in self._heads:
-            left_out = () if without is None else (without,)
-            directions = self.defects.directions(self.patches, left_out)
-            self._heads[without] = DefectHead(self.patches, directions)
-        return self._heads[without]
+    def _whole_scores(self, features: PatchFeatures) -> Tensor:
+        """(B, 1 or 2) scores of images as a whole, and where that is judged, of their light."""
+        whole = [self._summary.image_scores(features.summary)]
+        if self._light is not None and features.light is not None:
+            whole.append(self._light.image_scores(features.light))
+        return torch.stack(whole, 1)
 
-    def _likeness(self, responses: Tensor) -> Tensor:
-        """(B,) > 0: the exponential of the mean of the largest responses (B, h, w)."""
+    def _head(self) -> DefectHead:
+        """What tells confirmed defects; derived when it is first asked for."""
+        if self._defect_head is None:
+            self._defect_head = DefectHead(self.patches, self.defects.directions(self.patches))
+        return self._defect_head
+
+    @property
+    def _odd_patches(self) -> int:
+        """How many of an image's patches can be like confirmed defects: the oddest, of those that count."""
+        count = self.grid.height * self.grid.width
         if self._counting is not None:
-            responses = responses.where(self._counting.inside[0], -_MOST_LIKE)
-        flat = responses.flatten(1)
-        largest = flat.topk(min(self.patches[0].settings.patches, flat.shape[1]), dim=1).values.mean(1)
-        return largest.clamp(-_MOST_LIKE, _MOST_LIKE).exp()
+            count = int(self._counting.inside[0].sum())
+        return min(_ODD_PATCHES, count)
+
+    def _oddness(self, map_: Tensor) -> Tensor:
+        """(B, h·w) the largest distance in each patch of the largest scale, of maps (B, H, W)."""
+        odd = map_
+        size = self.grid.height, self.grid.width
+        if tuple(map_.shape[1:]) != size:
+            steps = [fine // coarse for fine, coarse in zip(map_.shape[1:], size, strict=True)]
+            odd = F.max_pool2d(map_[:, None], steps)[:, 0]
+        if self._counting is not None:
+            odd = odd.where(self._counting.inside[0], -1.0)
+        return odd.flatten(1)
+
+    def _among_oddest(self, responses: Tensor, map_: Tensor) -> Tensor:
+        """(B, h, w) responses of the oddest patches; those of others are as small as can be."""
+        oddness = self._oddness(map_)
+        least = oddness.topk(self._odd_patches, dim=1).values[:, -1:]
+        return responses.where((oddness >= least).reshape(responses.shape), -_MOST_LIKE)
+
+    def _deviations(self, features: PatchFeatures, places: Tensor) -> Tensor:
+        """(B, M, D) how patches deviate at places (B, M) of the largest scale, at all scales, whitened.
+
+        Along a direction of confirmed defects, all scales' in a row, that is what `DefectHead` gives.
+        """
+        size = self.grid.height, self.grid.width
+        own = []
+        for scorer, scale in zip(self.patches, features.scales, strict=True):
+            kept = scorer.kept(scale)
+            count, height, width, channels = kept.shape
+            rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+            every = torch.stack([rows.flatten(), columns.flatten()], 1).to(kept.device).repeat(count, 1)
+            whitened = scorer.deviations(kept.reshape(-1, channels), every)
+            planes = whitened.reshape(count, height, width, channels).permute(0, 3, 1, 2)
+            wide = on_grid(planes, size).flatten(2)
+            at = places[:, None].expand(-1, channels, -1)
+            own.append(wide.gather(2, at).transpose(1, 2) / len(self.patches) ** 0.5)
+        return torch.cat(own, 2)
 
     def _maps(self, features: PatchFeatures) -> list[Tensor]:
         """(B, h, w) distances at each scale."""

@@ -1,0 +1,82 @@
+"""The calibration with confirmed defects: a pure function of them and of what good images have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from anomalyvfm.decision.calibration import Alternative, Array, Calibration, GoodScores
+from anomalyvfm.decision.odd_patches import OddPatches
+from anomalyvfm.errors import InputError
+from anomalyvfm.statistical.scorer import StatisticalScorer
+from anomalyvfm.statistical.weighing_defects import weigh
+
+
+def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration) -> Calibration:
+    """A calibration of the scorer, with or without confirmed defects, made anew with those of now.
+
+    How like them good images are, how far their maps are raised, and how much likeness counts, follow from
+    the good images' odd patches, judged when they calibrated. The promise is of all scores together. Without
+    a defect it is, to the last bit, the calibration from before the first. Raises InputError where odd
+    patches were not kept.
+    """
+    plain = _without_defects(scorer, calibration)
+    defects = scorer.defects
+    if not defects:
+        scorer.count_defects(None)
+        return plain
+    if plain.odd is None:
+        raise InputError("this model was fitted before defects could be confirmed later; fit it anew")
+
+    def likeness(odd: OddPatches, without: Collection[int] = ()) -> Array:
+        responses = torch.from_numpy(odd.along(scorer.defect_direction(without)))
+        return scorer.likeness(responses).double().numpy()
+
+    of_good = torch.from_numpy(plain.odd.along(scorer.defect_direction()))
+    like = scorer.likeness(of_good).double().numpy()
+    defects.usual = max(float(np.log(like).mean()), 1.0)
+    scores = GoodScores()
+    names = [""] * len(like)  # which image scores what is of no importance here
+    maps = scorer.raised_by(plain.odd, of_good).double().numpy()
+    scores.add(maps, np.column_stack([plain.image_scores, like]), names)
+    counted = replace(
+        plain,
+        image_scores=scores.image_scores,
+        map_maxima=scores.map_maxima,
+        map_histogram=scores.map_histogram,
+    )
+    others = len(defects.images) > 1
+    found = [
+        np.append(one.image_scores, likeness(one.odd, (key,) if others else ()))
+        for key, one in sorted(defects.images.items())
+    ]
+
+    def calibrated(image_scores: Array, alternatives: tuple[Alternative, ...]) -> Calibration:
+        return replace(counted, image_scores=image_scores, alternatives=alternatives)
+
+    def alternatives(log_prior: float | None) -> tuple[Alternative, ...]:
+        scorer.count_defects(log_prior)
+        return scorer.alternatives
+
+    scorer.count_defects(weigh(scores.image_scores, np.stack(found), calibrated, alternatives))
+    return replace(counted, alternatives=scorer.alternatives)
+
+
+def _without_defects(scorer: StatisticalScorer, calibration: Calibration) -> Calibration:
+    alternatives = scorer.choice.alternatives(len(scorer.grids), scorer.judges_light)
+    count = len(alternatives[0].weights)
+    if calibration.image_scores.shape[1] == count or calibration.odd is None:
+        return calibration
+    scores = GoodScores()
+    maps = calibration.odd.maps.astype(np.float64)
+    scores.add(maps, calibration.image_scores[:, :count], [""] * len(maps))
+    return replace(
+        calibration,
+        image_scores=np.ascontiguousarray(scores.image_scores),
+        map_maxima=scores.map_maxima,
+        map_histogram=scores.map_histogram,
+        alternatives=alternatives,
+    )

@@ -29,6 +29,7 @@ STATION = (
         "inspections",
         "reviewed_parts",
         "recalibration",
+        "teaching",
         "review",
         "statistics",
         "station",

@@ -253,14 +253,17 @@ class Detector:
         self.pipeline_.forget(several(images), track)
         return self
 
-    def confirm(self, defects: Sequence[Defect], track: Tracker = untracked) -> Detector:
+    def confirm(
+        self, defects: Sequence[Defect], track: Tracker = untracked, names: Sequence[str] | None = None
+    ) -> Detector:
         """Learn from images in which a person has confirmed a defect; v2 finds more like them.
 
         The calibration is made anew, so that the promise holds. Raises InputError, and changes nothing, for a
-        mask that does not fit its image, or an image that was learned as a good one.
+        mask that does not fit its image, or an image that was learned as a good one. ``names`` are what the
+        model lists them by, by default their files.
         """
         check_masks(defects, self.settings.image)
-        self.pipeline_.confirm(defects, track)
+        self.pipeline_.confirm(defects, track, names)
         self.calibration_ = self.pipeline_.with_defects(self.calibration_)
         return self
 

@@ -265,9 +265,9 @@ class Pipeline(ABC):
         self.gallery = self.gallery.merge(other.gallery)
         self.learned = self.learned + other.learned
 
-    def confirm(self, defects: Sequence[Defect], track: Tracker) -> None:
+    def confirm(self, defects: Sequence[Defect], track: Tracker, names: Sequence[str] | None = None) -> None:
         """Keep what confirmed defects show. Raises InputError for a pipeline of good images alone."""
-        raise InputError("confirmed defects: this preset learns from good images alone; v2 takes both")
+        raise InputError("this preset learns from good images alone; v2 learns from defects, too")
 
     def take_back(self, images: Sequence[ImageSource]) -> None:
         """Forget confirmed defects. Raises NotLearnedError, and changes nothing, where one was not."""

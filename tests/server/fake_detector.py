@@ -8,7 +8,7 @@ import json
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import InputFrame
+from anomalyvfm.data.defects import Defect
 from anomalyvfm.decision.calibration import Alternative, Calibration, distance_histogram
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.reason import GoodPatch, LayerContribution, Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Explain, Verdict
-from anomalyvfm.errors import NotLearnedError
+from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.files import new_folder
 from anomalyvfm.model_folder import SCHEMA_VERSION, read_description
 
@@ -54,9 +55,19 @@ class FakeGallery:
 
 
 class FakeDetector:
-    """Scores an image by its mean brightness; 100 is usual, and above about 130 anomalous."""
+    """Scores an image by its mean brightness; 100 is usual, and above about 130 anomalous.
 
-    def __init__(self, learned: Iterable[str] = ("training",), rate: float = 0.1) -> None:
+    ``defects`` are those it has learned: by content, what each is called and how many pixels show it. None:
+    it learns from good images alone.
+    """
+
+    def __init__(
+        self,
+        learned: Iterable[str] = ("training",),
+        rate: float = 0.1,
+        defects: Mapping[str, tuple[str, int]] | None = None,
+    ) -> None:
+        self.defects_ = None if defects is None else dict(defects)
         self.settings = _Settings(false_alarm_rate=rate)
         self.learned_ = Counter(learned)
         self.gallery_ = FakeGallery({key: f"{key}.png" for key in self.learned_})
@@ -157,6 +168,24 @@ class FakeDetector:
         self.gallery_ = FakeGallery(kept)
         return self
 
+    def confirm(self, defects: Sequence[Defect], names: Sequence[str]) -> FakeDetector:
+        if self.defects_ is None:
+            raise InputError("this preset learns from good images alone; v2 learns from defects, too")
+        for defect, name in zip(defects, names, strict=True):
+            image = np.asarray(defect.image)
+            if self.learned_[_key(image)]:
+                raise InputError("an image of ndarray: among the good images, too")
+            mask = defect.marked((image.shape[0], image.shape[1]))
+            self.defects_[_key(image)] = name, -1 if mask is None else int(mask.sum())
+        return self
+
+    def take_back(self, images: Sequence[Any]) -> FakeDetector:
+        for image in images:
+            if self.defects_ is None or _key(image) not in self.defects_:
+                raise NotLearnedError("an image of ndarray: not among the confirmed defects")
+            del self.defects_[_key(image)]
+        return self
+
     def calibrate(self, images: Sequence[Any]) -> FakeDetector:
         scores = np.array([[image.mean() / 100] for image in images])
         self.calibration_ = replace(self.calibration_, image_scores=scores, map_maxima=scores[:, 0])
@@ -170,6 +199,7 @@ class FakeDetector:
         calibration = self.calibration_
         return {
             "learned": sorted(self.learned_.elements()),
+            "known_defects": self.defects_,
             "calibration": {
                 "images": calibration.count,
                 "false_alarm_rate": calibration.false_alarm_rate,
@@ -189,7 +219,8 @@ class FakeDetector:
     @classmethod
     def load(cls, folder: Path) -> Detector:
         description = read_description(folder)
-        fake = cls(description["learned"], description["calibration"]["false_alarm_rate"])
+        rate = description["calibration"]["false_alarm_rate"]
+        fake = cls(description["learned"], rate, description["known_defects"])
         fake.gallery_ = FakeGallery(description["gallery"])
         return cast("Detector", fake)
 
@@ -221,6 +252,12 @@ def bomb(width: int, height: int) -> bytes:
 def learned(detector: Detector) -> Counter[Any]:
     """What a fake has learned, by content."""
     return cast(FakeDetector, detector).learned_
+
+
+def known_defects(detector: Detector) -> dict[str, tuple[str, int]] | None:
+    """What a fake has learned of defects, by content."""
+    found = cast(FakeDetector, detector).defects_
+    return None if found is None else {key: (name, count) for key, (name, count) in found.items()}
 
 
 def _key(image: NDArray[np.uint8]) -> str:

@@ -147,7 +147,8 @@ def test_defect_on_a_part_never_learned_changes_no_model(station: Station) -> No
     assert said.learning == {
         "action": "none",
         "version": 1,
-        "message": "the model never learned it; the model stays as it is",
+        "message": "this preset learns from good images alone; v2 learns from defects, too;"
+        " the model stays as it is",
     }
 
 

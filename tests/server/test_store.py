@@ -97,6 +97,8 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
         session.execute(text("ALTER TABLE models DROP COLUMN held_back"))
         for table in ("reviews", "inspections"):
             session.execute(text(f"ALTER TABLE {table} DROP COLUMN kind"))
+        for table in ("reviews", "versions"):
+            session.execute(text(f"ALTER TABLE {table} DROP COLUMN outline"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 

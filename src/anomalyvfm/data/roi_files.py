@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from anomalyvfm.data.polygons import painted
 from anomalyvfm.data.reading import read_mask
 from anomalyvfm.data.roi import Roi, Zone
 from anomalyvfm.errors import InputError
@@ -80,25 +79,17 @@ def _drawn(path: Path) -> Roi:
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{path}: two zones are named {twice.pop()}; give each a name of its own")
     zones = tuple(
-        Zone(zone.name, _painted(zone.polygons, (width, height)), zone.level, zone.area)
+        Zone(zone.name, painted(zone.polygons, (width, height)), zone.level, zone.area)
         for zone in drawn.zones
     )
-    counted = _painted(drawn.polygons, (width, height)) if drawn.polygons else np.ones((height, width), bool)
-    mask = counted & ~_painted(drawn.ignore, (width, height))
+    counted = painted(drawn.polygons, (width, height)) if drawn.polygons else np.ones((height, width), bool)
+    mask = counted & ~painted(drawn.ignore, (width, height))
     if not mask.any():
         raise InputError(f"{path}: marks nothing within {width}×{height} pixels; draw what counts")
     try:
         return Roi(mask, zones)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _painted(polygons: list[_Polygon], size: tuple[int, int]) -> NDArray[np.bool_]:
-    canvas = Image.new("1", size)
-    pen = ImageDraw.Draw(canvas)
-    for polygon in polygons:
-        pen.polygon(polygon, fill=1)
-    return np.asarray(canvas, dtype=bool)
 
 
 def _why(error: Exception) -> str:

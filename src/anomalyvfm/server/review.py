@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from anomalyvfm.errors import InputError, NotLearnedError
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.events import Event, Events
 from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.models.registry import Change, ModelRegistry, RegisteredModel, check_expected
-from anomalyvfm.server.models.version_folders import gallery_name
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.reviewed_parts import ReviewedParts
-from anomalyvfm.server.store import audit, inspections, reviews, versions
+from anomalyvfm.server.store import audit, inspections, reviews
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
 from anomalyvfm.server.store.tables import InspectionRow, ReviewRow
+from anomalyvfm.server.teaching import Taught, Teaching
 
-if TYPE_CHECKING:
-    from anomalyvfm.detector import Detector
+_DONE = {
+    "learn": "learned",
+    "forget": "forgotten",
+    "confirm": "confirmed",
+    "take_back": "taken_back",
+    "none": "none",
+}
+"""What the interface calls it."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,8 @@ class Learning:
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._files = files
         self._registry = registry
-        self._decoders = decoders
+        self._teaching = Teaching(database, files, decoders)
         self._recalibration = recalibration
         self._reviewed_parts = reviewed_parts
         self._events = events
@@ -74,18 +78,22 @@ class Learning:
         why: str = "",
         seen: int | None = None,
         kind: str | None = None,
+        outline: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> Reviewed:
-        """Label an inspection, with the kind of a defect where it is known.
+        """Label an inspection, with the kind of a defect where it is known, and its outline if it was drawn.
 
         With ``seen``, Problem 409 where another review is in force than that one.
         """
-        if kind and label != "defect":
-            raise Problem(422, f"kind: {label} parts have none; leave it out")
+        drawn = [[[x, y] for x, y in polygon] for polygon in outline or ()] or None  # as JSON gives it back
+        for name, given in (("kind", kind), ("outline", drawn)):
+            if given and label != "defect":
+                raise Problem(422, f"{name}: {label} parts have none; leave it out")
         with self._database.reading() as session:
             registered = self._registry.get(inspections.find(session, inspection_id).model)
         with registered.changing:
             with self._database.reading() as session:
                 row = inspections.find(session, inspection_id)
+            _require_inside(drawn or (), row)
             if seen is not None and seen != row.review_id:
                 raise Problem(
                     409, f"{row.reviewed_by} has reviewed part {row.id} meanwhile; look again first"
@@ -100,10 +108,11 @@ class Learning:
                     f"inspection {inspection_id}",
                     " ".join(filter(None, (label, kind, why))),
                 )
-                return reviews.add(session, found, label, by, why, kind or None)
+                return reviews.add(session, found, label, by, why, kind or None, drawn)
 
             self._metrics.reviews.labels(label).inc()
-            return self._apply(registered, row, label, by, why or f"part {row.id} is {label}", write)
+            taught = self._teaching.taught(registered, row, label, drawn)
+            return self._apply(registered, row, label, taught, by, why or f"part {row.id} is {label}", write)
 
     def undo(self, review_id: int, by: str) -> Reviewed:
         """Take a review back, and with it what the model learned from it."""
@@ -119,8 +128,9 @@ class Learning:
                 audit.note(session, by, "undo", f"review {review_id}", f"of inspection {row.id}")
                 return reviews.undo(session, reviews.find(session, review_id), by)
 
-            label = others[-1].label if others else None
-            return self._apply(registered, row, label, by, f"review {review_id} was undone", write)
+            label, outline = (others[-1].label, others[-1].outline) if others else (None, None)
+            taught = self._teaching.taught(registered, row, label, outline)
+            return self._apply(registered, row, label, taught, by, f"review {review_id} was undone", write)
 
     def set_rate(self, name: str, rate: float, by: str, why: str, expected: int | None) -> int:
         """A version with another false-alarm promise; its number."""
@@ -136,29 +146,31 @@ class Learning:
         registered: RegisteredModel,
         row: InspectionRow,
         label: str | None,
+        taught: Taught,
         by: str,
         why: str,
         write: Callable[[Session], ReviewRow | None],
     ) -> Reviewed:
-        """Change the model as the label asks, and write the label, in one transaction."""
+        """Make what the label has taught the next version, and write the label, in one transaction."""
         started = time.perf_counter()
         in_force: list[ReviewRow | None] = []
-        action, detector, message = self._taught(registered, row, label)
-        if detector is None:
+        if taught.detector is None or taught.change is None:
             with self._database.writing() as session:
                 in_force.append(write(session))
             number = registered.active.number
         else:
+            of = taught.change
             change = Change(
-                action,
+                of.action,
                 by,
                 why,
                 row.id,
-                added=row.image if action == "learn" else None,
-                removed=row.image if action == "forget" else None,
+                added=row.image if of.added else None,
+                removed=row.image if of.removed else None,
+                outline=of.outline,
             )
             number = self._registry.add_version(
-                registered, detector, change, lambda session: in_force.append(write(session))
+                registered, taught.detector, change, lambda session: in_force.append(write(session))
             )
             self._metrics.learning.observe(time.perf_counter() - started)
             self._recalibration.follow(registered.name)
@@ -166,45 +178,15 @@ class Learning:
             inspection = inspections.as_dict(inspections.find(session, row.id))
         self._reviewed_parts.look_again(registered.name)
         self._events.publish(Event("review", {"inspection_id": row.id, "label": label, "by": by}))
-        done = {"learn": "learned", "forget": "forgotten", "none": "none"}[action]
         return Reviewed(
             inspection,
             None if in_force[0] is None else reviews.as_dict(in_force[0]),
-            {"action": done, "version": number, "message": message},
+            {"action": _DONE[taught.action], "version": number, "message": taught.message},
         )
 
-    def _taught(
-        self, registered: RegisteredModel, row: InspectionRow, label: str | None
-    ) -> tuple[str, Detector | None, str]:
-        """What the label asks of the model: the action, the changed copy if any, and a line for people."""
-        with self._database.reading() as session:
-            count = versions.taught(session, registered.name, registered.active.number)[row.image]
-            anomalous = reviews.was_anomalous(session, row)
-        if count > 0 and label != "good":
-            return self._changed(registered, row, "forget")
-        if (count < 0 and label != "defect") or (count == 0 and label == "good" and anomalous):
-            return self._changed(registered, row, "learn")
-        if count == 0 and label == "defect":
-            # Most defects were never learned: the model says so before it computes anything.
-            return self._changed(registered, row, "forget")
-        return "none", None, "the model stays as it is"
 
-    def _changed(
-        self, registered: RegisteredModel, row: InspectionRow, action: str
-    ) -> tuple[str, Detector | None, str]:
-        detector = registered.active.detector.clone()
-        try:
-            content = self._files.read(row.image)
-        except FileNotFoundError:
-            return "none", None, "the image is no longer kept; the model stays as it is"
-        image = self._decoders.pixels(content, detector.settings.image.white_level).pixels
-        if action == "learn":
-            detector.update([image], names=[gallery_name(row.id, row.name)])
-            return action, detector, f"the model has learned part {row.id}"
-        try:
-            detector.forget([image])
-        except NotLearnedError:
-            return "none", None, "the model never learned it; the model stays as it is"
-        except InputError as error:
-            return "none", None, f"{error}; the model stays as it is"
-        return action, detector, f"the model has forgotten part {row.id}"
+def _require_inside(outline: Sequence[Sequence[Sequence[float]]], row: InspectionRow) -> None:
+    for x, y in (corner for polygon in outline for corner in polygon):
+        if not (0 <= x < row.width and 0 <= y < row.height):
+            image = f"the image of {row.width}×{row.height} pixels"
+            raise Problem(422, f"outline: corner {x:g}, {y:g} is outside {image}")

@@ -137,14 +137,14 @@ class StatisticalPipeline(Pipeline):
         ]
         return [name for name, _ in told], NearCopies([pixels for _, pixels in told])
 
-    def confirm(self, defects: Sequence[Defect], track: Tracker) -> None:
+    def confirm(self, defects: Sequence[Defect], track: Tracker, names: Sequence[str] | None = None) -> None:
         """Keep what images of defects show; copies of one count once.
 
         Raises InputError, and changes nothing, for an image that is among the good ones, too, for a defect
         outside the region of interest, and where no image can be read.
         """
         images = [defect.image for defect in defects]
-        names, skipped = source_names(images), len(self.skipped)
+        names, skipped = source_names(images) if names is None else names, len(self.skipped)
         before, told = dict(self.scorer.defects.images), dict(self._defects)
         try:
             for batch in self._batches(images, track, "confirming"):

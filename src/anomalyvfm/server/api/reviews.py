@@ -19,7 +19,13 @@ def router(station: Station) -> APIRouter:
     def review(number: Number, body: ReviewRequest, user: Operator) -> dict[str, Any]:
         """Label a part. The answer comes when the model that learned from it judges."""
         return station.learning.review(
-            number, body.label, user.name, clean(body.why), body.seen_review, clean(body.kind).strip()
+            number,
+            body.label,
+            user.name,
+            clean(body.why),
+            body.seen_review,
+            clean(body.kind).strip(),
+            body.outline,
         ).as_dict()
 
     @routes.post("/reviews/{number}/undo", response_model=Reviewed)

@@ -176,6 +176,12 @@ class JobItems(_Shape):
     items: list[JobItem]
 
 
+Outline = Annotated[
+    list[tuple[Annotated[float, Field(ge=0, le=65535)], Annotated[float, Field(ge=0, le=65535)]]],
+    Field(min_length=3, max_length=500),
+]
+
+
 class ReviewRequest(_Shape):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"label": "good", "why": "only dust"}]}
@@ -184,6 +190,9 @@ class ReviewRequest(_Shape):
     label: Literal["good", "defect", "unsure"]
     why: str = Field("", max_length=500)
     kind: str = Field("", max_length=60, description="of defect, in the site's own words")
+    outline: list[Outline] = Field(
+        [], max_length=50, description="of the defect: polygons of corners [x, y] in pixels of the image"
+    )
     seen_review: int | None = Field(
         None, description="the review looked at; 409 where another is in force by now"
     )
@@ -197,11 +206,13 @@ class Review(_Shape):
     by: str
     at: str
     why: str
+    outline: list[list[tuple[float, float]]] | None
     undone_by: str | None
 
 
 class LearningShape(_Shape):
-    action: Literal["learned", "forgotten", "none"]
+    action: Literal["learned", "forgotten", "confirmed", "taken_back", "none"]
+    """Of a good part; of one with a defect."""
     version: int
     message: str
 

@@ -90,6 +90,7 @@ class Change:
     inspection_id: int | None = None
     added: str | None = None
     removed: str | None = None
+    outline: list[Any] | None = None
 
 
 class ModelRegistry:
@@ -299,6 +300,7 @@ class ModelRegistry:
                 inspection_id=change.inspection_id,
                 added=change.added,
                 removed=change.removed,
+                outline=change.outline,
             )
         )
         versions.find_model(session, name).active = number

@@ -22,6 +22,7 @@ from sqlalchemy import select
 from anomalyvfm.errors import InputError
 from anomalyvfm.model_folder import TENSORS, read_description
 from anomalyvfm.sealed import check_digest
+from anomalyvfm.server.models.changing import ImageChange
 from anomalyvfm.server.models.lineage import MOST_STEPS, Lineage
 from anomalyvfm.server.store import audit, versions
 from anomalyvfm.server.store.database import Database
@@ -58,11 +59,11 @@ class _Unwritten:
 class VersionFolders:
     """``folder/<model>/<name>`` for each whole copy; a name is drawn here, never taken from a client.
 
-    A version that learned or forgot an image is its parent and that image, both of which are kept as long
-    as it is; one with another rate is its parent and its row; one calibrated anew is its parent and
-    ``<name>.calibration``. Each is safe once its row is, and made again from these whenever it is asked
-    for. Imported versions are whole. Of the others the one that judges is copied, once a while has passed
-    or many have come since the last, so that a start is quick; earlier copies then go, but every 16th.
+    A version that learned or forgot an image, or a defect in it, is its parent and that image, both of which
+    are kept as long as it is; one with another rate is its parent and its row; one calibrated anew is its
+    parent and ``<name>.calibration``. Each is safe once its row is, and made again from these whenever it is
+    asked for. Imported versions are whole. Of the others the one that judges is copied, once a while has
+    passed or many have come since the last, so that a start is quick; earlier copies then go, but every 16th.
     """
 
     def __init__(
@@ -310,13 +311,13 @@ class VersionFolders:
             return parent.with_saved_calibration(self._calibration(version))
         if version.action == "rate":
             return parent.with_false_alarm_rate(version.calibration["false_alarm_rate"])
-        if version.added:
+        image = version.added or version.removed
+        if image:
             with self._database.reading() as session:
                 part = session.get(InspectionRow, version.inspection_id) if version.inspection_id else None
             name = gallery_name(version.inspection_id, part.name if part else "")
-            parent.update([self._image(version, version.added, parent)], names=[name])
-        if version.removed:
-            parent.forget([self._image(version, version.removed, parent)])
+            change = ImageChange(version.action, bool(version.added), bool(version.removed), version.outline)
+            change.apply(parent, self._image(version, image, parent), name)
         return parent
 
     def _put_away_broken(self, version: VersionRow) -> bool:

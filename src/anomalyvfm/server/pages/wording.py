@@ -27,6 +27,8 @@ _WORDS = {
     "import": N_("Imported"),
     "learn": N_("Learned"),
     "forget": N_("Forgot"),
+    "confirm": N_("Defect learned"),
+    "take_back": N_("Defect forgotten"),
     "calibrate": N_("Calibrated"),
     "rate": N_("False alarms changed"),
     # what layers of a backbone respond to

@@ -21,6 +21,7 @@ def as_dict(row: ReviewRow) -> dict[str, Any]:
         "by": row.by,
         "at": iso(row.at),
         "why": row.why,
+        "outline": row.outline,
         "undone_by": row.undone_by,
     }
 
@@ -65,9 +66,17 @@ def kinds(session: Session, model: str | None, most: int = 12) -> list[str]:
 
 
 def add(
-    session: Session, inspection: InspectionRow, label: str, by: str, why: str, kind: str | None
+    session: Session,
+    inspection: InspectionRow,
+    label: str,
+    by: str,
+    why: str,
+    kind: str | None,
+    outline: list[Any] | None,
 ) -> ReviewRow:
-    review = ReviewRow(inspection_id=inspection.id, label=label, kind=kind, by=by, at=now(), why=why)
+    review = ReviewRow(
+        inspection_id=inspection.id, label=label, kind=kind, by=by, at=now(), why=why, outline=outline
+    )
     session.add(review)
     session.flush()
     _mark(inspection, review)

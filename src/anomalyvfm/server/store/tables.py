@@ -63,8 +63,11 @@ class VersionRow(Base):
     calibration: Mapped[dict[str, Any]]
     inspection_id: Mapped[int | None]
     added: Mapped[str | None] = mapped_column(_HASH, index=True)
-    """Image this version learned and its parent had not."""
+    """Image this version learned, or in which it confirmed a defect, and its parent had not."""
     removed: Mapped[str | None] = mapped_column(_HASH, index=True)
+    """Image it forgot, or of which it took back the defect."""
+    outline: Mapped[list[Any] | None]
+    """That of the defect, where somebody drew it."""
     compared: Mapped[dict[str, Any] | None]
     """What it says of reviewed parts, and what the version before said; null where not compared."""
 
@@ -144,6 +147,8 @@ class ReviewRow(Base):
     by: Mapped[str] = mapped_column(String(100))
     at: Mapped[float]
     why: Mapped[str]
+    outline: Mapped[list[Any] | None]
+    """Polygons of corners [x, y] in pixels of the image, in which the defect lies."""
     undone_by: Mapped[str | None] = mapped_column(String(100))
     undone_at: Mapped[float | None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -59,15 +59,33 @@ def next_number(session: Session, model: str) -> int:
 
 
 def taught(session: Session, model: str, number: int) -> Counter[str]:
-    """What review has changed on the way to a version: 1 for an image learned, -1 for one forgotten."""
-    query = select(VersionRow.number, VersionRow.parent, VersionRow.added, VersionRow.removed)
-    rows = {row[0]: row[1:] for row in session.execute(query.where(VersionRow.model == model))}
+    """What review has changed on the way to a version: 1 for an image learned, -1 for one forgotten.
+
+    A confirmed defect is none of both, but for what came of it beside.
+    """
     images: Counter[str] = Counter()
+    for row in _way_to(session, model, number):
+        if row.added and row.action != "confirm":
+            images[row.added] += 1
+        if row.removed and row.action != "take_back":
+            images[row.removed] -= 1
+    return images
+
+
+def confirmed(session: Session, model: str, number: int) -> dict[str, list[Any] | None]:
+    """Images in which review has confirmed a defect on the way to a version, with its outline or None."""
+    newest: dict[str, VersionRow] = {}
+    for row in _way_to(session, model, number):
+        image = {"confirm": row.added, "take_back": row.removed}.get(row.action)
+        if image:
+            newest.setdefault(image, row)
+    return {image: row.outline for image, row in newest.items() if row.action == "confirm"}
+
+
+def _way_to(session: Session, model: str, number: int) -> Iterator[VersionRow]:
+    """A version, its parent, that one's parent, and so on."""
+    rows = {row.number: row for row in session.scalars(select(VersionRow).where(VersionRow.model == model))}
     step: int | None = number
     while step is not None:
-        step, added, removed = rows[step]
-        if added:
-            images[added] += 1
-        if removed:
-            images[removed] -= 1
-    return images
+        yield rows[step]
+        step = rows[step].parent

@@ -26,7 +26,10 @@ function lane(show) {
 }
 
 // What an answer did, in one word a person knows; nothing of what the model thinks.
-const DONE = { learned: _("Learned."), forgotten: _("Forgotten again."), none: _("Recorded.") };
+const DONE = {
+  learned: _("Learned."), forgotten: _("Forgotten again."), confirmed: _("Learned."), taken_back: _("Forgotten again."),
+  none: _("Recorded."),
+};
 const LABELS = { good: _("Good"), defect: _("Defect"), unsure: _("Unsure") };
 
 function tell() {

@@ -96,6 +96,9 @@ class FakeArchive:
         ]
         return fits[-limit:] if after is not None else fits[:limit]
 
+    def outline(self, number: int) -> list[Any] | None:
+        return [[[1, 1], [9, 1], [9, 9]]] if self.get(number)["label"] == "defect" else None
+
     def kinds(self, model: str | None = None) -> list[str]:
         return sorted({each["kind"] for each in self._parts if each["kind"]})
 

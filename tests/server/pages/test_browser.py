@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextvars import copy_context
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class Served:
             found["label"], found["review_id"] = said["label"], 50 + found["id"]
             found["kind"] = said["kind"] or None
             found |= {"reviewed_by": "grace", "reviewed_at": found["at"]}
-            answer = {"review": {"id": found["review_id"]}, "learning": {"action": "none"}}
+            action = "confirmed" if said.get("outline") else "none"
+            answer = {"review": {"id": found["review_id"]}, "learning": {"action": action}}
         elif rest.endswith("/undo"):
             found = self.station.inspections.get(int(rest.split("/")[1]) - 50)
             found |= {"label": None, "review_id": None}
@@ -441,6 +443,49 @@ def test_a_region_of_interest_is_drawn_by_keyboard(page: Any, tmp_path: Path) ->
             page.keyboard.press(key)
     roi = read_roi(drawn(page, tmp_path))
     assert roi.mask[110, 130] and not roi.mask[130, 105] and not roi.mask[90, 90]
+
+
+def test_a_defect_is_outlined_and_sent_with_its_kind(page: Any, served: tuple[Served, str]) -> None:
+    given = BytesIO()
+    Image.new("RGB", (200, 150), "gray").save(given, "JPEG")
+    page.route(
+        "**/preview.jpg", lambda route: route.fulfill(body=given.getvalue(), content_type="image/jpeg")
+    )
+    page.goto("/review?show=3")
+    page.click("text=Outline the defect")
+    page.wait_for_url("**/inspections/3/outline?lane=yes")
+    page.wait_for_selector("#drawing canvas")
+    assert page.is_disabled("#save")
+    dragged(page, (0.25, 0.2), (0.5, 0.6))
+    dragged(page, (0.7, 0.7), (0.9, 0.9))
+    page.click(".shape:nth-child(2) .remove")
+    page.fill("#defect-kind", " dent ")
+    page.click("#save")
+    page.wait_for_url("**/review")
+    method, path, body, token = served[0].sent[-1]
+    assert (method, path, body["label"], body["kind"]) == ("POST", "inspections/3/reviews", "defect", "dent")
+    assert token
+    ((first, _, third, _),) = body["outline"]
+    found = served[0].station.inspections.get(3)
+    wide, high = found["width"], found["height"]
+    assert [*first, *third] == pytest.approx([wide / 4, high / 5, wide / 2, high * 0.6], abs=wide / 100)
+    assert page.inner_text("#last p").endswith("dent. Learned.")
+
+
+def test_an_outline_drawn_before_is_there_and_a_part_without_its_image_says_so(page: Any) -> None:
+    given = BytesIO()
+    Image.new("RGB", (200, 150), "gray").save(given, "JPEG")
+    page.goto("/inspections/3")
+    page.keyboard.press("2")
+    page.wait_for_selector("[data-label=defect][aria-pressed=true]")
+    page.wait_for_selector(".layers polygon.drawn")
+    page.click("text=Outline the defect")
+    page.wait_for_selector("#problem >> text=cannot be shown")
+    page.route(
+        "**/preview.jpg", lambda route: route.fulfill(body=given.getvalue(), content_type="image/jpeg")
+    )
+    page.reload()
+    page.wait_for_selector(".shape >> text=outline 1, 3 corners")
 
 
 def test_a_region_is_drawn_over_a_parts_image(page: Any, served: tuple[Served, str]) -> None:

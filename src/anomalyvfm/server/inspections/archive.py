@@ -77,6 +77,12 @@ class Archive:
         image = self._decoders.pixels(self._read(row.image), self._white_level(row.model)).pixels
         return exhibit(image, row, self._read(row.map), patch, self._read(patch.picture))
 
+    def outline(self, number: int) -> list[Any] | None:
+        """Polygons of corners [x, y] round a part's defect, in pixels of its image, if somebody drew them."""
+        with self._database.reading() as session:
+            review = reviews.in_force(session, number)
+            return None if review is None else review.outline
+
     def kinds(self, model: str | None = None) -> list[str]:
         """Kinds of defect that people have named, the most frequent first."""
         with self._database.reading() as session:

@@ -27,6 +27,13 @@ _PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
     ("/review", "review.html", N_("Review"), "review", views.review),
     ("/inspections", "inspections.html", N_("Parts"), "inspections", views.inspections),
     ("/inspections/{number:int}", "inspection.html", N_("Part"), "inspections", views.inspection),
+    (
+        "/inspections/{number:int}/outline",
+        "outline.html",
+        N_("Outline of the defect"),
+        "inspections",
+        views.outline,
+    ),
     ("/trends", "trends.html", N_("Trends"), "trends", views.trends),
     ("/models", "models.html", N_("Models"), "models", views.models),
     ("/models/{name}", "model.html", N_("Model"), "models", views.model),

@@ -255,6 +255,17 @@ def roi(station: Station, user: User, query: Query) -> Data:
     return {"part": None if number is None else station.inspections.get(number)}
 
 
+def outline(station: Station, user: User, query: Query, number: int) -> Data:
+    """The part in whose image a defect is outlined, and the outline that somebody drew before."""
+    part = station.inspections.get(number)
+    return {
+        "part": part,
+        "outline": station.inspections.outline(number) or [],
+        "kinds": station.inspections.kinds(part["model"]),
+        "next": "/review" if query.get("lane") else f"/inspections/{number}",
+    }
+
+
 def login(query: Query) -> Data:
     asked = query.get("next", "")
     # Only a page of this station: "//host" and "/\host" lead elsewhere.
@@ -272,6 +283,7 @@ def _seen_large(station: Station, part: Data) -> Data:
         "part": part,
         "words": odds(part["p_value"]),
         "describe": _(", ").join(described),
+        "outline": station.inspections.outline(part["id"]) or [],
         "scale": gauge(part["score"], part["threshold"]),
         "kinds": station.inspections.kinds(part["model"]),
         "places": [_place(part, number) for number in range(1, min(len(part["regions"]), PLACES) + 1)],

@@ -1,5 +1,6 @@
 // Answers by keys: 1 good, 2 defect, 3 unsure, 4 to 9 the usual kinds of defect, U takes the last one back. In the
 // lane the next part follows.
+import { given, keep, note } from "./answers.js";
 import { _, call, isCommand, say } from "./page.js";
 
 const KEYS = { 1: "good", 2: "defect", 3: "unsure" };
@@ -9,13 +10,6 @@ const last = document.getElementById("last");
 const undo = document.getElementById("undo");
 const kinds = Array.from(document.querySelectorAll("[data-kind]"));
 let busy = false;
-
-// Answers given in this tab, newest last, so that several can be taken back one after another.
-const given = JSON.parse(sessionStorage.getItem("given") || "[]");
-
-function remember() {
-  sessionStorage.setItem("given", JSON.stringify(given.slice(-50)));
-}
 
 function lane(show) {
   const query = new URLSearchParams(location.search);
@@ -63,11 +57,7 @@ function answer(label, kind = "") {
     const inspection = Number(answers.dataset.inspection);
     const seen = answers.dataset.review ? Number(answers.dataset.review) : null;
     const result = await call("POST", "/api/inspections/" + inspection + "/reviews", { label, kind, why: "", seen_review: seen });
-    given.push({
-      review: result.review.id, inspection, name: answers.dataset.name, label: kind || label,
-      action: result.learning.action,
-    });
-    remember();
+    note(inspection, answers.dataset.name, kind || label, result);
     location.replace(inLane ? lane() : location.href);
   });
 }
@@ -81,7 +71,7 @@ function takeBack() {
     }
     await call("POST", "/api/reviews/" + answer.review + "/undo");
     given.pop();
-    remember();
+    keep();
     location.replace(inLane ? lane(answer.inspection) : location.href);
   });
 }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from anomalyvfm.data.placing import Aspect, InputFrame
-from anomalyvfm.decision.regions import outlined
+from anomalyvfm.decision.regions import _DIRECTIONS, _LINE, _closed, outlined
 from anomalyvfm.decision.verdict import Verdict
 
 CELL = (16.0, 16.0)
@@ -40,6 +40,52 @@ def test_a_small_defects_area_is_not_that_of_its_halo(side: int, most: float) ->
     assert regions[0].area_range is not None
     low, high = regions[0].area_range
     assert low <= side**2 <= high
+
+
+def crack(step: tuple[int, int], gap: int, between: float) -> NDArray[np.float32]:
+    """The map of a line through the middle, a patch wide, and of its value in a gap of so many pixels."""
+    y, x = np.mgrid[:256, :256] - 128
+    length = np.hypot(*step)
+    along, across = (y * step[0] + x * step[1]) / length, (y * step[1] - x * step[0]) / length
+    map_ = np.where((np.abs(across) <= 8) & (np.abs(along) <= 100), 20.0, 0.0)
+    map_[(map_ > 0) & (np.abs(along) < gap / 2)] = between
+    return map_.astype(np.float32)
+
+
+@pytest.mark.parametrize("step", [(0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1)])
+def test_a_thin_crack_stays_whole_whichever_way_it_runs(step: tuple[int, int]) -> None:
+    mask, one = outlined(crack(step, 32, 2.0), *LEVELS, CELL)
+    assert len(one) == 1 and mask[128, 128]
+    assert mask.sum() <= 1.02 * (crack(step, 32, 2.0) > 0).sum()
+    apart, two = outlined(crack(step, 32, 1.0), *LEVELS, CELL)
+    assert len(two) == 2 and not apart[128, 128], "what lies between is not odd at all"
+    assert len(outlined(crack(step, 80, 2.0), *LEVELS, CELL)[1]) == 2, "too far apart to be one"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(st.floats(2, 9), st.floats(2, 9)), st.floats(0.02, 0.4))
+def test_gaps_are_closed_as_by_each_segment_alone(
+    seed: int, patch: tuple[float, float], share: float
+) -> None:
+    """Against scipy's closing by every segment, where a point is a pixel."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((40, 50)) < share
+    map_ = rng.random((40, 50)).astype(np.float32)
+    expected = mask.copy()
+    for y, x in _DIRECTIONS:
+        count = round(1 / np.hypot(y / (_LINE * patch[0]), x / (_LINE * patch[1])))
+        segment = np.zeros((2 * count * y + 1, 2 * count * abs(x) + 1), bool)
+        for along in range(count + 1):
+            segment[count * y + along * y, count * abs(x) + along * x] = True
+        padded = np.pad(mask, 100)
+        expected |= ndimage.binary_closing(padded, segment)[100:-100, 100:-100]
+    found = _closed(mask, map_, 0.3, patch)
+    wanted = mask | (expected & (map_ > 0.3))
+    parts, count = ndimage.label(wanted, np.ones((3, 3)))
+    for number in range(1, count + 1):
+        if not (mask & (parts == number)).any():
+            wanted[parts == number] = False
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_wide_defect_keeps_its_weaker_places() -> None:

@@ -22,6 +22,10 @@ from anomalyvfm.errors import InputError
 # magnetic_tile and drawn parts with benchmarks/outlines.py.
 _SHARES = (0.6, 0.15)
 _PATCHES = (40.0, 200.0)
+# Gaps are closed along a line of so many patches, where the map is above a share of the low threshold. On
+# magnetic_tile that makes 1.1 regions of a crack of which there were 1.6, at the same precision.
+_LINE, _BETWEEN = 3, 0.5
+_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
 # Distances to an outline are exact enough on this many points a patch.
 _POINTS = 8
 
@@ -99,9 +103,10 @@ def outlined(
 
     Hysteresis: a region must hold a value above ``high_threshold``, which good images hardly ever reach, and
     extends as far as values above ``low_threshold``, which few good pixels reach, but not into its own halo.
-    Where none does, the oddest place above ``low_threshold`` is one. ``rules`` then take out what does not
-    count; a zone's level stands in place of ``high_threshold``. ``patch`` is the height and width, in pixels
-    of the map, of what the backbone tells apart.
+    Where none does, the oddest place above ``low_threshold`` is one. What lies in a row stays whole, as a
+    thin crack does: gaps are closed along several directions. ``rules`` then take out what does not count;
+    a zone's level stands in place of ``high_threshold``. ``patch`` is the height and width, in pixels of the
+    map, of what the backbone tells apart.
 
     The map may be that of a ``part`` of an image of ``size``, with all values above ``low_threshold`` and a
     margin of `reach` around them: the regions are then those of the image.
@@ -129,6 +134,7 @@ def outlined(
     shares = np.interp(np.log(np.maximum(wide, 1e-6)), np.log(_PATCHES), _SHARES)
     levels = np.where(kept, np.maximum(low_threshold, shares * peaks), np.inf)
     mask = map_ > np.concatenate([[np.inf], levels])[labels]
+    mask = _closed(mask, map_, _BETWEEN * low_threshold, patch)
     parts, _ = ndimage.label(mask, structure=eight)
     found = list(_regions(map_, parts, patch, corner, whole, rules))
     if none := [number for number, region in enumerate(found, start=1) if region is None]:
@@ -139,6 +145,54 @@ def outlined(
 def reach(patch: tuple[float, float]) -> tuple[int, int]:
     """Pixels around a region that its range of areas depends on."""
     return math.ceil(patch[0]), math.ceil(patch[1])
+
+
+def _closed(mask: Mask, map_: Map, level: float, patch: tuple[float, float]) -> Mask:
+    """A mask with its gaps along a line closed where the map is above a level: never smaller.
+
+    Morphological closing by a segment (Serra, 1982, "Image Analysis and Mathematical Morphology", ch. 2) in
+    each of eight directions, on `_POINTS` points a patch; the union of all.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return mask
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    down, across = (max(1, int(side / _POINTS)) for side in patch)
+    length = [_LINE * side / step for side, step in zip(patch, (down, across), strict=True)]
+    points = mask[box][::down, ::across]
+    filled = points.copy()
+    for y, x in _DIRECTIONS:
+        count = round(1 / math.hypot(y / length[0], x / length[1]))
+        far_y, far_x = count * y, count * abs(x)
+        grown = _along(np.pad(points, ((far_y, far_y), (far_x, far_x))), (y, x), count, np.logical_or)
+        shrunk = _along(grown, (-y, -x), count, np.logical_and)
+        filled |= shrunk[far_y : far_y + len(points), far_x : far_x + points.shape[1]]
+    again = filled.repeat(down, 0).repeat(across, 1)[: len(mask[box]), : mask[box].shape[1]]
+    closed = mask.copy()
+    closed[box] |= again & (map_[box] > level)
+    # What is closed without touching what was there, as between points of a slanted line, is no part of it.
+    from scipy import ndimage
+
+    parts, count = ndimage.label(closed[box], np.ones((3, 3)))
+    holds = np.bincount(parts[mask[box]], minlength=count + 1) > 0
+    closed[box] &= holds[parts]
+    return closed
+
+
+def _along(mask: Mask, step: tuple[int, int], count: int, join: np.ufunc) -> Mask:
+    """A mask joined with itself moved by one to ``count`` steps, in as few moves as can be."""
+    joined, reached = mask, 0
+    while reached < count:
+        far = min(reached + 1, count - reached)
+        moved = np.zeros_like(mask)
+        y, x = far * step[0], far * step[1]
+        source, target = (
+            tuple(slice(max(0, by), side + min(0, by)) for by, side in zip(move, mask.shape, strict=True))
+            for move in ((-y, -x), (y, x))
+        )
+        moved[target] = joined[source]
+        joined, reached = join(joined, moved), reached + far
+    return joined
 
 
 def _peaks_at(

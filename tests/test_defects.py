@@ -156,12 +156,30 @@ def test_good_images_respond_as_they_do_when_they_are_judged(
     np.testing.assert_allclose(calibrated.calibration_.map_maxima, largest.numpy(), rtol=0.01)
 
 
+def test_good_images_learned_later_are_as_if_they_had_been_learned_before(
+    plain: Detector, defects: Path, drawn: Path
+) -> None:
+    """How like defects good images are does not depend on what came first, and forgetting undoes it."""
+    new = sorted((drawn / "sheet_metal" / "test_public" / "good").iterdir())[:3]
+    known = open_defects(defects)
+    first = plain.clone().confirm(known).update(new)
+    second = plain.clone().update(new).confirm(known)
+    for name in ("image_scores", "map_maxima"):
+        np.testing.assert_array_equal(getattr(first.calibration_, name), getattr(second.calibration_, name))
+    before = plain.clone().confirm(known).calibration_
+    assert (first.calibration_.image_scores != before.image_scores).any()
+    again = first.forget(new).calibration_
+    np.testing.assert_allclose(again.image_scores, before.image_scores, rtol=1e-4)
+
+
 def test_a_confirmed_defect_that_is_a_good_image_changes_nothing(taught: Detector, drawn: Path) -> None:
     detector = taught.clone()
     good = sorted((drawn / "sheet_metal" / "train" / "good").iterdir())
     new = scratched(good[7], 90)[0]
     with pytest.raises(InputError, match="among the good images, too"):
         detector.confirm([Defect(new), Defect(good[8])])
+    with pytest.raises(InputError, match="no image of a defect could be read"):
+        detector.confirm([Defect(b"no image")])
     assert_equal(detector, taught)
 
 

@@ -239,9 +239,10 @@ class Detector:
 
         ``names`` are what the gallery calls them, by default their files. The calibration stays as it is:
         good images score lower, on average, the more of them are learned, so it errs on the side of fewer
-        alarms. :meth:`calibrate` renews it.
+        alarms. :meth:`calibrate` renews it. Only how like confirmed defects good images are is told anew.
         """
         self.pipeline_.learn(several(images), track, names)
+        self.calibration_ = self.pipeline_.with_defects(self.calibration_)
         return self
 
     def forget(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:
@@ -251,6 +252,7 @@ class Detector:
         would remain.
         """
         self.pipeline_.forget(several(images), track)
+        self.calibration_ = self.pipeline_.with_defects(self.calibration_)
         return self
 
     def confirm(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from dataclasses import asdict, replace
@@ -100,8 +99,9 @@ class Recalibration:
         level = current.detector.settings.image.white_level
         decoded = {image: self._decoders.pixels(self._files.read(image), level).pixels for image in images}
         learned = [pixels for image, pixels in decoded.items() if taught[image] > 0]
-        # The sums are copied, and what is derived from them made anew, only where they change.
-        scorer = current.detector.clone().forget(learned) if learned else copy.copy(current.detector)
+        scorer = current.detector.clone()
+        if learned:
+            scorer.forget(learned)
         found = scorer.calibrate(list(decoded.values())).calibration_
         if not found.promised:
             raise Problem(

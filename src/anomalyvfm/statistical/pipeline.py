@@ -145,7 +145,7 @@ class StatisticalPipeline(Pipeline):
         """
         images = [defect.image for defect in defects]
         names, skipped = source_names(images) if names is None else names, len(self.skipped)
-        before, told = dict(self.scorer.defects.images), dict(self._defects)
+        before, told, read = dict(self.scorer.defects.images), dict(self._defects), 0
         try:
             for batch in self._batches(images, track, "confirming"):
                 self._note_broken(batch)
@@ -157,7 +157,8 @@ class StatisticalPipeline(Pipeline):
                         mask = self._marked(defects[position], image.size)
                         self._confirm_one(image.key, batch.features.rows([row]), mask)
                         told.setdefault(image.key, names[position])
-            if not told:
+                        read += 1
+            if not read:
                 raise InputError(f"no image of a defect could be read, such as {self.skipped[skipped]}")
         except InputError:
             self.scorer.defects.images = before

@@ -82,7 +82,7 @@ def test_the_direction_is_fishers_by_an_independent_computation(context: int, wi
             moment += np.outer(z, z) / len(places) / 3
     expected = np.linalg.solve(moment + 2 * np.eye(CHANNELS), total)
     expected /= np.linalg.norm(expected)
-    (direction,) = defects.directions([own])
+    (direction,) = defects.moments([own]).directions()
     np.testing.assert_allclose(direction.numpy(), expected, atol=2e-4)
     # And what the head gives at each place is how far patches lie in it.
     head = DefectHead([own], [direction])
@@ -103,10 +103,10 @@ def test_in_any_order_and_whatever_was_taken_back_the_same_is_kept(order: list[i
     mine, theirs = defects.to_tensors(), never.to_tensors()
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    assert torch.equal(defects.directions([own])[0], never.directions([own])[0])
+    assert torch.equal(defects.moments([own]).directions()[0], never.moments([own]).directions()[0])
     with_one_less = confirmed(own, [key for key in range(5) if key not in gone | {4}])
-    left_out = defects.directions([own], without=(4,))[0]
-    assert torch.equal(left_out, with_one_less.directions([own])[0])
+    left_out = defects.moments([own]).directions(without=(4,))[0]
+    assert torch.equal(left_out, with_one_less.moments([own]).directions()[0])
 
 
 def test_what_is_stored_comes_back() -> None:
@@ -115,7 +115,7 @@ def test_what_is_stored_comes_back() -> None:
     defects.log_prior, defects.usual = -2.0, 3.5
     again = ConfirmedDefects(1, CPU, defects.to_tensors())
     assert (again.log_prior, again.usual) == (-2.0, 3.5) and sorted(again.images) == [1, 3]
-    assert torch.equal(again.directions([own])[0], defects.directions([own])[0])
+    assert torch.equal(again.moments([own]).directions()[0], defects.moments([own]).directions()[0])
     assert again.images[3].image_scores.tolist() == [3.0, 4.0, 5.0]
     np.testing.assert_array_equal(again.images[3].odd.codes, seen(3).codes)
     assert ConfirmedDefects(1, CPU).to_tensors() == {} and not ConfirmedDefects(1, CPU, {})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anomalyvfm.decision.calibration import Alternative, Array, Calibration, GoodScores
 from anomalyvfm.decision.odd_patches import OddPatches
@@ -31,12 +32,18 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
     if plain.odd is None:
         raise InputError("this model was fitted before defects could be confirmed later; fit it anew")
 
-    def likeness(odd: OddPatches, without: Collection[int] = ()) -> Array:
-        responses = torch.from_numpy(odd.along(scorer.defect_direction(without)))
-        return scorer.likeness(responses).double().numpy()
+    moments = defects.moments(scorer.patches)
 
-    of_good = torch.from_numpy(plain.odd.along(scorer.defect_direction()))
-    like = scorer.likeness(of_good).double().numpy()
+    def responses(odd: OddPatches, without: Collection[int] = ()) -> Tensor:
+        direction = torch.cat(moments.directions(without)).float().cpu().numpy()
+        return torch.from_numpy(odd.along(direction))
+
+    def likeness(responses: Tensor) -> Array:
+        found: Array = scorer.likeness(responses).double().numpy()
+        return found
+
+    of_good = responses(plain.odd)
+    like = likeness(of_good)
     defects.usual = max(float(np.log(like).mean()), 1.0)
     scores = GoodScores()
     names = [""] * len(like)  # which image scores what is of no importance here
@@ -50,7 +57,7 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
     )
     others = len(defects.images) > 1
     found = [
-        np.append(one.image_scores, likeness(one.odd, (key,) if others else ()))
+        np.append(one.image_scores, likeness(responses(one.odd, (key,) if others else ())))
         for key, one in sorted(defects.images.items())
     ]
 

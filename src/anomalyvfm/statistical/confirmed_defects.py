@@ -46,6 +46,37 @@ class ConfirmedDefect:
     """Its oddest patches, whether they show the defect or not."""
 
 
+@dataclass(frozen=True)
+class DefectMoments:
+    """Of n confirmed images, how their patches deviate from good ones, whitened by these.
+
+    Lengths of deviations are their square roots: no glaring patch speaks for all.
+    """
+
+    keys: list[int]
+    """Ascending."""
+    means: list[Tensor]
+    """(n, D) at each scale."""
+    seconds: list[Tensor]
+    """(n, D, D) mean outer products, at each scale."""
+
+    def directions(self, without: Collection[int] = ()) -> list[Tensor]:
+        """At each scale (D,) the direction, of length 1, in which defects differ from good patches.
+
+        Fisher's linear discriminant (Hastie, Tibshirani & Friedman, 2009, "The Elements of Statistical
+        Learning", section 4.3) with a ridge: among vectors z whitened by what good patches have in common,
+        so that these have covariance I, v ∝ ((1 + λ)·I + S)⁻¹ m, where m and S are mean and second moment of
+        defects. Every image has the same weight, however large its defect. ``without`` leaves images out.
+        """
+        rows = [row for row, key in enumerate(self.keys) if key not in without]
+        directions = []
+        for means, seconds in zip(self.means, self.seconds, strict=True):
+            ridge = (1 + _RIDGE) * torch.eye(means.shape[1]).to(means)
+            direction = torch.linalg.solve(seconds[rows].mean(0) + ridge, means[rows].mean(0))
+            directions.append(direction / direction.norm().clamp_min(1e-12))
+        return directions
+
+
 class ConfirmedDefects:
     """Patches of confirmed defects by the key of their image, from the largest scale to the smallest.
 
@@ -116,30 +147,21 @@ class ConfirmedDefects:
             longer.insert(len(longer) - judges_light, like_these)
         return tuple(longer)
 
-    def directions(self, scorers: Sequence[PatchScorer], without: Collection[int] = ()) -> list[Tensor]:
-        """At each scale (D,) the direction, of length 1, in which defects differ from good patches.
-
-        Fisher's linear discriminant (Hastie, Tibshirani & Friedman, 2009, "The Elements of Statistical
-        Learning", section 4.3) with a ridge: among vectors z whitened by what good patches have in common,
-        so that these have covariance I, v ∝ ((1 + λ)·I + S)⁻¹ m, where m and S are mean and second moment of
-        defects. Every image has the same weight, and the lengths of its vectors their square roots, so that
-        neither a large defect nor a glaring one speaks for all. ``without`` leaves images out.
-        """
-        directions = []
+    def moments(self, scorers: Sequence[PatchScorer]) -> DefectMoments:
+        """What is common to their patches, image by image."""
+        keys = sorted(self.images)
+        means, seconds = [], []
         for scale, scorer in enumerate(scorers):
-            own = [one.patches[scale] for key, one in sorted(self.images.items()) if key not in without]
-            weights = torch.cat(
-                [torch.full((len(one.vectors),), 1 / len(own) / len(one.vectors)) for one in own]
-            ).to(own[0].vectors)
-            vectors = torch.cat([one.vectors for one in own])
-            off = scorer.deviations(vectors, torch.cat([one.places for one in own]))
+            own = [self.images[key].patches[scale] for key in keys]
+            counts = [len(one.vectors) for one in own]
+            off = scorer.deviations(
+                torch.cat([one.vectors for one in own]), torch.cat([one.places for one in own])
+            )
             length = off.norm(dim=1, keepdim=True) / off.shape[1] ** 0.5
-            off = off / length.clamp_min(1e-6).sqrt()
-            weighted = off * weights[:, None]
-            moment = off.T @ weighted + (1 + _RIDGE) * torch.eye(off.shape[1]).to(off)
-            direction = torch.linalg.solve(moment, weighted.sum(0))
-            directions.append(direction / direction.norm().clamp_min(1e-12))
-        return directions
+            shown = torch.split(off / length.clamp_min(1e-6).sqrt(), counts)
+            means.append(torch.stack([one.mean(0) for one in shown]))
+            seconds.append(torch.stack([one.T @ one / len(one) for one in shown]))
+        return DefectMoments(keys, means, seconds)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All that is kept, to be stored; nothing where nothing was confirmed."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
@@ -239,12 +238,6 @@ class StatisticalScorer(Scorer):
         most = min(self.patches[0].settings.patches, responses.shape[1])
         return responses.topk(most, dim=1).values.mean(1).clamp(-_MOST_LIKE, _MOST_LIKE).exp()
 
-    def defect_direction(self, without: Collection[int] = ()) -> NDArray[np.float32]:
-        """(D,) float32 that along which `OddPatches` deviate where they are like confirmed defects."""
-        directions = self.defects.directions(self.patches, without)
-        together: NDArray[np.float32] = torch.cat(directions).float().cpu().numpy()
-        return together
-
     def _plain(self, features: PatchFeatures, whole_scores: Tensor) -> Distances:
         """What is known without confirmed defects."""
         maps, compared = self._maps(features), self._compared(features)
@@ -333,7 +326,7 @@ class StatisticalScorer(Scorer):
     def _head(self) -> DefectHead:
         """What tells confirmed defects; derived when it is first asked for."""
         if self._defect_head is None:
-            self._defect_head = DefectHead(self.patches, self.defects.directions(self.patches))
+            self._defect_head = DefectHead(self.patches, self.defects.moments(self.patches).directions())
         return self._defect_head
 
     @property

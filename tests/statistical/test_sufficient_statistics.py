@@ -90,3 +90,22 @@ def test_stored_and_read_back_is_equal_to_the_last_bit() -> None:
 def test_sums_of_other_shapes_do_not_merge() -> None:
     with pytest.raises(InputError, match="3 positions of 5 dimensions against 3 of 4"):
         SufficientStatistics(3, 4).merge(SufficientStatistics(3, 5))
+
+
+def test_a_copy_shares_what_is_derived_until_it_learns() -> None:
+    derived: list[int] = []
+
+    def derive(sums: SufficientStatistics) -> int:
+        derived.append(sums.count)
+        return sums.count
+
+    fitted = Fitted(SufficientStatistics(40, 3), derive)
+    vectors = torch.randn(40, 5, 3, generator=torch.Generator().manual_seed(0))
+    fitted.learn(vectors)
+    assert fitted.gaussian == 5
+    other = copy.deepcopy(fitted)
+    assert other.gaussian == 5 and derived == [5]
+    other.learn(vectors[:, :2])
+    assert (other.gaussian, fitted.gaussian, fitted.statistics.count) == (7, 5, 5)
+    fitted.learn(vectors[:, :1], -1)
+    assert (other.gaussian, fitted.gaussian) == (7, 4)

@@ -127,9 +127,9 @@ class MemoryBank:
         }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # Patches are never written to: a copy shares them.
+        # Patches and centers are never written to: a copy shares them.
         copied = object.__new__(type(self))
-        copied.__dict__.update({key: value for key, value in self.__dict__.items() if key != "_centers"})
+        copied.__dict__.update(self.__dict__)
         copied._images = dict(self._images)
         return copied
 

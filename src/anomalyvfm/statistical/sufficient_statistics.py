@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.features.core_threads import over_cores
@@ -163,8 +165,8 @@ def pooled_sums(sums: Tensor, rows: int, columns: int, factor: int) -> Tensor:
 class Fitted(Generic[G]):
     """Sums, and the Gaussian that follows from them.
 
-    The Gaussian is derived when it is first asked for, and again after the sums have changed. A copy carries
-    the sums alone: copies are made to learn more.
+    The Gaussian is derived when it is first asked for, and again after the sums have changed. A copy has sums
+    of its own and shares the Gaussian, which nothing changes, until it learns.
     """
 
     def __init__(self, statistics: SufficientStatistics, derive: Callable[[SufficientStatistics], G]) -> None:
@@ -206,9 +208,11 @@ class Fitted(Generic[G]):
     def gaussian(self) -> G:
         return self._derive(self.statistics)
 
-    def __getstate__(self) -> dict[str, Any]:
-        _ = self.statistics
-        return {key: value for key, value in self.__dict__.items() if key != "gaussian"}
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = type(self)(copy.deepcopy(self.statistics, memo), copy.deepcopy(self._derive, memo))
+        if "gaussian" in self.__dict__:
+            other.__dict__["gaussian"] = self.gaussian
+        return other
 
     def outdated(self) -> None:
         """Forget the Gaussian: what it follows from has changed."""

@@ -149,6 +149,10 @@ def test_no_more_than_a_hundred_are_known(station: Station, monkeypatch: pytest.
     assert said.learning["action"] == "none" and "has learned 2 defects" in said.learning["message"]
     assert len(known(station)) == 2
     assert said.inspection["label"] == "defect"
+    alarm = judged(station, 180)["id"]
+    station.learning.review(alarm, "good", "ann")
+    said = station.learning.review(alarm, "defect", "ann")
+    assert said.learning["action"] == "forgotten" and learned(detector_of(station)).total() == 1
 
 
 def test_outlines_come_by_the_interface_and_what_is_wrong_with_them_is_said(station: Station) -> None:

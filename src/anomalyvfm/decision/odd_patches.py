@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 _MOST_CODE = 127
 
@@ -32,19 +31,19 @@ class OddPatches:
     """(n, M) > 0."""
 
     @classmethod
-    def of(cls, maps: NDArray[Any], places: NDArray[Any], deviations: NDArray[Any]) -> Self:
+    def of(cls, maps: NDArray[Any], places: NDArray[Any], deviations: NDArray[Any]) -> OddPatches:
         """Of maps (n, H, W), places (n, M) and deviations (n, M, D)."""
         steps = np.maximum(np.abs(deviations).max(2) / _MOST_CODE, 1e-30).astype(np.float32)
         codes = np.rint(deviations / steps[..., None]).clip(-_MOST_CODE, _MOST_CODE).astype(np.int8)
         return cls(maps.astype(np.float32), places.astype(np.int32), codes, steps)
 
     @classmethod
-    def joined(cls, parts: Sequence[OddPatches]) -> Self:
+    def joined(cls, parts: Sequence[OddPatches]) -> OddPatches:
         """Those of all images of the parts, in their order."""
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ODD_ARRAYS})
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> OddPatches:
         """What `arrays` gave."""
         return cls(**{name: arrays[name] for name in ODD_ARRAYS})
 

@@ -64,9 +64,7 @@ class Teaching:
         if label == "defect":
             if known and confirmed[row.image] == outline:
                 return Taught(_LEFT)
-            if not known and len(confirmed) >= _MOST_DEFECTS:
-                return Taught(f"the model has learned {_MOST_DEFECTS} defects from review; {_LEFT}")
-            return self._with_defect(registered, row, outline)
+            return self._with_defect(registered, row, outline, known or len(confirmed) < _MOST_DEFECTS)
         learns = learned < 0 or (learned == 0 and label == "good" and anomalous)
         if known:
             message = f"the model no longer looks for what part {row.id} shows"
@@ -82,13 +80,16 @@ class Teaching:
         return Taught(_LEFT)
 
     def _with_defect(
-        self, registered: RegisteredModel, row: InspectionRow, outline: list[Any] | None
+        self, registered: RegisteredModel, row: InspectionRow, outline: list[Any] | None, room: bool
     ) -> Taught:
-        """A copy that looks for more of the kind, and has forgotten the image if it had learned it."""
+        """A copy that has forgotten the image, if it had learned it, and looks for more while there is room."""
         forgotten = self._changed(
             registered, row, ImageChange("forget", False, True), f"the model has forgotten part {row.id}"
         )
         removed = forgotten.change is not None
+        if not room:
+            known = Taught(f"the model has learned {_MOST_DEFECTS} defects from review; {_LEFT}")
+            return forgotten if removed else known
         change = ImageChange("confirm", True, removed, outline)
         confirmed = self._changed(registered, row, change, f"the model looks for more like part {row.id}")
         if confirmed.change is None and removed:

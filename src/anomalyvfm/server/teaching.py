@@ -82,7 +82,7 @@ class Teaching:
     def _with_defect(
         self, registered: RegisteredModel, row: InspectionRow, outline: list[Any] | None, room: bool
     ) -> Taught:
-        """A copy that has forgotten the image, if it knew it as good, and while there is room looks for more."""
+        """A copy that has forgotten the image as a good one, and looks for more while there is room."""
         forgotten = self._changed(
             registered, row, ImageChange("forget", False, True), f"the model has forgotten part {row.id}"
         )

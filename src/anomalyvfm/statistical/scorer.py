@@ -29,8 +29,8 @@ from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
 
 # Standard deviations: their exponential is a float32.
 _MOST_LIKE = 80.0
-# So many of an image's patches can be like confirmed defects, the oddest: what good images show there is kept
-# with the calibration, and the false-alarm promise made anew of it whenever a defect is confirmed.
+# So many of an image's patches can make it score as like confirmed defects, the oddest: what good images show
+# there is kept with the calibration, and the false-alarm promise made anew of it whenever one is confirmed.
 _ODD_PATCHES = 128
 
 
@@ -45,8 +45,9 @@ class StatisticalScorer(Scorer):
     What is chosen, by `choose`, is how large a window of positions is and which scales and banks count; other
     banks remember nothing.
 
-    Where ``defects`` are confirmed, the map is raised where the oddest patches are like theirs, and a score
-    of those most like them comes after all others; it counts where ``defects.log_prior`` says so.
+    Where ``defects`` are confirmed, the map is raised where patches are like theirs, and a score of those
+    most like them, among the oddest of the image, comes after all others; it counts where
+    ``defects.log_prior`` says so.
 
     With ``counting``, only the patches of a region of interest make scores, and maps are 0 far from it.
     """
@@ -209,8 +210,8 @@ class StatisticalScorer(Scorer):
         found = self._plain(features, whole_scores)
         if not self.defects:
             return found
-        responses = self._among_oddest(self._head().responses(features), found.patch_distances)
-        likeness = self.likeness(responses.flatten(1))
+        responses = self._head().responses(features)
+        likeness = self.likeness(self._among_oddest(responses, found.patch_distances).flatten(1))
         return Distances(
             raised(found.patch_distances, responses, self.defects.usual),
             torch.cat([found.image_scores, likeness[:, None]], 1),
@@ -227,7 +228,10 @@ class StatisticalScorer(Scorer):
         return replace(found, odd=OddPatches.of(*(array.cpu().numpy() for array in arrays)))
 
     def raised_by(self, odd: OddPatches, responses: Tensor) -> Tensor:
-        """(n, H, W) distances of images of which the odd patches' responses (n, M) are known."""
+        """(n, H, W) distances of images of which only the odd patches' responses (n, M) are known.
+
+        Where maps of good images are highest, that is all of it: levels of outlines are told by these.
+        """
         grid = torch.full((len(odd), self.grid.height * self.grid.width), -_MOST_LIKE)
         grid.scatter_(1, torch.from_numpy(odd.places).long(), responses.cpu())
         responses = grid.reshape(-1, self.grid.height, self.grid.width)

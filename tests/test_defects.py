@@ -172,6 +172,24 @@ def test_good_images_learned_later_are_as_if_they_had_been_learned_before(
     np.testing.assert_allclose(again.image_scores, before.image_scores, rtol=1e-4)
 
 
+def test_a_score_is_of_the_oddest_patches_and_the_map_of_all(
+    taught: Detector, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [
+        scratched(path, 30)[0] for path in sorted((drawn / "sheet_metal" / "train" / "good").iterdir())[:6]
+    ]
+    scorer = taught.pipeline_.scorer
+    (batch,) = taught.pipeline_.extractor.extract(images)
+    assert batch.features is not None
+    every = scorer.distances(batch.features)
+    monkeypatch.setattr("anomalyvfm.statistical.scorer._ODD_PATCHES", 3)
+    few = scorer.distances(batch.features)
+    assert torch.equal(few.patch_distances, every.patch_distances)
+    assert torch.equal(few.image_scores[:, :-1], every.image_scores[:, :-1])
+    assert (few.image_scores[:, -1] <= every.image_scores[:, -1]).all()
+    assert (few.image_scores[:, -1] < every.image_scores[:, -1]).any()
+
+
 def test_a_confirmed_defect_that_is_a_good_image_changes_nothing(taught: Detector, drawn: Path) -> None:
     detector = taught.clone()
     good = sorted((drawn / "sheet_metal" / "train" / "good").iterdir())

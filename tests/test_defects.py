@@ -201,6 +201,17 @@ def test_a_confirmed_defect_that_is_a_good_image_changes_nothing(taught: Detecto
     assert_equal(detector, taught)
 
 
+def test_a_model_of_which_no_odd_patches_were_kept_stays_as_it_is(plain: Detector, defects: Path) -> None:
+    """One that was fitted before they were."""
+    detector = plain.clone()
+    detector.calibration_ = replace(detector.calibration_, odd=None)
+    with pytest.raises(InputError, match="fitted before defects could be confirmed later"):
+        detector.confirm(open_defects(defects))
+    assert not detector.pipeline_.describe().get("defects")
+    detector.update(open_defects(defects)[0].image)
+    assert detector.pipeline_.learned.total() == plain.pipeline_.learned.total() + 1
+
+
 def test_another_calibration_or_rate_leaves_what_is_known_of_defects(
     taught: Detector, drawn: Path, tmp_path: Path
 ) -> None:

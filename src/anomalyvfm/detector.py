@@ -265,8 +265,7 @@ class Detector:
         model lists them by, by default their files.
         """
         check_masks(defects, self.settings.image)
-        self.pipeline_.confirm(defects, track, names)
-        self.calibration_ = self.pipeline_.with_defects(self.calibration_)
+        self.calibration_ = self.pipeline_.confirm(defects, self.calibration_, track, names)
         return self
 
     def take_back(self, images: ImageSource | Sequence[ImageSource]) -> Detector:

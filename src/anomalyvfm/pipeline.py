@@ -265,8 +265,17 @@ class Pipeline(ABC):
         self.gallery = self.gallery.merge(other.gallery)
         self.learned = self.learned + other.learned
 
-    def confirm(self, defects: Sequence[Defect], track: Tracker, names: Sequence[str] | None = None) -> None:
-        """Keep what confirmed defects show. Raises InputError for a pipeline of good images alone."""
+    def confirm(
+        self,
+        defects: Sequence[Defect],
+        calibration: Calibration,
+        track: Tracker,
+        names: Sequence[str] | None = None,
+    ) -> Calibration:
+        """Keep what confirmed defects show; the ``calibration`` made anew with them.
+
+        Raises InputError for a pipeline of good images alone.
+        """
         raise InputError("this preset learns from good images alone; v2 learns from defects, too")
 
     def take_back(self, images: Sequence[ImageSource]) -> None:

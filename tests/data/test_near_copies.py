@@ -32,7 +32,9 @@ def compressed(image: Pixels, quality: int) -> Pixels:
 
 
 def found(good: list[Pixels], *images: Pixels) -> dict[int, str]:
-    near = NearCopies(images)
+    near = NearCopies()
+    for image in images:
+        near.add(image)
     for number, image in enumerate(good):
         near.look(f"good {number}", image)
     return near.found()
@@ -63,5 +65,5 @@ def test_another_picture_of_the_same_part_is_no_copy() -> None:
 
 
 def test_without_images_there_is_nothing_to_find() -> None:
-    assert found([part(0)]) == {} and NearCopies([part(0)]).found() == {}
+    assert found([part(0)]) == {} and NearCopies().found() == {}
     assert found([part(0), part(1)], part(0)) == {0: "good 0"}

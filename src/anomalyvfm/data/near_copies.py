@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,10 +23,16 @@ _Small = NDArray[np.float32]
 class NearCopies:
     """Of a few images, in a model's frame, the good one most like each."""
 
-    def __init__(self, images: Sequence[Pixels]) -> None:
-        self._small = [_small(pixels) for pixels in images]
-        self._nearest = [(np.inf, np.inf, "")] * len(images)
-        self._usual: list[list[float]] = [[] for _ in images]
+    def __init__(self) -> None:
+        self._small: list[_Small] = []
+        self._nearest: list[tuple[float, float, str]] = []
+        self._usual: list[list[float]] = []
+
+    def add(self, pixels: Pixels) -> None:
+        """One of the few (H, W, 3), whose number is how many came before it."""
+        self._small.append(_small(pixels))
+        self._nearest.append((np.inf, np.inf, ""))
+        self._usual.append([])
 
     def look(self, name: str, pixels: Pixels) -> None:
         """At a good image (H, W, 3) of the same frame."""

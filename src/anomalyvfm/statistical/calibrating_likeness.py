@@ -29,25 +29,23 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
     if not defects:
         scorer.count_defects(None)
         return plain
-    if plain.odd is None:
-        raise InputError("this model was fitted before defects could be confirmed later; fit it anew")
-
+    odd = require_odd(plain)
     moments = defects.moments(scorer.patches)
 
-    def responses(odd: OddPatches, without: Collection[int] = ()) -> Tensor:
+    def responses(patches: OddPatches, without: Collection[int] = ()) -> Tensor:
         direction = torch.cat(moments.directions(without)).float().cpu().numpy()
-        return torch.from_numpy(odd.along(direction))
+        return torch.from_numpy(patches.along(direction))
 
     def likeness(responses: Tensor) -> Array:
         found: Array = scorer.likeness(responses).double().numpy()
         return found
 
-    of_good = responses(plain.odd)
+    of_good = responses(odd)
     like = likeness(of_good)
     defects.usual = max(float(np.log(like).mean()), 1.0)
     scores = GoodScores()
     names = [""] * len(like)  # which image scores what is of no importance here
-    maps = scorer.raised_by(plain.odd, of_good).double().numpy()
+    maps = scorer.raised_by(odd, of_good).double().numpy()
     scores.add(maps, np.column_stack([plain.image_scores, like]), names)
     counted = replace(
         plain,
@@ -70,6 +68,13 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
 
     scorer.count_defects(weigh(scores.image_scores, np.stack(found), calibrated, alternatives))
     return replace(counted, alternatives=scorer.alternatives)
+
+
+def require_odd(calibration: Calibration) -> OddPatches:
+    """What good images show where they are oddest. Raises InputError where that was not kept."""
+    if calibration.odd is None:
+        raise InputError("this model was fitted before defects could be confirmed later; fit it anew")
+    return calibration.odd
 
 
 def _without_defects(scorer: StatisticalScorer, calibration: Calibration) -> Calibration:

@@ -24,7 +24,7 @@ from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.pipeline import Good, Pipeline, Stored, under
 from anomalyvfm.presets import GaussianPreset, GaussianSettings
 from anomalyvfm.statistical import choosing
-from anomalyvfm.statistical.calibrating_likeness import calibrated_with_defects
+from anomalyvfm.statistical.calibrating_likeness import calibrated_with_defects, require_odd
 from anomalyvfm.statistical.choice import Choice
 from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
 from anomalyvfm.statistical.scorer import StatisticalScorer
@@ -105,7 +105,7 @@ class StatisticalPipeline(Pipeline):
             folder / "features", len(good.images), most, self._seed, choosing.IMAGES, self.grouped_by
         )
         names = source_names(good.images)
-        told, near = self._before_learning(good.defects)
+        told, near = self._near_copies_of(good.defects)
         for batch in self._batches(good.images, track, "learning", self.light_share):
             self._learn_batch(batch, names, 1)
             kept.add(batch, names)
@@ -126,23 +126,31 @@ class StatisticalPipeline(Pipeline):
             cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
         return scores
 
-    def _before_learning(self, defects: Sequence[Defect]) -> tuple[list[str], NearCopies]:
+    def _near_copies_of(self, defects: Sequence[Defect]) -> tuple[list[str], NearCopies]:
         """Names of images of defects that can be read, and what tells which good ones are near copies."""
         images = [defect.image for defect in defects]
-        placed = [image for _, image in read_many(images, self.extractor.place)]
-        told = [
-            (name, image.pixels)
-            for name, image in zip(source_names(images), placed, strict=True)
-            if not isinstance(image, ImageError)
-        ]
-        return [name for name, _ in told], NearCopies([pixels for _, pixels in told])
+        names, near = [], NearCopies()
+        for name, (_, image) in zip(
+            source_names(images), read_many(images, self.extractor.place), strict=True
+        ):
+            if not isinstance(image, ImageError):
+                names.append(name)
+                near.add(image.pixels)
+        return names, near
 
-    def confirm(self, defects: Sequence[Defect], track: Tracker, names: Sequence[str] | None = None) -> None:
-        """Keep what images of defects show; copies of one count once.
+    def confirm(
+        self,
+        defects: Sequence[Defect],
+        calibration: Calibration,
+        track: Tracker,
+        names: Sequence[str] | None = None,
+    ) -> Calibration:
+        """Keep what images of defects show, copies of one once; the ``calibration`` made anew with them.
 
         Raises InputError, and changes nothing, for an image that is among the good ones, too, for a defect
-        outside the region of interest, and where no image can be read.
+        outside the region of interest, where no image can be read, and where odd patches were not kept.
         """
+        require_odd(calibration)
         images = [defect.image for defect in defects]
         names, skipped = source_names(images) if names is None else names, len(self.skipped)
         before, told, read = dict(self.scorer.defects.images), dict(self._defects), 0
@@ -164,7 +172,7 @@ class StatisticalPipeline(Pipeline):
             self.scorer.defects.images = before
             raise
         self._defects = told
-        self.scorer.count_defects(None)
+        return self.with_defects(calibration)
 
     def take_back(self, images: Sequence[ImageSource]) -> None:
         leaving = {key: source for source, key in self.extractor.keys(images)}

@@ -313,7 +313,7 @@ def test_masks_lie_where_those_of_a_data_set_do(drawn: Path, defects: Path, tmp_
     assert len(found) == 8 and all(defect.mask is not None for defect in found)
 
 
-@pytest.mark.parametrize("log_prior", [None, -1.0])
+@pytest.mark.parametrize("log_prior", [pytest.param(None, marks=pytest.mark.slow), -1.0])
 def test_an_exported_model_knows_them_too(
     taught: Detector, drawn: Path, tmp_path: Path, log_prior: float | None
 ) -> None:

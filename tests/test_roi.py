@@ -20,6 +20,8 @@ from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.roi_files import read_roi
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
+from anomalyvfm.runtime import load
+from tests.export.exports import in_both_kinds
 
 SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
 SIDE = 120
@@ -112,21 +114,16 @@ def test_an_inspection_is_shown_as_it_was_judged(fitted: Detector, spoilt: list[
     np.testing.assert_array_equal(shown.mask, verdict.mask)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_an_exported_model_honours_it(
-    fitted: Detector, region: Roi, spoilt: list[Pixels], kind: str, tmp_path: Path
+    fitted: Detector, region: Roi, spoilt: list[Pixels], tmp_path: Path
 ) -> None:
-    pytest.importorskip("openvino" if kind == "openvino" else "onnxruntime")
-    from anomalyvfm.export.exporting import export
-    from anomalyvfm.runtime import load
-
-    export(fitted, tmp_path / kind, kind)
-    runtime = load(tmp_path / kind)
-    found = runtime.predict(scrawled(spoilt, region, 4))
-    for mine, theirs in zip(fitted.predict(spoilt), found, strict=True):
-        assert theirs.score == pytest.approx(mine.score, abs=0.05)
-        assert not theirs.mask[~region.mask].any()
-    assert found[0].anomalous and found[0].mask.any()
+    expected = fitted.predict(spoilt)
+    for kind in in_both_kinds(fitted, tmp_path):
+        found = load(tmp_path / kind).predict(scrawled(spoilt, region, 4))
+        for mine, theirs in zip(expected, found, strict=True):
+            assert theirs.score == pytest.approx(mine.score, abs=0.05), kind
+            assert not theirs.mask[~region.mask].any(), kind
+        assert found[0].anomalous and found[0].mask.any(), kind
 
 
 def test_models_of_different_regions_do_not_merge(fitted: Detector) -> None:

@@ -74,9 +74,25 @@ def oddest_of(names: Sequence[str], calibration: Calibration) -> list[tuple[str,
     return ordered[: max(_ODDEST_KEPT, outlying)]
 
 
-def require_groups(images: Sequence[ImageSource], rule: str) -> None:
-    """Raise InputError where a rule is given by which no image is named."""
-    names = source_names(images)
+def described_scores(images: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Names and scores of images, as ``model.json`` has them."""
+    return [{"image": name, "score": round(score, 4)} for name, score in images]
+
+
+def stored_scores(described: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """What `described_scores` made a description of."""
+    return [(one["image"], one["score"]) for one in described]
+
+
+def require_enough(learned: Sequence[ImageSource], validation: Sequence[ImageSource], rule: str) -> None:
+    """Raise InputError for fewer than two good images, and for a rule of groups by which none is named."""
+    count = len(learned)
+    if count < 1 or count + len(validation) < 2:
+        raise InputError(
+            f"{count} good image{'s' * (count != 1)} to learn from; at least 2 are needed,"
+            " 100 or more for a false-alarm promise of 1 %"
+        )
+    names = source_names([*learned, *validation])
     if rule == "alike" or any(group_named(name, rule) is not None for name in names):
         return
     if rule == "folder":

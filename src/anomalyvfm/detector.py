@@ -17,9 +17,11 @@ from anomalyvfm.adapted.pipeline import AdaptedPipeline
 from anomalyvfm.calibrating import (
     calibration_of,
     calibration_tensors,
+    described_scores,
     oddest_of,
-    require_groups,
+    require_enough,
     stored_calibration,
+    stored_scores,
 )
 from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
 from anomalyvfm.data.defects import Defect, check_masks
@@ -179,20 +181,14 @@ class Detector:
         self.set_aside_ = []
         if odd_share:
             good = self._without_odd(good, odd_share, track)
-        count, all_good = len(good.images), len(good.images) + len(good.validation)
-        if count < 1 or all_good < 2:
-            raise InputError(
-                f"{count} good image{'s' * (count != 1)} to learn from; at least 2 are needed,"
-                " 100 or more for a false-alarm promise of 1 %"
-            )
-        require_groups([*good.images, *good.validation], self.settings.calibration.groups)
+        require_enough(good.images, good.validation, self.settings.calibration.groups)
         if self._pipeline is not None and self._pipeline.changes_backbone:
             self._backbone = None
         backbone = self._load_backbone()
         self._begin(backbone, frame_for(good.images, self.settings.image, backbone))
         with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
             scores = self.pipeline_.fit(good, Path(folder), track, checkpoint)
-        self._set_calibration(scores, all_good)
+        self._set_calibration(scores, len(good.images) + len(good.validation))
         if defects:
             self.confirm(defects, track)
             self.oddest_ = oddest_of(scores.names, self.calibration_)
@@ -402,8 +398,8 @@ class Detector:
                 "different": len(pipeline.learned),
                 "shown": len(pipeline.gallery),
                 "brightest": pipeline.brightest,
-                "oddest": _named_scores(self.oddest_),
-                "set_aside": _named_scores(self.set_aside_),
+                "oddest": described_scores(self.oddest_),
+                "set_aside": described_scores(self.set_aside_),
                 "seconds": self.fit_seconds_,
             },
         }
@@ -458,10 +454,8 @@ class Detector:
         self._begin(loaded, InputFrame(**description["input_frame"]), stored)
         fitted_on = description["fitted_on"]
         self._load_calibration(description["calibration"], stored.tensors)
-        self.oddest_, self.set_aside_ = (
-            [(one["image"], one["score"]) for one in fitted_on.get(key, [])]
-            for key in ("oddest", "set_aside")
-        )
+        self.oddest_ = stored_scores(fitted_on.get("oddest", ()))
+        self.set_aside_ = stored_scores(fitted_on.get("set_aside", ()))
         self.fit_seconds_ = fitted_on["seconds"]
         self.category_ = fitted_on["category"]
         return self
@@ -502,7 +496,3 @@ class Detector:
     def _load_calibration(self, described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         alternatives = self.pipeline_.scorer.alternatives
         self.calibration_ = stored_calibration(described, tensors, self.settings.calibration, alternatives)
-
-
-def _named_scores(images: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
-    return [{"image": name, "score": round(score, 4)} for name, score in images]

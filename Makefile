@@ -31,8 +31,8 @@ THREADED := tests/adapted/training tests/adapted/test_adapters.py tests/adapted/
   tests/statistical/test_sufficient_statistics.py tests/test_detector.py
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(THREADED)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(THREADED)
 	@echo "left out: make test-slow (minutes each), make docs-check (what the docs show), make acceptance (a real"
 	@echo "station, half an hour), make bench-* (against peers), and tests skipped above for what is not installed"
 

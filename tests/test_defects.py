@@ -182,7 +182,7 @@ def test_a_score_is_of_the_oddest_patches_and_the_map_of_all(
     (batch,) = taught.pipeline_.extractor.extract(images)
     assert batch.features is not None
     every = scorer.distances(batch.features)
-    monkeypatch.setattr("anomalyvfm.statistical.scorer._ODD_PATCHES", 3)
+    monkeypatch.setattr(scorer, "_odd_patches", 3)
     few = scorer.distances(batch.features)
     assert torch.equal(few.patch_distances, every.patch_distances)
     assert torch.equal(few.image_scores[:, :-1], every.image_scores[:, :-1])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomalyvfm.data import ImageError, InputFrame
+from anomalyvfm.data.defects import Defect
 from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.roi_files import read_roi
 from anomalyvfm.detector import Detector
@@ -57,6 +58,13 @@ def scrawled(images: list[Pixels], region: Roi, seed: int) -> list[Pixels]:
 def fitted(region: Roi) -> Detector:
     overrides = {**SMALL, "gaussian.judge_light": True}
     return Detector("v2", overrides, device="cpu").fit(parts(12, 0), roi=region)
+
+
+def parts_with_a_spot(count: int) -> list[Pixels]:
+    images = parts(count, 7)
+    for number, image in enumerate(images):
+        image[60:72, 30 + 8 * number : 42 + 8 * number] = 255
+    return images
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +125,10 @@ def test_an_inspection_is_shown_as_it_was_judged(fitted: Detector, spoilt: list[
 def test_an_exported_model_honours_it(
     fitted: Detector, region: Roi, spoilt: list[Pixels], tmp_path: Path
 ) -> None:
-    expected = fitted.predict(spoilt)
-    for kind in in_both_kinds(fitted, tmp_path):
+    """One that knows of defects, too: these are looked for among the patches that count."""
+    taught = fitted.clone().confirm([Defect(image) for image in parts_with_a_spot(3)])
+    expected = taught.predict(spoilt)
+    for kind in in_both_kinds(taught, tmp_path):
         found = load(tmp_path / kind).predict(scrawled(spoilt, region, 4))
         for mine, theirs in zip(expected, found, strict=True):
             assert theirs.score == pytest.approx(mine.score, abs=0.05), kind

@@ -68,6 +68,9 @@ class StatisticalScorer(Scorer):
         self._counting = counting
         self.context_dimensions = min(settings.context_dimensions, summary_channels)
         self.grids = tuple(grids)
+        inside = self.grid.height * self.grid.width if counting is None else int(counting.inside[0].sum())
+        # How many of an image's patches can be like confirmed defects: the oddest, of those that count.
+        self._odd_patches = min(_ODD_PATCHES, inside)
         self._light_weight = settings.light_weight / max(settings.light_share, 1e-9)
         self._may_widen = settings.widen == "auto"
         kept = None if tensors is None else dict(tensors)
@@ -332,14 +335,6 @@ class StatisticalScorer(Scorer):
         if self._defect_head is None:
             self._defect_head = DefectHead(self.patches, self.defects.moments(self.patches).directions())
         return self._defect_head
-
-    @property
-    def _odd_patches(self) -> int:
-        """How many of an image's patches can be like confirmed defects: the oddest, of those that count."""
-        count = self.grid.height * self.grid.width
-        if self._counting is not None:
-            count = int(self._counting.inside[0].sum())
-        return min(_ODD_PATCHES, count)
 
     def _oddness(self, map_: Tensor) -> Tensor:
         """(B, h·w) the largest distance in each patch of the largest scale, of maps (B, H, W)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -96,8 +97,9 @@ class PatchGrid:
         return blocks.reshape(images, rows * s, columns * s)[:, : self.height, : self.width]
 
 
+@lru_cache(maxsize=16)
 def orthonormal(channels: int, dimensions: int) -> Tensor:
-    """Orthonormal columns (channels, dimensions), drawn at random once and for all."""
+    """Orthonormal columns (channels, dimensions), drawn at random once and for all. Not to be changed."""
     # Signs from the generator's raw bits: unlike normal draws, these never change between versions.
     bits = np.random.PCG64(0).random_raw(channels * dimensions) >> np.uint64(63)
     signs = 1 - 2 * bits.astype(np.float64).reshape(channels, dimensions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.extractor import Extractor, frame_for
 from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.presets import GaussianPreset
+from anomalyvfm.ranking.mutual import MutualDistances
 from anomalyvfm.ranking.trimmed import TrimmedGaussians
 from anomalyvfm.statistical.pipeline import position_grids
 from anomalyvfm.tracking import Tracker, untracked
@@ -49,7 +51,7 @@ class Ranking:
     Attributes
     ----------
     scores : (N,) by how much odder than the median image, in standard deviations of most; NaN for unreadable
-    maps : (N, h, w) the same of patches
+    maps : (N, h, w) how unlike the usual patches are, in such deviations
     broken : messages about images that could not be read, by their number
     frame : where the maps lie
     references : with how many of them each was compared
@@ -107,23 +109,23 @@ def rank(
                 yield rows, [image.key for image in batch.images], _kept(batch.features, grids)
 
     known = list(seen(order[:_REFERENCES], "looking"))
-    keys = {key for _, of_batch, _ in known for key in of_batch}
-    if len(keys) < _FEWEST:
+    keys = [key for _, of_batch, _ in known for key in of_batch]
+    if len(set(keys)) < _FEWEST:
         raise InputError(_too_few(len(images), len(images) - len(broken), broken))
     references = [torch.cat(parts) for parts in zip(*(scales for _, _, scales in known), strict=True)]
     usual = _Usual(grids, references, settings.gaussian.prior_images)
-    oddest = np.full((len(images), len(usual.looks)), np.nan)
-
-    def put(rows: list[int], found: Sequence[Tensor]) -> None:
-        oddest[rows] = torch.stack([_oddest(map_) for map_ in found], 1).double().cpu().numpy()
-        maps[rows] = _joined(found, extractor.grid_shape).cpu().numpy()
-
-    for rows, _, scales in known:
-        put(rows, usual.maps(scales))
-    for rows, _, scales in seen(order[_REFERENCES:], "comparing"):
-        put(rows, usual.maps(scales))
+    others = {scale: MutualDistances(references[scale], keys) for scale in usual.looks}
+    unusual, unmatched = np.full((2, len(images), len(usual.looks)), np.nan)
+    for rows, of_batch, scales in chain(known, seen(order[_REFERENCES:], "comparing")):
+        found = usual.maps(scales)
+        maps[rows] = _joined(list(found.values()), extractor.grid_shape).cpu().numpy()
+        unusual[rows] = _of_oddest([map_.flatten(1) for map_ in found.values()])
+        unmatched[rows] = _of_oddest(
+            [others[scale].of(scales[scale], of_batch, map_) for scale, map_ in found.items()]
+        )
     odd = math.ceil(odd_share * (len(images) - len(broken)))
-    return Ranking(_scores(oddest), maps, broken, extractor.frame, len(references[0]), odd)
+    scores = (_scores(unusual) + _scores(unmatched)) / 2
+    return Ranking(scores, maps, broken, extractor.frame, len(references[0]), odd)
 
 
 class _Usual:
@@ -142,12 +144,12 @@ class _Usual:
         }
         self._middles = {scale: _middle(look.maps(references[scale])) for scale, look in self.looks.items()}
 
-    def maps(self, scales: Sequence[Tensor]) -> list[Tensor]:
-        """By each look (B, h, w) how odd patches are, in spreads of the logarithms of their distances."""
-        found = []
+    def maps(self, scales: Sequence[Tensor]) -> dict[int, Tensor]:
+        """By the scale of each look (B, h, w) how odd patches are, in spreads of distances' logarithms."""
+        found = {}
         for scale, look in self.looks.items():
             middle, spread = self._middles[scale]
-            found.append((look.maps(scales[scale]) - middle) / spread)
+            found[scale] = (look.maps(scales[scale]) - middle) / spread
         return found
 
 
@@ -157,10 +159,10 @@ def _middle(values: Tensor) -> tuple[float, float]:
     return float(middle), max(_MAD_OF_NORMAL * float((values - middle).abs().median()), _LEAST)
 
 
-def _oddest(map_: Tensor) -> Tensor:
-    """(B,) mean of the largest values of (B, h, w)."""
-    flat = map_.flatten(1)
-    return flat.topk(min(_PATCHES, flat.shape[1]), dim=1).values.mean(1)
+def _of_oddest(looks: Sequence[Tensor]) -> NDArray[np.float64]:
+    """(B, L) means of the largest values of patches (B, P) by each look."""
+    means = [values.topk(min(_PATCHES, values.shape[1]), dim=1).values.mean(1) for values in looks]
+    return torch.stack(means, 1).double().cpu().numpy()
 
 
 def _joined(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -170,7 +172,7 @@ def _joined(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def _scores(oddest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) of images by the look that finds them oddest, from the oddest patches (N, L) by each look.
+    """(N,) of images by the look that finds them oddest, from how odd (N, L) each look finds them.
 
     By how much odder than the median image, in robust standard deviations.
     """

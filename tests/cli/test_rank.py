@@ -84,3 +84,31 @@ def test_what_cannot_be_ranked_is_said_in_a_line(batch: Path, tmp_path: Path) ->
     said = refused("rank", only, tmp_path / "x.png", "--out", tmp_path / "out", *SMALL)
     assert "2 images, of which 1 cannot be read" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_region_leaves_out_makes_nothing_odd(batch: Path, tmp_path: Path) -> None:
+    odd = batch / "good-03.png"
+    with Image.open(odd) as image:
+        pixels = np.asarray(image.convert("RGB")).copy()
+    height, width = pixels.shape[:2]
+    pixels[: height // 4, : width // 4] = (255, 0, 0)
+    Image.fromarray(pixels).save(odd)
+    counts = np.full((height, width), 255, np.uint8)
+    counts[: height // 3, : width // 3] = 0
+    Image.fromarray(counts).save(tmp_path / "roi.png")
+    options = ("--maps", "all", *SMALL)
+    whole = as_json("rank", batch, "--out", tmp_path / "whole", *options)
+    assert whole["oddest"][0]["path"] == str(odd)
+    inside = as_json("rank", batch, "--out", tmp_path / "inside", "--roi", tmp_path / "roi.png", *options)
+    assert inside["oddest"][0]["path"] != str(odd)
+    line = next(line for line in rows(tmp_path / "inside") if line["path"] == str(odd))
+    with Image.open(tmp_path / "inside" / line["map"]) as picture:
+        shown = np.asarray(picture.convert("RGB")).astype(int)
+    corner = shown[: picture.height // 5, : picture.width // 5]
+    assert np.abs(corner - (255, 0, 0)).max() < 40  # no heat over it
+
+
+def test_a_region_of_another_size_is_refused(batch: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((50, 60), 255, np.uint8)).save(tmp_path / "roi.png")
+    said = refused("rank", batch, "--out", tmp_path / "out", "--roi", tmp_path / "roi.png", *SMALL)
+    assert "60" in said and "50" in said and not (tmp_path / "out").exists()

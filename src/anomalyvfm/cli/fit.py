@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomalyvfm.cli.info import print_model
-from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, reserve, setting
+from anomalyvfm.cli.options import (
+    PATH,
+    common,
+    given_roi,
+    image_size,
+    out,
+    overrides,
+    report,
+    reserve,
+    roi_options,
+    setting,
+)
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
-    from anomalyvfm.data.roi import Roi
     from anomalyvfm.detector import Detector
 
 
@@ -38,12 +48,7 @@ _NAMED = 10
     type=PATH,
     help="A folder of images in which a person has confirmed a defect, and masks of them.",
 )
-@click.option(
-    "--roi",
-    type=PATH,
-    help="What counts of the images: a mask of their size with it in white, or polygons in JSON.",
-)
-@click.option("--ignore", type=PATH, help="What does not count: a mask of the images' size, or JSON.")
+@roi_options
 @click.option("--all", "every", is_flag=True, help="A model of each category of DATA, in a folder of --out.")
 @click.option(
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
@@ -105,7 +110,7 @@ def fit(
     else:
         categories = {"": open_datasets(data, category, seed)}
     confirmed = () if defects is None else open_defects(defects)
-    region = _region(roi, ignore)
+    region = given_roi(roi, ignore)
     # Only now torch: whatever is wrong above is said at once.
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
@@ -133,14 +138,6 @@ def fit(
             print_model(out / name, description)
 
     report(as_json, {"models": list(descriptions.values())} if every else descriptions[""], show)
-
-
-def _region(roi: Path | None, ignore: Path | None) -> Roi | None:
-    if roi is None and ignore is None:
-        return None
-    from anomalyvfm.data.roi_files import read_roi
-
-    return read_roi(roi, ignore)
 
 
 def _warn(detector: Detector) -> None:

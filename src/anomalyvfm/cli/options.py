@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from anomalyvfm.errors import InputError
+
+if TYPE_CHECKING:
+    from anomalyvfm.data.roi import Roi
 
 # Either a function or the command click made of it.
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -106,6 +109,28 @@ reading = click.option(
     metavar="KEY=VALUE",
     help="For this run alone: image.max_pixels, image.white_level, regions.min_level, regions.min_area.",
 )
+
+
+def roi_options(command: _Command) -> _Command:
+    """The options from which `given_roi` makes a region of interest."""
+    roi = click.option(
+        "--roi",
+        type=PATH,
+        help="What counts of the images: a mask of their size with it in white, or polygons in JSON.",
+    )
+    ignore = click.option(
+        "--ignore", type=PATH, help="What does not count: a mask of the images' size, or JSON."
+    )
+    return roi(ignore(command))
+
+
+def given_roi(roi: Path | None, ignore: Path | None) -> Roi | None:
+    """The region of interest of `roi_options`. Raises InputError."""
+    if roi is None and ignore is None:
+        return None
+    from anomalyvfm.data.roi_files import read_roi
+
+    return read_roi(roi, ignore)
 
 
 def reading_overrides(settings: tuple[str, ...]) -> dict[str, Any]:

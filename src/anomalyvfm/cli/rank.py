@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, image_size, out, overrides, report, reserve, setting
+from anomalyvfm.cli.options import (
+    PATH,
+    common,
+    given_roi,
+    image_size,
+    out,
+    overrides,
+    report,
+    reserve,
+    roi_options,
+    setting,
+)
 
 if TYPE_CHECKING:
     from anomalyvfm.ranking.rank import Ranking
@@ -22,6 +33,7 @@ _NAMED = 10
 @click.option("--backbone", help="Name, or folder in the model hub's format.  [default: v2's]")
 @image_size("the backbone's")
 @setting("image.* and gaussian.scales, as for `fit`.")
+@roi_options
 @click.option(
     "--odd-share",
     default=0.05,
@@ -45,6 +57,8 @@ def rank(
     backbone: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
+    roi: Path | None,
+    ignore: Path | None,
     odd_share: float,
     maps: Maps,
     recursive: bool,
@@ -66,11 +80,12 @@ def rank(
     reserve(out, overwrite)
     check_apart(out, *images)
     found = find_images(images, recursive)
+    region = given_roi(roi, ignore)
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.ranking.rank import rank as rank_batch
     from anomalyvfm.ranking.writing import write_ranking
 
-    ranking = rank_batch(found, chosen, odd_share, device, seed, bar)
+    ranking = rank_batch(found, chosen, odd_share, device, seed, bar, region)
     with new_folder(out, overwrite) as folder:
         write_ranking(ranking, found, folder, chosen.image, maps, bar)
     oddest = [

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalyvfm.data import ImageSource, InputFrame
+from anomalyvfm.data.roi import Roi
+from anomalyvfm.data.sources import readable_sizes
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import PatchFeatures
@@ -85,13 +87,17 @@ def rank(
     device: str = "auto",
     seed: int = 0,
     track: Tracker = untracked,
+    roi: Roi | None = None,
 ) -> Ranking:
     """Compare the images of a batch with each other; none need be good.
 
-    ``seed`` chooses those that all are compared with, where there are many. Raises InputError where fewer
-    than three different ones can be read.
+    ``seed`` chooses those that all are compared with, where there are many. With a ``roi`` what lies outside
+    is not looked at. Raises InputError where fewer than three different images can be read, and where the
+    ``roi`` is of images of another shape or leaves no patch.
     """
-    extractor = _extractor(images, settings, device)
+    if roi is not None:
+        roi.require_fit(readable_sizes(images, settings.image))
+    extractor = _extractor(images, settings, device, roi)
     grids = position_grids(extractor, settings.gaussian)
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     maps = np.full((len(images), *extractor.grid_shape), np.nan, np.float32)
@@ -118,7 +124,10 @@ def rank(
     unusual, unmatched = np.full((2, len(images), len(usual.looks)), np.nan)
     for rows, of_batch, scales in chain(known, seen(order[_REFERENCES:], "comparing")):
         found = usual.maps(scales)
-        maps[rows] = _joined(list(found.values()), extractor.grid_shape).cpu().numpy()
+        joined = _joined(list(found.values()), extractor.grid_shape)
+        if extractor.counting is not None:
+            joined = joined * extractor.counting.shown_of(extractor.grid_shape)
+        maps[rows] = joined.cpu().numpy()
         unusual[rows] = _of_oddest([map_.flatten(1) for map_ in found.values()])
         unmatched[rows] = _of_oddest(
             [others[scale].of(scales[scale], of_batch, map_) for scale, map_ in found.items()]
@@ -192,12 +201,14 @@ def _kept(features: PatchFeatures, grids: Sequence[PatchGrid]) -> list[Tensor]:
     ]
 
 
-def _extractor(images: Sequence[ImageSource], settings: GaussianPreset, device: str) -> Extractor:
+def _extractor(
+    images: Sequence[ImageSource], settings: GaussianPreset, device: str, roi: Roi | None
+) -> Extractor:
     """What sees the images as a fit with these settings would, but for the finest detail."""
     chosen = backbones.choose(settings.backbone, device)
     backbone = backbones.load(chosen, layers=settings.features.layers, device=device)
     frame = frame_for(images, settings.image, backbone)
-    return Extractor(backbone, frame, settings.image, settings.batch, settings.gaussian.scales)
+    return Extractor(backbone, frame, settings.image, settings.batch, settings.gaussian.scales, roi=roi)
 
 
 def _too_few(count: int, readable: int, broken: dict[int, str]) -> str:

@@ -16,8 +16,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = (
     *("errors", "version", "tracking", "sealed", "files", "presets"),
     *("data", "features", "synthesis", "metrics", "decision", "explain", "visual"),
-    *("pipeline", "statistical", "adapted", "judging", "calibrating", "model_folder", "detector"),
-    *("ranking", "predictions", "evaluation", "submission", "runtime", "export"),
+    *("pipeline", "statistical", "ranking", "adapted", "judging", "calibrating", "model_folder", "detector"),
+    *("predictions", "evaluation", "submission", "runtime", "export"),
     *("", "server", "demo", "doctor", "cli", "__main__"),
 )
 # Likewise in server/.

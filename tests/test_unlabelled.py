@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anomalyvfm.data.roi import Roi
 from anomalyvfm.detector import Detector
+from anomalyvfm.presets import GaussianPreset, preset
+from anomalyvfm.ranking.rank import rank
 
 SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
 SPOILED = {"bad-0.png", "bad-1.png"}
@@ -25,19 +28,44 @@ def polluted(drawn: Path, tmp_path: Path) -> list[Path]:
     return sorted(mixed.iterdir(), key=lambda path: (path.name not in SPOILED, path.name))
 
 
-def test_of_good_images_alone_none_is_set_aside(polluted: list[Path]) -> None:
-    detector = Detector("v2", SMALL, device="cpu")
-    detector.fit([path for path in polluted if path.name not in SPOILED], odd_share=0.2)
-    assert detector.set_aside_ == []
+def test_the_share_is_set_aside_the_most_unlike_the_others_first(polluted: list[Path]) -> None:
+    for count in (1, 3):
+        detector = Detector("v2", SMALL, device="cpu").fit(polluted, odd_share=count / len(polluted))
+        names = [name for name, _ in detector.set_aside_]
+        assert len(names) == count and set(names[:2]) <= SPOILED
+        assert len(detector.pipeline_.learned) == len(polluted) - count
 
 
-def test_no_more_than_the_share_is_set_aside(polluted: list[Path]) -> None:
-    detector = Detector("v2", SMALL, device="cpu").fit(polluted, odd_share=1 / len(polluted))
-    assert len(detector.set_aside_) == 1 and detector.set_aside_[0][0] in SPOILED
+def test_it_is_what_rank_calls_odd(polluted: list[Path]) -> None:
+    detector = Detector("v2", SMALL, device="cpu").fit(polluted, odd_share=0.2)
+    settings = preset("v2").override(SMALL)
+    assert isinstance(settings, GaussianPreset)
+    ranking = rank(polluted, settings, odd_share=0.2)
+    odd = ranking.order[: ranking.odd]
+    assert [name for name, _ in detector.set_aside_] == [polluted[row].name for row in odd]
+    np.testing.assert_allclose([score for _, score in detector.set_aside_], ranking.scores[odd], rtol=1e-4)
+
+
+def test_what_counts_is_the_region_of_interest(polluted: list[Path]) -> None:
+    mask = np.ones((96, 96), bool)
+    mask[:72] = False
+    odd_share = 2 / len(polluted)
+    detector = Detector("v2", SMALL, device="cpu").fit(polluted, odd_share=odd_share, roi=Roi(mask))
+    assert not SPOILED & {name for name, _ in detector.set_aside_}
+
+
+def test_what_cannot_be_read_is_not_set_aside(polluted: list[Path]) -> None:
+    (polluted[0].parent / "broken.png").write_bytes(b"no image")
+    images = [*polluted, polluted[0].parent / "broken.png"]
+    detector = Detector("v2", SMALL, device="cpu").fit(images, odd_share=2 / len(polluted))
+    assert {name for name, _ in detector.set_aside_} == SPOILED
+    assert "broken.png" in detector.pipeline_.skipped[0]
 
 
 def test_v2_sorts_for_other_pipelines_too(polluted: list[Path]) -> None:
-    detector = Detector("v1.1", {**SMALL, "lora.enabled": False}, device="cpu").fit(polluted, odd_share=0.2)
+    detector = Detector("v1.1", {**SMALL, "lora.enabled": False}, device="cpu").fit(
+        polluted, odd_share=2 / len(polluted)
+    )
     assert {name for name, _ in detector.set_aside_} == SPOILED
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from anomalyvfm.model_folder import (
 )
 from anomalyvfm.pipeline import Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
+from anomalyvfm.ranking.rank import rank
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.version import __version__
@@ -147,7 +147,7 @@ class Detector:
         checkpoint : Path, optional
             Where training, if the preset has any, keeps its state and goes on from.
         odd_share : float
-            Of images that nobody has looked at, at most so many, if they are outliers, are set aside first.
+            Of images that nobody has looked at, so many, the most unlike the others, are set aside first.
         defects : sequence of Defect
             Images in which a person has confirmed a defect; v2 finds more like them.
         roi : Roi, optional
@@ -196,20 +196,17 @@ class Detector:
         return self
 
     def _without_odd(self, good: Good, share: float, track: Tracker) -> Good:
-        """All but what v2, having learned all that is given, finds outlying; at most a ``share`` of it.
-
-        An image is judged by what the others have taught, so that one that is odd does not hide itself.
-        """
+        """All but that ``share`` of it which is the most unlike the rest, as `ranking.rank` orders it."""
         every, learned = [*good.images, *good.validation], len(good.images)
         looking = self.settings
         if not isinstance(looking, GaussianPreset):
             image = {f"image.{key}": value for key, value in looking.image.model_dump().items()}
             looking = preset("v2").override({"backbone": looking.backbone, **image})
-        looking = looking.override({"calibration.images": max(len(every), 1)})
-        sorter = Detector(looking, device=self.device, seed=self.seed).fit(every, track=track, roi=self.roi_)
-        self.set_aside_ = sorter.outlying()[: math.ceil(share * len(every))]
-        odd = {name for name, _ in self.set_aside_}
-        kept = [row for row, name in enumerate(source_names(every)) if name not in odd]
+        assert isinstance(looking, GaussianPreset)
+        ranking = rank(every, looking, share, self.device, self.seed, track, self.roi_)
+        odd, names = ranking.order[: ranking.odd], source_names(every)
+        self.set_aside_ = [(names[row], float(ranking.scores[row])) for row in odd]
+        kept = [row for row in range(len(every)) if row not in set(odd)]
         return Good(
             [every[row] for row in kept if row < learned],
             [every[row] for row in kept if row >= learned],

@@ -54,12 +54,12 @@ _NAMED = 10
     "--checkpoint", type=PATH, help="Keep the state of the training in this file, and go on from it."
 )
 @click.option(
-    "--unlabelled", is_flag=True, help="Nobody has looked at the images: set outliers aside, and name them."
+    "--unlabelled", is_flag=True, help="Nobody has looked at the images: set the oddest aside, and name them."
 )
 @click.option(
     "--odd-share",
     type=click.FloatRange(0, 0.5, min_open=True),
-    help="With --unlabelled: at most so many of the images are set aside.  [default: 0.05]",
+    help="With --unlabelled: of the images, those set aside.  [default: 0.05]",
 )
 @common
 def fit(

@@ -206,7 +206,7 @@ class Detector:
         ranking = rank(every, looking, share, self.device, self.seed, track, self.roi_)
         odd, names = ranking.order[: ranking.odd], source_names(every)
         self.set_aside_ = [(names[row], float(ranking.scores[row])) for row in odd]
-        kept = [row for row in range(len(every)) if row not in set(odd)]
+        kept = sorted(set(range(len(every))).difference(odd))
         return Good(
             [every[row] for row in kept if row < learned],
             [every[row] for row in kept if row >= learned],

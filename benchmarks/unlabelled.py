@@ -4,8 +4,8 @@
 
 A set's good images to learn from (no more than 400) are polluted with its defective test images, drawn by the
 seed: none, 5 % and 10 % of the batch. Each is fitted as it is, and with 5 % set aside; all are
-judged on the test images that no fit has seen: image AUROC, and how many of the good ones are called anomalous
-at the 1 % that is promised. Of each draw the loss to the clean fit, mean and largest of the draws.
+judged on the test images that no fit has seen: image AUROC, and how many of the good ones are called
+anomalous at the 1 % that is promised. Of each draw the loss to the clean fit, mean and largest of the draws.
 Each fit is kept in runs/unlabelled/ as it is measured, and is not measured again.
 """
 

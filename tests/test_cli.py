@@ -18,9 +18,7 @@ from PIL import Image
 
 from anomalyvfm.cli import main
 from tests.checkpoints import save_tiny_dinov2
-from tests.cli.commands import as_json, refused, run
-
-FIT = ("--backbone", "efficientnet-lite0", "--image-size", "96", "--device", "cpu")
+from tests.cli.commands import QUICK, as_json, refused, run
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -36,7 +34,7 @@ def parts(drawn: Path) -> Path:
 
 
 def test_fit_writes_a_model_that_info_describes(parts: Path, tmp_path: Path) -> None:
-    said = as_json("fit", parts, "--out", tmp_path / "m", *FIT, "--set", "gaussian.patches=2")
+    said = as_json("fit", parts, "--out", tmp_path / "m", *QUICK, "--set", "gaussian.patches=2")
     assert said["fitted_on"]["images"] == 20
     assert sorted(p.name for p in (tmp_path / "m").glob("[!.]*")) == ["model.json", "model.safetensors"]
     info = as_json("info", tmp_path / "m")
@@ -125,7 +123,7 @@ def test_evaluate_tells_the_difference_to_another_model(
     few_images.mkdir()
     for image in sorted((data / "train" / "good").iterdir())[:6]:
         shutil.copy(image, few_images)
-    as_json("fit", few_images, "--out", few_model, *FIT)
+    as_json("fit", few_images, "--out", few_model, *QUICK)
     told = as_json("evaluate", fitted_folder, data, "--out", tmp_path / "out", "--against", few_model)
     few = as_json("evaluate", few_model, data, "--out", tmp_path / "other", "--against", fitted_folder)
     assert few["image_auroc"] != told["image_auroc"]
@@ -153,7 +151,7 @@ def test_evaluate_without_masks_says_why_pixel_metrics_are_null(
 
 
 def test_a_plain_folder_of_good_images_is_enough(parts: Path, tmp_path: Path) -> None:
-    said = as_json("fit", parts / "train" / "good", "--out", tmp_path / "m", *FIT)
+    said = as_json("fit", parts / "train" / "good", "--out", tmp_path / "m", *QUICK)
     assert said["fitted_on"]["images"] == 20
     assert said["calibration"] == said["calibration"] | {"images": 20, "promised": False}
 
@@ -161,7 +159,7 @@ def test_a_plain_folder_of_good_images_is_enough(parts: Path, tmp_path: Path) ->
 def test_fit_counts_what_it_skipped(parts: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(parts / "train" / "good", tmp_path / "data"))
     (data / "000_regular.png").write_bytes(b"")
-    result = run("fit", data, "--out", tmp_path / "m", *FIT)
+    result = run("fit", data, "--out", tmp_path / "m", *QUICK)
     assert result.exit_code == 0
     assert "000_regular.png" in result.stderr
     assert "skipped 1 image that" in result.stderr
@@ -212,9 +210,9 @@ def test_mistakes_in_fit_are_one_line(parts: Path, drawn: Path, tmp_path: Path) 
     expected = [
         ((tmp_path / "nowhere", *out), "no such folder"),
         ((tmp_path / "empty", *out), "looked for"),
-        ((one, *out, *FIT), "1 good image to learn from"),
-        ((tiny, *out, *FIT), "1×1 pixels is too small"),
-        ((broken, *out, *FIT), "none of the 3 images could be read"),
+        ((one, *out, *QUICK), "1 good image to learn from"),
+        ((tiny, *out, *QUICK), "1×1 pixels is too small"),
+        ((broken, *out, *QUICK), "none of the 3 images could be read"),
         ((drawn, *out), "--category: fabric, sheet_metal"),
         ((drawn, *out, "--category", "fabrik"), "did you mean fabric?"),
         ((parts, *out, "--backbone", "efficientnet-light0"), "efficientnet-lite0"),
@@ -223,7 +221,7 @@ def test_mistakes_in_fit_are_one_line(parts: Path, drawn: Path, tmp_path: Path) 
         ((parts, *out, "--set", "gaussian.patches=soft"), "setting gaussian.patches='soft'"),
         ((parts, *out, "--set", "gaussian.patches"), "key=value"),
         ((parts, *out, "--image-size", "big"), "not a valid integer"),
-        ((parts, *out, *FIT, "--device", "abacus"), "device 'abacus'"),
+        ((parts, *out, *QUICK, "--device", "abacus"), "device 'abacus'"),
         ((parts, *out, "--bakbone", "x"), "--backbone"),
         ((parts,), "--out"),
         ((parts, "--out", tmp_path / "full"), "exists already"),
@@ -291,12 +289,13 @@ def test_a_disk_that_fills_up_keeps_the_finished_lines(
         save(picture, path)
 
     monkeypatch.setattr(writing, "save_picture", full)
-    good = parts / "test_public" / "good"
-    line = refused("predict", fitted_folder, good, "--out", tmp_path / "out")
+    bad = parts / "test_public" / "bad"
+    line = refused("predict", fitted_folder, bad, "--out", tmp_path / "out")
     assert "cannot be written (No space left on device)" in line
     assert not (tmp_path / "out" / "predictions.jsonl").exists()
     kept = (tmp_path / "out" / "predictions.jsonl.partial").read_text().splitlines()
-    assert [json.loads(row)["path"] for row in kept] == [str(p) for p in sorted(good.iterdir())[: len(kept)]]
+    assert len(kept) >= 3
+    assert [json.loads(row)["path"] for row in kept] == [str(p) for p in sorted(bad.iterdir())[: len(kept)]]
 
 
 def test_a_mask_of_another_size_is_one_line(fitted_folder: Path, parts: Path, tmp_path: Path) -> None:
@@ -326,7 +325,7 @@ def test_an_interrupted_fit_leaves_no_model(parts: Path, tmp_path: Path) -> None
             str(data),
             "--out",
             "m",
-            *FIT,
+            *QUICK,
         ],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -362,8 +361,8 @@ def test_help_is_there_at_once() -> None:
 
 def test_results_never_replace_what_they_are_made_from(fitted_folder: Path, parts: Path) -> None:
     before = sorted(parts.rglob("*"))
-    assert "choose another --out" in refused("fit", parts, "--out", parts, "--overwrite", *FIT)
-    assert "choose another --out" in refused("fit", parts, "--out", parts.parent, "--overwrite", *FIT)
+    assert "choose another --out" in refused("fit", parts, "--out", parts, "--overwrite", *QUICK)
+    assert "choose another --out" in refused("fit", parts, "--out", parts.parent, "--overwrite", *QUICK)
     assert "choose another --out" in refused("evaluate", fitted_folder, parts, "--out", parts, "--overwrite")
     model = shutil.copytree(fitted_folder, parts.parent / "kept")
     assert "choose another --out" in refused("evaluate", model, parts, "--out", model, "--overwrite")
@@ -371,11 +370,11 @@ def test_results_never_replace_what_they_are_made_from(fitted_folder: Path, part
 
 
 def test_a_negative_seed_is_one_line(parts: Path, tmp_path: Path) -> None:
-    assert "--seed" in refused("fit", parts, "--out", tmp_path / "m", "--seed", "-1", *FIT)
+    assert "--seed" in refused("fit", parts, "--out", tmp_path / "m", "--seed", "-1", *QUICK)
 
 
 def test_an_out_with_too_long_a_name_is_one_line(parts: Path, tmp_path: Path) -> None:
-    assert "cannot be written" in refused("fit", parts, "--out", tmp_path / ("a" * 300), *FIT)
+    assert "cannot be written" in refused("fit", parts, "--out", tmp_path / ("a" * 300), *QUICK)
 
 
 def test_generate_takes_a_list_with_spaces(tmp_path: Path) -> None:

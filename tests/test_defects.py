@@ -19,10 +19,9 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.export.exporting import export
 from anomalyvfm.runtime import load
 from anomalyvfm.statistical.scorer import StatisticalScorer
-from tests.cli.commands import as_json, refused, run
-
-SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
-QUICK = ("--image-size", 96, "--device", "cpu", "--backbone", "efficientnet-lite0")
+from tests.cli import commands
+from tests.cli.commands import QUICK, as_json, refused, run
+from tests.conftest import SMALL, SMALL_IMAGES
 
 
 def scratched(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -263,7 +262,9 @@ def test_what_is_wrong_with_defects_is_one_line(drawn: Path, defects: Path, tmp_
     good = drawn / "sheet_metal" / "train" / "good"
 
     def said(folder: Path, *more: object) -> str:
-        return refused("fit", good, "--defects", folder, "--out", tmp_path / "m", *QUICK, *more)
+        return refused(
+            "fit", good, "--defects", folder, "--out", tmp_path / "m", *commands.SMALL_IMAGES, *more
+        )
 
     def spoiled(name: str) -> tuple[Path, Path]:
         folder = Path(shutil.copytree(defects, tmp_path / name))
@@ -287,7 +288,7 @@ def test_what_is_wrong_with_defects_is_one_line(drawn: Path, defects: Path, tmp_
     assert "v1.1 learns from good images alone" in said(defects, "--preset", "v1.1")
     assert not (tmp_path / "m").exists()
     with pytest.raises(InputError, match="this preset learns from good images alone"):
-        Detector("v1.1", SMALL, device="cpu").fit(good, defects=open_defects(defects))
+        Detector("v1.1", SMALL_IMAGES, device="cpu").fit(good, defects=open_defects(defects))
 
 
 def test_a_mask_may_be_an_array(drawn: Path) -> None:

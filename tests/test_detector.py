@@ -14,7 +14,7 @@ from anomalyvfm.data.generated import draw_bad, draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError, NotLearnedError
 from tests.checkpoints import save_tiny_dinov2
-from tests.conftest import SMALL
+from tests.conftest import SMALL, SMALL_IMAGES
 
 
 def good(count: int, seed: int = 0, category: str = "sheet_metal") -> list[np.ndarray]:
@@ -121,9 +121,10 @@ def test_forgetting_what_was_not_learned_changes_nothing() -> None:
 
 
 def test_models_of_other_settings_do_not_merge() -> None:
-    one = fitted(good(4), good(2, seed=1))
+    scales = {"gaussian.scales": "1,0.5"}
+    one = fitted(good(4), good(2, seed=1), **scales)
     with pytest.raises(InputError, match="their input_frame, image, grid, coarser_grids, detail_grid differ"):
-        one.merge(fitted(good(4), good(2, seed=1), **{"image.size": 64}))
+        one.merge(fitted(good(4), good(2, seed=1), **scales, **{"image.size": 64}))
 
 
 def test_saved_and_loaded_gives_the_same_verdicts_and_learns_on(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_few_validation_images_are_joined_by_the_learned_ones() -> None:
 
 def test_v1_holds_images_out() -> None:
     images = good(20)
-    settings = SMALL | {"lora.enabled": False, "calibration.holdout": 0.3}
+    settings = SMALL_IMAGES | {"lora.enabled": False, "calibration.holdout": 0.3}
     detector = Detector("v1.1", settings, device="cpu").fit(images)
     assert detector.pipeline_.learned.total() == 14
     assert detector.calibration_.count == 6

@@ -21,7 +21,8 @@ from anomalyvfm.decision.regions import Rules, outlined
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from tests.test_roi import SIDE, SMALL, Pixels, parts
+from tests.conftest import SMALL, SMALL_IMAGES
+from tests.test_roi import SIDE, Pixels, parts
 
 LEVELS = (2.5, 6.0)
 POINT = (1.0, 1.0)
@@ -180,7 +181,7 @@ def test_an_inspection_is_shown_as_it_was_judged(fitted: Detector, spoilt: list[
 
 
 def test_pipelines_of_one_vector_follow_the_least_area(spoilt: list[Pixels]) -> None:
-    settings = {**SMALL, "lora.enabled": False, "regions.min_area": SIDE * SIDE}
+    settings = {**SMALL_IMAGES, "lora.enabled": False, "regions.min_area": SIDE * SIDE}
     found = Detector("v1.2", settings, device="cpu").fit(parts(12, 0)).predict(spoilt)
     assert any(verdict.score > verdict.threshold for verdict in found)
     assert not any(verdict.anomalous for verdict in found)

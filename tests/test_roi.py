@@ -22,9 +22,9 @@ from anomalyvfm.data.roi_files import read_roi
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.runtime import load
+from tests.conftest import SMALL, SMALL_IMAGES
 from tests.export.exports import in_both_kinds
 
-SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
 SIDE = 120
 Pixels = NDArray[np.uint8]
 
@@ -150,7 +150,7 @@ def test_images_of_another_shape_are_refused(fitted: Detector, region: Roi) -> N
     with pytest.raises(InputError, match="draw it on one of the images"):
         Detector("v2", SMALL, device="cpu").fit([np.zeros((50, 100, 3), np.uint8)] * 2, roi=region)
     with pytest.raises(InputError, match="judges whole images"):
-        Detector("v1.2", SMALL, device="cpu").fit(parts(3, 0), roi=region)
+        Detector("v1.2", SMALL_IMAGES, device="cpu").fit(parts(3, 0), roi=region)
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))).filter(np.any))

@@ -11,8 +11,8 @@ from anomalyvfm.data.roi import Roi
 from anomalyvfm.detector import Detector
 from anomalyvfm.presets import GaussianPreset, preset
 from anomalyvfm.ranking.rank import rank
+from tests.conftest import SMALL, SMALL_IMAGES
 
-SMALL = {"backbone": "efficientnet-lite0", "image.size": 96}
 SPOILED = {"bad-0.png", "bad-1.png"}
 
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_not_set_aside(polluted: list[Path]) -> None:
 
 
 def test_v2_sorts_for_other_pipelines_too(polluted: list[Path]) -> None:
-    detector = Detector("v1.1", {**SMALL, "lora.enabled": False}, device="cpu").fit(
+    detector = Detector("v1.1", {**SMALL_IMAGES, "lora.enabled": False}, device="cpu").fit(
         polluted, odd_share=2 / len(polluted)
     )
     assert {name for name, _ in detector.set_aside_} == SPOILED

@@ -9,6 +9,11 @@ from click.testing import CliRunner, Result
 
 from anomalyvfm.cli import main
 
+SMALL_IMAGES = ("--image-size", "96", "--device", "cpu", "--backbone", "efficientnet-lite0")
+
+QUICK = (*SMALL_IMAGES, "--set", "gaussian.scales=1")
+"""For a fit that takes a moment: small images, each seen once."""
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])

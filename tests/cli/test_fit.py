@@ -11,7 +11,7 @@ from PIL import Image
 
 from anomalyvfm.detector import Detector
 from tests.checkpoints import save_tiny_dinov2
-from tests.cli.commands import as_json, refused, run
+from tests.cli.commands import QUICK, as_json, refused, run
 from tests.quick_detectors import good, save_images
 
 
@@ -100,9 +100,6 @@ def test_without_a_backbone_one_is_chosen_and_named(drawn: Path, tmp_path: Path)
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith("backbone efficientnet-lite0: the best that this machine runs at speed")
     assert as_json("info", tmp_path / "m")["settings"]["backbone"] == "efficientnet-lite0"
-
-
-QUICK = ("--image-size", 96, "--device", "cpu", "--backbone", "efficientnet-lite0")
 
 
 def test_copies_of_an_image_back_no_promise(drawn: Path, tmp_path: Path) -> None:

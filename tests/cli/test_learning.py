@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from anomalyvfm.detector import Detector
-from tests.cli.commands import as_json, refused, run
+from tests.cli.commands import QUICK, as_json, refused, run
 from tests.test_detector import sums_differ
-
-QUICK = ("--image-size", 96, "--device", "cpu", "--backbone", "efficientnet-lite0")
 
 
 @pytest.fixture

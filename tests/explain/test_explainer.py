@@ -16,7 +16,7 @@ from anomalyvfm.decision.reason import Reason
 from anomalyvfm.decision.regions import Region
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.detector import Detector
-from tests.conftest import SMALL
+from tests.conftest import SMALL, SMALL_IMAGES
 
 
 def good(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -213,7 +213,7 @@ def test_features_that_are_projected_or_shared_by_places_give_reasons_too(images
 
 
 def test_adapted_pipelines_tell_no_reasons(images: list[np.ndarray]) -> None:
-    plain = SMALL | {"lora.enabled": False}
+    plain = SMALL_IMAGES | {"lora.enabled": False}
     detector = Detector("v1.1", plain, device="cpu").fit(images)
     (verdict,) = detector.predict([np.full((96, 96, 3), 255, np.uint8)])
     assert verdict.anomalous

@@ -26,12 +26,13 @@ from anomalyvfm.runtime import judge, load
 from anomalyvfm.sealed import seal
 from anomalyvfm.synthesis.patch import Image8
 from tests.checkpoints import save_tiny_dinov2
-from tests.conftest import SMALL
+from tests.conftest import SMALL, SMALL_IMAGES
 from tests.quick_detectors import good, quick
 
 
 def fitted(version: str = "v2", **overrides: object) -> Detector:
-    settings = {**SMALL, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    small = SMALL if version == "v2" else SMALL_IMAGES
+    settings = {**small, **{key.replace("__", "."): value for key, value in overrides.items()}}
     return Detector(version, settings, device="cpu").fit(good(8), good(4, seed=1))
 
 

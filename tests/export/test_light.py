@@ -13,7 +13,7 @@ from tests.statistical.test_light import changed, fitted
 
 
 def test_an_exported_model_judges_light_alike(tmp_path: Path) -> None:
-    detector = fitted(gaussian__scales="1")
+    detector = fitted()
     images = [*good(3, seed=7), *(changed(image, 1.3) for image in good(2, seed=8))]
     expected = detector.predict(images)
     for kind in in_both_kinds(detector, tmp_path):

@@ -18,6 +18,7 @@ from anomalyvfm.pipeline import Distances
 from anomalyvfm.statistical.choice import Choice, larger_pays, likely_to_tell, summary_weight
 from anomalyvfm.statistical.scorer import StatisticalScorer, widened
 from anomalyvfm.statistical.sufficient_statistics import SufficientStatistics
+from tests.conftest import SMALL
 from tests.quick_detectors import good
 
 TWO_SCALES = {"backbone": "efficientnet-lite0", "image.size": 128}
@@ -210,7 +211,7 @@ def test_maps_are_finer_by_the_detail_where_parts_are_aligned_and_scores_as_with
 
 def test_models_that_chose_differently_merge_once_the_choice_is_set() -> None:
     def fitted(seed: int, window: int) -> Detector:
-        return Detector("v2", {**TWO_SCALES, "gaussian.window": window}, device="cpu").fit(good(12, seed))
+        return Detector("v2", {**SMALL, "gaussian.window": window}, device="cpu").fit(good(12, seed))
 
     with pytest.raises(InputError, match=r"their choice differ; .* gaussian\.window"):
         fitted(0, 1).merge(fitted(1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from anomalyvfm.detector import Detector
 from anomalyvfm.features.illumination import light_of
+from tests.conftest import SMALL
 from tests.quick_detectors import good
 
-SETTINGS = {"backbone": "efficientnet-lite0", "image.size": 96, "gaussian.judge_light": True}
+SETTINGS = {**SMALL, "gaussian.judge_light": True}
 
 Pixels = NDArray[np.uint8]
 
@@ -24,7 +26,9 @@ def changed(image: Pixels, gain: float = 1.0, tint: float = 1.0) -> Pixels:
     return np.clip(image * (gain * np.array([tint, 1, 1 / tint])), 0, 255).astype(np.uint8)
 
 
+@cache
 def fitted(**settings: object) -> Detector:
+    """Not to be changed: tests share it."""
     named = {key.replace("__", "."): value for key, value in settings.items()}
     return Detector("v2", {**SETTINGS, **named}, device="cpu").fit(good(24))
 

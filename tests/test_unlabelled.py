@@ -36,6 +36,16 @@ def test_the_share_is_set_aside_the_most_unlike_the_others_first(polluted: list[
         assert len(detector.pipeline_.learned) == len(polluted) - count
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.001, 1), (0.1, 2), (0.13, 2), (0.14, 3)])
+def test_no_more_than_the_share_are_odd_but_one_at_least(
+    polluted: list[Path], share: float, count: int
+) -> None:
+    assert len(polluted) == 22
+    settings = preset("v2").override(SMALL)
+    assert isinstance(settings, GaussianPreset)
+    assert rank(polluted, settings, odd_share=share).odd == count
+
+
 def test_it_is_what_rank_calls_odd(polluted: list[Path]) -> None:
     detector = Detector("v2", SMALL, device="cpu").fit(polluted, odd_share=0.2)
     settings = preset("v2").override(SMALL)

@@ -57,7 +57,7 @@ class Ranking:
     broken : messages about images that could not be read, by their number
     frame : where the maps lie
     references : with how many of them each was compared
-    odd : how many of the first in :attr:`order` are called odd
+    odd : how many of the first in :attr:`order` are called odd: one at least, else no more than the share
     """
 
     scores: NDArray[np.float64]
@@ -132,7 +132,7 @@ def rank(
         unmatched[rows] = _of_oddest(
             [others[scale].of(scales[scale], of_batch, map_) for scale, map_ in found.items()]
         )
-    odd = math.ceil(odd_share * (len(images) - len(broken)))
+    odd = _count_of(odd_share, len(images) - len(broken))
     scores = (_scores(unusual) + _scores(unmatched)) / 2
     return Ranking(scores, maps, broken, extractor.frame, len(references[0]), odd)
 
@@ -160,6 +160,14 @@ class _Usual:
             middle, spread = self._middles[scale]
             found[scale] = (look.maps(scales[scale]) - middle) / spread
         return found
+
+
+def _count_of(share: float, images: int) -> int:
+    """How many of the images a share of them is, rounded down, but one at least.
+
+    Of few images each counts: a fit of 25 is not better for missing a second good one.
+    """
+    return max(1, math.floor(share * images + 1e-9))
 
 
 def _middle(values: Tensor) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,20 @@ _POLLUTED = (0.05, 0.1)
 _ODD_SHARE = 0.05
 _MOST_GOOD = 400
 _TARGET = 0.01
+
+
+class Batch(NamedTuple):
+    """Images to learn from and to test on, the good ones first, and how many these are."""
+
+    learned: list[Path]
+    good_learned: int
+    tested: list[Path]
+    good_tested: int
+
+    @property
+    def used(self) -> list[Sample]:
+        """All of them, for a row's key."""
+        return [*(Sample(path, 0) for path in self.learned), *(Sample(path, 1) for path in self.tested)]
 
 
 def main() -> None:
@@ -51,35 +66,34 @@ def main() -> None:
 
 def _judged(name: str, draw: int, polluted: float, odd: float, backbone: str) -> tuple[float, float]:
     """Image AUROC, and share of good test images above the threshold, of one fit."""
-    rng = np.random.default_rng(draw)
-    train, good, bad = _samples(name, rng)
-    most = round(_POLLUTED[-1] / (1 - _POLLUTED[-1]) * len(train))
-    drawn = [bad[i] for i in rng.permutation(len(bad))[:most]]
-    mixed = [*train, *drawn[: round(polluted / (1 - polluted) * len(train))]]
-    tested = [*good, *(path for path in bad if path not in set(drawn))]
-    used = [*(Sample(path, 0) for path in mixed), *(Sample(path, 1) for path in tested)]
-    file = _KEPT / f"{key([draw, odd, backbone], measured_sources(), used)}.json"
+    batch = drawn_batch(name, draw, polluted)
+    file = _KEPT / f"{key([draw, odd, backbone], measured_sources(), batch.used)}.json"
     if not file.exists():
-        keep(file, _measure(mixed, tested, len(good), draw, odd, backbone))
+        keep(file, _measure(batch, draw, odd, backbone))
     row = kept(file)
     return row["auroc"], row["false_alarms"]
 
 
-def _measure(mixed: list[Path], tested: list[Path], good: int, draw: int, odd: float, backbone: str) -> Row:
-    detector = Detector("v2", {"backbone": backbone}, seed=draw).fit(mixed, odd_share=odd)
-    verdicts = detector.predict(tested)
-    labels = [0] * good + [1] * (len(tested) - good)
+def _measure(batch: Batch, draw: int, odd: float, backbone: str) -> Row:
+    detector = Detector("v2", {"backbone": backbone}, seed=draw).fit(batch.learned, odd_share=odd)
+    verdicts, good = detector.predict(batch.tested), batch.good_tested
+    labels = [0] * good + [1] * (len(verdicts) - good)
     area = float(auroc([verdict.score for verdict in verdicts], labels).value or 0.5)
     alarms = float(np.mean([verdict.anomalous for verdict in verdicts[:good]]))
     return {"auroc": area, "false_alarms": alarms, "set_aside": len(detector.set_aside_)}
 
 
-def _samples(name: str, rng: np.random.Generator) -> tuple[list[Path], list[Path], list[Path]]:
-    """Good images to learn from, good ones to test on, and defective ones."""
+def drawn_batch(name: str, draw: int, polluted: float) -> Batch:
+    """A share of it defective; those tested are the same whatever the share."""
+    rng = np.random.default_rng(draw)
     category = opened(name)
     learned = [*category.train, *category.validation]
     train = [learned[i].path for i in rng.permutation(len(learned))[:_MOST_GOOD]]
-    return train, paths(category.test, 0), paths(category.test, 1)
+    good, bad = paths(category.test, 0), paths(category.test, 1)
+    most = round(_POLLUTED[-1] / (1 - _POLLUTED[-1]) * len(train))
+    drawn = [bad[i] for i in rng.permutation(len(bad))[:most]]
+    mixed = [*train, *drawn[: round(polluted / (1 - polluted) * len(train))]]
+    return Batch(mixed, len(train), [*good, *(path for path in bad if path not in set(drawn))], len(good))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from anomalyvfm.data import InputFrame
 from anomalyvfm.data.views import standard_exposure as standard_exposure_of_one
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
-from anomalyvfm.export import exporting, quantising
+from anomalyvfm.export import assembling, exporting, quantising
 from anomalyvfm.export.exporting import _Attempts, _stored_in_half, compare, export
 from anomalyvfm.export.graph import resized, standard_exposure
 from anomalyvfm.export.halving import PARTS
@@ -63,6 +63,14 @@ def test_v2_with_tiles_and_its_shape_kept(tmp_path: Path) -> None:
     assert manifest["parity"]["score"] < exporting.MOST_DIFFERENT
     agree(detector, tmp_path / "out", some())
     takes_any_number_and_size(detector, tmp_path / "out" / "model.onnx")
+
+
+def test_activations_work_in_place_again_whatever_became_of_the_recording() -> None:
+    network = torch.nn.Sequential(torch.nn.ReLU6(inplace=True), torch.nn.ReLU6())
+    with pytest.raises(ZeroDivisionError), assembling._not_in_place(network):
+        assert [activation.inplace for activation in network] == [False, False]
+        raise ZeroDivisionError
+    assert [activation.inplace for activation in network] == [True, False]
 
 
 def test_openvino_judges_as_the_detector(

@@ -96,13 +96,13 @@ def _nodes(model: ModelProto, prefix: str) -> list[NodeProto]:
 
 
 @contextmanager
-def _not_in_place(graph: JudgingGraph) -> Iterator[None]:
+def _not_in_place(network: nn.Module) -> Iterator[None]:
     """With activations that leave what they are given as it is, in this scope.
 
     Of one that works in place torch works out at length, with the number of images unknown, that it changes
     nothing else: a third of the time of recording. What is recorded is the same.
     """
-    changed = [module for module in graph.modules() if isinstance(module, nn.ReLU6) and module.inplace]
+    changed = [module for module in network.modules() if isinstance(module, nn.ReLU6) and module.inplace]
     try:
         for module in changed:
             module.inplace = False

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from anomalyvfm.decision.calibration import Alternative
 from anomalyvfm.decision.odd_patches import OddPatches
+from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.presets import GaussianSettings
@@ -112,12 +113,16 @@ def test_in_any_order_and_whatever_was_taken_back_the_same_is_kept(order: list[i
 def test_what_is_stored_comes_back() -> None:
     own = scorer()
     defects = confirmed(own, (3, 1))
-    defects.log_prior, defects.usual = -2.0, 3.5
+    defects.log_prior, defects.rise = -2.0, 3.5
     again = ConfirmedDefects(1, CPU, defects.to_tensors())
-    assert (again.log_prior, again.usual) == (-2.0, 3.5) and sorted(again.images) == [1, 3]
+    assert (again.log_prior, again.rise) == (-2.0, 3.5) and sorted(again.images) == [1, 3]
     assert torch.equal(again.moments([own]).directions()[0], defects.moments([own]).directions()[0])
     assert again.images[3].image_scores.tolist() == [3.0, 4.0, 5.0]
     np.testing.assert_array_equal(again.images[3].odd.codes, seen(3).codes)
+    np.testing.assert_array_equal(again.images[3].beside, defects.images[3].beside)
+    earlier = {name: tensor for name, tensor in defects.to_tensors().items() if name != "beside"}
+    with pytest.raises(InputError, match="confirmed by an earlier version; fit it anew"):
+        ConfirmedDefects(1, CPU, earlier)
     assert ConfirmedDefects(1, CPU).to_tensors() == {} and not ConfirmedDefects(1, CPU, {})
 
 
@@ -140,6 +145,24 @@ def test_a_defect_smaller_than_a_patch_is_where_it_is_most() -> None:
     assert defects.images[1].patches[0].places.tolist() == [[2, 1]]
 
 
+def test_places_beside_a_defect_are_three_patches_from_all_that_its_mask_touches() -> None:
+    grid = PatchGrid(16, 16, CHANNELS, 1, CHANNELS)
+    own = PatchScorer(grid, 0, SUMMARY, GaussianSettings(), 0.0, CPU)
+    shown = torch.randn(30, 16, 16, CHANNELS, generator=torch.Generator().manual_seed(0))
+    own.learn(PatchFeatures(shown, torch.zeros(30, SUMMARY)))
+    first = PatchFeatures(shown[:1], torch.zeros(1, SUMMARY))
+    odd = OddPatches.of(np.ones((1, 16, 16)), np.arange(256)[None], np.ones((1, 256, CHANNELS)))
+    mask = torch.zeros(64, 64)
+    mask[40, 8:13] = 0.1  # patches (10, 2) and (10, 3), barely
+    defects = ConfirmedDefects(1, CPU)
+    defects.confirm(1, first, mask, [own], np.ones(3), odd)
+    rows, columns = np.mgrid[:16, :16]
+    away = np.maximum(np.abs(rows - 10), np.minimum(np.abs(columns - 2), np.abs(columns - 3)))
+    np.testing.assert_array_equal(defects.images[1].beside.reshape(16, 16), away >= 3)
+    defects.confirm(2, first, None, [own], np.ones(3), odd)
+    assert not defects.images[2].beside.any()
+
+
 def test_a_large_defect_is_kept_in_part() -> None:
     grid = PatchGrid(16, 16, CHANNELS, 1, CHANNELS)
     own = PatchScorer(grid, 0, SUMMARY, GaussianSettings(), 0.0, CPU)
@@ -152,12 +175,12 @@ def test_a_large_defect_is_kept_in_part() -> None:
     assert len(places) == 64 and places[0].tolist() == [0, 0] and places[-1].tolist() == [15, 15]
 
 
-@given(st.lists(st.floats(-50, 50), min_size=4, max_size=4), st.floats(1, 10))
-def test_what_is_like_no_confirmed_defect_keeps_its_distance(responses: list[float], usual: float) -> None:
+@given(st.lists(st.floats(-50, 50), min_size=4, max_size=4), st.floats(0, 10))
+def test_what_is_like_no_confirmed_defect_keeps_its_distance(responses: list[float], rise: float) -> None:
     map_ = torch.tensor([[[0.5, 1.0], [2.0, 4.0]]])
     given_ = torch.tensor(responses).reshape(1, 2, 2)
-    found = raised(map_, given_, usual)
-    expected = map_.numpy() * np.sqrt(1 + np.maximum(np.array(responses).reshape(1, 2, 2), 0) / usual)
+    found = raised(map_, given_, rise)
+    expected = map_.numpy() + rise * np.maximum(np.array(responses).reshape(1, 2, 2), 0)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
     assert torch.equal(found[given_ <= 0], map_[given_ <= 0])
 
@@ -170,6 +193,6 @@ def test_likeness_comes_last_among_scores_and_the_light_stays_last_among_alterna
     longer = (Alternative((1.0, 0.0, 0.0)), Alternative((0.0, 1.0, 0.0), -1.5))
     assert defects.alternatives(without, True) == longer
     defects.log_prior = -3.0
-    like_these = Alternative((0.0, 0.0, 1.0), -3.0)
+    like_these = Alternative((0.0, 0.0, 2.0), -3.0)
     assert defects.alternatives(without, True) == (longer[0], like_these, longer[1])
     assert defects.alternatives(without, False) == (*longer, like_these)

@@ -15,6 +15,10 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.statistical.weighing_defects import weigh
 
+# A response as large as the largest of a usual good image raises its patch by so many standard deviations of
+# good patches' distances: more would have what looks like a defect hide those unlike it (docs/trials.md).
+_RISE = 1.5
+
 
 def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration) -> Calibration:
     """A calibration of the scorer, with or without confirmed defects, made anew with those of now.
@@ -42,7 +46,8 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
 
     of_good = responses(odd)
     like = likeness(of_good)
-    defects.usual = max(float(np.log(like).mean()), 1.0)
+    usual = max(float(np.log(like).mean()), 1.0)
+    defects.rise = _RISE * plain.map_location[1] / usual
     scores = GoodScores()
     names = [""] * len(like)  # which image scores what is of no importance here
     maps = scorer.raised_by(odd, of_good).double().numpy()
@@ -54,10 +59,12 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
         map_histogram=scores.map_histogram,
     )
     others = len(defects.images) > 1
-    found = [
-        np.append(one.image_scores, likeness(responses(one.odd, (key,) if others else ())))
-        for key, one in sorted(defects.images.items())
-    ]
+    found, beside = [], []
+    for key, one in sorted(defects.images.items()):
+        shown = responses(one.odd, (key,) if others else ())
+        found.append(np.append(one.image_scores, likeness(shown)))
+        if one.beside.any():
+            beside.append(likeness(shown[:, torch.from_numpy(one.beside)]))
 
     def calibrated(image_scores: Array, alternatives: tuple[Alternative, ...]) -> Calibration:
         return replace(counted, image_scores=image_scores, alternatives=alternatives)
@@ -66,7 +73,9 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
         scorer.count_defects(log_prior)
         return scorer.alternatives
 
-    scorer.count_defects(weigh(scores.image_scores, np.stack(found), calibrated, alternatives))
+    likeness_beside = np.concatenate([*beside, np.empty(0)])
+    log_prior = weigh(scores.image_scores, np.stack(found), likeness_beside, calibrated, alternatives)
+    scorer.count_defects(log_prior)
     return replace(counted, alternatives=scorer.alternatives)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,8 +23,13 @@ _PATCHES = 64
 _ODDEST = 5
 # A patch shows a defect where the mask covers more than this of it.
 _COVERED = 0.5
+# What lies so many patches from the defect shows nothing of it, though a backbone sees further than a patch.
+_AWAY = 3
 # How strongly directions are held to be short: in variances of good patches.
 _RIDGE = 1.0
+# Standard scores of likeness count so much for an image's score: the more, the less does a likeness that good
+# images have by chance, as the prior that goes with it is the lower (docs/trials.md).
+_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class ConfirmedDefect:
     """(K,) of the image, when it was confirmed, but for its likeness to confirmed defects."""
     odd: OddPatches
     """Its oddest patches, whether they show the defect or not."""
+    beside: NDArray[np.bool_]
+    """(M,) which of these are known to show nothing of it; none without a mask."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,8 @@ class ConfirmedDefects:
     They are kept as the backbone sees them: what follows from them and from what good images have shown is a
     pure function of both, so that a defect taken back leaves nothing. ``log_prior`` is the logarithm of how
     likely a defect is to be like these, beside all others; None where scores of images do without it.
-    ``usual`` is how far good images' patches respond to them, those of an image that do most. Both follow
-    from the calibration, see `calibrated_with_defects`.
+    ``rise`` is what a patch's response, in standard deviations of good patches, adds to its distance. Both
+    follow from the calibration, see `calibrated_with_defects`.
     """
 
     def __init__(
@@ -93,7 +101,7 @@ class ConfirmedDefects:
         self._scales = scales
         self.images: dict[int, ConfirmedDefect] = {}
         self.log_prior: float | None = None
-        self.usual = 1.0
+        self.rise = 0.0
         if tensors:
             self._restore(tensors, device)
 
@@ -127,7 +135,10 @@ class ConfirmedDefects:
                 chosen = chosen[steps.to(chosen.device)]
             places = torch.stack([chosen // kept.shape[1], chosen % kept.shape[1]], 1)
             found.append(DefectPatches(kept.flatten(0, 1)[chosen].clone(), places))
-        self.images[key] = ConfirmedDefect(tuple(found), image_scores, odd)
+        _, height, width, _ = scorers[0].kept(features.scales[0]).shape
+        self.images[key] = ConfirmedDefect(
+            tuple(found), image_scores, odd, _beside(mask, odd, (height, width))
+        )
 
     def forget(self, key: int) -> None:
         """Take an image back. Raises KeyError where it was not confirmed."""
@@ -143,7 +154,7 @@ class ConfirmedDefects:
         count = len(without[0].weights)
         longer = [one._replace(weights=(*one.weights, 0.0)) for one in without]
         if self.log_prior is not None:
-            like_these = Alternative((*(0.0 for _ in range(count)), 1.0), self.log_prior)
+            like_these = Alternative((*(0.0 for _ in range(count)), _WEIGHT), self.log_prior)
             longer.insert(len(longer) - judges_light, like_these)
         return tuple(longer)
 
@@ -172,9 +183,10 @@ class ConfirmedDefects:
         tensors = {
             "keys": torch.tensor([key for key, _ in images], dtype=torch.int64),
             "log_prior": torch.tensor(prior, dtype=torch.float64),
-            "usual": torch.tensor(self.usual, dtype=torch.float64),
+            "rise": torch.tensor(self.rise, dtype=torch.float64),
             "image_scores": torch.from_numpy(np.stack([one.image_scores for _, one in images])),
         }
+        tensors["beside"] = torch.from_numpy(np.stack([one.beside for _, one in images]))
         odd = OddPatches.joined([one.odd for _, one in images]).arrays()
         tensors |= {f"odd_{name}": torch.from_numpy(array) for name, array in odd.items()}
         for scale in range(self._scales):
@@ -185,7 +197,7 @@ class ConfirmedDefects:
         return tensors
 
     def _restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        if "image_scores" not in tensors:
+        if "beside" not in tensors:
             raise InputError("its defects were confirmed by an earlier version; fit it anew")
         scales = []
         for scale in range(self._scales):
@@ -196,11 +208,12 @@ class ConfirmedDefects:
         arrays = {name: tensors[f"odd_{name}"].cpu().numpy() for name in ODD_ARRAYS}
         rows = range(len(tensors["keys"]))
         odd = [OddPatches.from_arrays({name: array[[row]] for name, array in arrays.items()}) for row in rows]
-        kept = zip(zip(*scales, strict=True), tensors["image_scores"].cpu().numpy(), odd, strict=True)
+        scores, beside = (tensors[name].cpu().numpy() for name in ("image_scores", "beside"))
+        kept = zip(zip(*scales, strict=True), scores, odd, beside, strict=True)
         images = (ConfirmedDefect(*one) for one in kept)
         self.images = dict(zip(tensors["keys"].tolist(), images, strict=True))
         self.log_prior = next(iter(tensors["log_prior"].tolist()), None)
-        self.usual = float(tensors["usual"])
+        self.rise = float(tensors["rise"])
 
 
 class DefectHead:
@@ -230,14 +243,12 @@ class DefectHead:
         return mean
 
 
-def raised(map_: Tensor, responses: Tensor, usual: float) -> Tensor:
-    """(B, H, W) distances d where patches respond by r ≥ 0: d · √(1 + r / ``usual``), and d elsewhere.
+def raised(map_: Tensor, responses: Tensor, rise: float) -> Tensor:
+    """(B, H, W) distances d where patches respond by r ≥ 0: d + ``rise`` · r, and d elsewhere.
 
-    What is like no confirmed defect keeps its distance; and the more good images have that is like one, the
-    less does it count.
+    What is like no confirmed defect keeps its distance.
     """
-    positive = responses.clamp_min(0) / usual
-    return map_ * on_grid(positive[:, None], map_.shape[1:])[:, 0].add(1).sqrt()
+    return map_ + rise * on_grid(responses.clamp_min(0)[:, None], map_.shape[1:])[:, 0]
 
 
 def on_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -245,6 +256,16 @@ def on_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     return F.interpolate(maps, tuple(size), mode="bilinear")
+
+
+def _beside(mask: Tensor | None, odd: OddPatches, size: Sequence[int]) -> NDArray[np.bool_]:
+    """(M,) which of an image's oddest patches, on a grid (h, w), lie away from what the mask (H, W) marks."""
+    if mask is None:
+        return np.zeros(odd.places.shape[1], bool)
+    touched = F.adaptive_max_pool2d((mask > 0).float()[None, None], tuple(size))
+    near = F.max_pool2d(touched, 2 * _AWAY - 1, 1, _AWAY - 1)[0, 0].flatten().cpu().numpy() > 0
+    away: NDArray[np.bool_] = ~near[odd.places[0]]
+    return away
 
 
 def _covered(coverage: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ class StatisticalScorer(Scorer):
         responses = self._head().responses(features)
         likeness = self.likeness(self._among_oddest(responses, found.patch_distances).flatten(1))
         return Distances(
-            raised(found.patch_distances, responses, self.defects.usual),
+            raised(found.patch_distances, responses, self.defects.rise),
             torch.cat([found.image_scores, likeness[:, None]], 1),
         )
 
@@ -238,7 +238,7 @@ class StatisticalScorer(Scorer):
         grid = torch.full((len(odd), self.grid.height * self.grid.width), -_MOST_LIKE)
         grid.scatter_(1, torch.from_numpy(odd.places).long(), responses.cpu())
         responses = grid.reshape(-1, self.grid.height, self.grid.width)
-        return raised(torch.from_numpy(odd.maps), responses, self.defects.usual)
+        return raised(torch.from_numpy(odd.maps), responses, self.defects.rise)
 
     def likeness(self, responses: Tensor) -> Tensor:
         """(B,) > 0: the exponential of the mean of the largest of the responses (B, M)."""

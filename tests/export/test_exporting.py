@@ -19,7 +19,7 @@ from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.export import assembling, exporting, quantising
 from anomalyvfm.export.exporting import _Attempts, _stored_in_half, compare, export
-from anomalyvfm.export.graph import resized, standard_exposure
+from anomalyvfm.export.graph import JudgingGraph, resized, standard_exposure
 from anomalyvfm.export.halving import PARTS
 from anomalyvfm.export.writing import write_graph
 from anomalyvfm.runtime import judge, load
@@ -71,6 +71,21 @@ def test_activations_work_in_place_again_whatever_became_of_the_recording() -> N
         assert [activation.inplace for activation in network] == [False, False]
         raise ZeroDivisionError
     assert [activation.inplace for activation in network] == [True, False]
+
+
+def test_a_backbone_that_cannot_be_recorded_is_said_in_one_line(
+    fitted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    judged = JudgingGraph.forward
+
+    def by_values(graph: JudgingGraph, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return judged(graph, pixels + 1 if pixels.sum() > 3 else pixels)
+
+    monkeypatch.setattr(JudgingGraph, "forward", by_values)
+    with pytest.raises(InputError, match="torch cannot record this model") as refused:
+        export(Detector.load(fitted_folder, device="cpu"), tmp_path / "out", "onnx")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists() and capfd.readouterr() == ("", "")
 
 
 def test_openvino_judges_as_the_detector(

@@ -6,10 +6,11 @@ images, placing them in the frame and bringing maps back to their size, is put b
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import onnx
 import torch
@@ -34,7 +35,7 @@ def assemble(graph: JudgingGraph, frame: InputFrame, branching: bool = True) -> 
     (B, H, W), ``summary`` (B, D) and, where it is judged, ``light`` (B,), float32.
     ``branching`` spares images of the frame's size what places others there; OpenVINO mistakes such graphs.
 
-    Raises InputError for a model too large for one file.
+    Raises InputError for a model too large for one file, and for a backbone that torch cannot record.
     """
     size = sum(tensor.nbytes for tensor in graph.state_dict().values())
     if size > _LARGEST:
@@ -68,16 +69,23 @@ def _on_frame(graph: JudgingGraph, frame: InputFrame) -> ModelProto:
     example = torch.zeros(2, frame.height, frame.width, 3, dtype=torch.uint8)
     # On one core: what other threads do is not recorded, and a graph must not depend on the machine's cores.
     with _quiet(), torch.no_grad(), one_core(), _not_in_place(graph):
-        program = torch.onnx.export(
-            graph.eval(),
-            (example,),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=["pixels"],
-            output_names=list(graph.outputs),
-            dynamic_shapes=({0: torch.export.Dim("B", min=1)},),
-        )
+        try:
+            program = torch.onnx.export(
+                graph.eval(),
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["pixels"],
+                output_names=list(graph.outputs),
+                dynamic_shapes=({0: torch.export.Dim("B", min=1)},),
+            )
+        except torch.onnx.OnnxExporterError as error:
+            first_line = str(error.__cause__ or error).partition("\n")[0]
+            raise InputError(
+                f"torch cannot record this model ({first_line}); what a backbone does must not depend on the"
+                " values it sees; judge with the fitted model, or fit with another backbone"
+            ) from error
     assert program is not None
     model = program.model_proto
     for node in model.graph.node:  # traces of the machine it was recorded on
@@ -115,12 +123,15 @@ def _not_in_place(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without torch's remarks on how it exports, in this scope."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"torch.{name}") for name in ("onnx", "fx", "_dynamo")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # Where it fails, it prints the graph it came to.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.features.backbones.backbone import PatchFeatures
 from anomalyvfm.features.grid import PatchGrid
 from anomalyvfm.presets import GaussianSettings
-from anomalyvfm.statistical.confirmed_defects import ConfirmedDefects, DefectHead, raised
+from anomalyvfm.statistical.confirmed_defects import ConfirmedDefects, DefectHead, ShownPatches, raised
 from anomalyvfm.statistical.patch_scorer import PatchScorer
 
 CPU = torch.device("cpu")
@@ -63,9 +64,16 @@ def confirmed(own: PatchScorer, keys: Sequence[int]) -> ConfirmedDefects:
 
 
 @pytest.mark.parametrize(("context", "window"), [(0, 1), (2, 1), (0, 2)])
-def test_the_direction_is_fishers_by_an_independent_computation(context: int, window: int) -> None:
+@pytest.mark.parametrize("beside", [[], [(0, 3), (3, 2), (1, 1)]])
+def test_the_direction_is_fishers_by_an_independent_computation(
+    context: int, window: int, beside: list[tuple[int, int]]
+) -> None:
     own = scorer(context, window)
     defects = confirmed(own, (0, 1, 2))
+    for key, one in defects.images.items():
+        places = torch.tensor(beside, dtype=torch.int64).reshape(-1, 2)
+        vectors = own.kept(images(1, 100 + key))[0][places[:, 0], places[:, 1]]
+        defects.images[key] = replace(one, beside=(ShownPatches(vectors, places),))
     # In float64, from the features themselves, whose covariance the scorer gives.
     covariance = own.fitted.gaussian.pooled.numpy()
     learned = images(40, 1).patches.double().numpy()
@@ -74,13 +82,17 @@ def test_the_direction_is_fishers_by_an_independent_computation(context: int, wi
     inverse = np.linalg.inv(np.linalg.cholesky(covariance))
     total, moment = np.zeros(CHANNELS), np.zeros((CHANNELS, CHANNELS))
     for key in (0, 1, 2):
-        places = sorted({(key, 1), (2, key)})
-        seen = images(1, 100 + key).patches[0].double().numpy()
-        for y, x in places:
-            z = inverse @ (seen[y, x] - means[y // window, x // window])
+        marked = sorted({(key, 1), (2, key)})
+        shown = images(1, 100 + key).patches[0].double().numpy()
+        for y, x in marked:
+            z = inverse @ (shown[y, x] - means[y // window, x // window])
             z /= np.sqrt(np.linalg.norm(z) / np.sqrt(CHANNELS))
-            total += z / len(places) / 3
-            moment += np.outer(z, z) / len(places) / 3
+            total += z / len(marked) / 3
+            moment += np.outer(z, z) / len(marked) / 3
+        for y, x in beside:
+            z = inverse @ (shown[y, x] - means[y // window, x // window])
+            z /= np.sqrt(np.linalg.norm(z) / np.sqrt(CHANNELS))
+            moment += 10 * np.outer(z, z) / len(beside) / 3
     expected = np.linalg.solve(moment + 2 * np.eye(CHANNELS), total)
     expected /= np.linalg.norm(expected)
     (direction,) = defects.moments([own]).directions()
@@ -107,7 +119,7 @@ def test_in_any_order_and_whatever_was_taken_back_the_same_is_kept(order: list[i
     assert torch.equal(defects.moments([own]).directions()[0], never.moments([own]).directions()[0])
     with_one_less = confirmed(own, [key for key in range(5) if key not in gone | {4}])
     left_out = defects.moments([own]).directions(without=(4,))[0]
-    assert torch.equal(left_out, with_one_less.moments([own]).directions()[0])
+    torch.testing.assert_close(left_out, with_one_less.moments([own]).directions()[0], rtol=0, atol=1e-5)
 
 
 def test_what_is_stored_comes_back() -> None:
@@ -119,8 +131,9 @@ def test_what_is_stored_comes_back() -> None:
     assert torch.equal(again.moments([own]).directions()[0], defects.moments([own]).directions()[0])
     assert again.images[3].image_scores.tolist() == [3.0, 4.0, 5.0]
     np.testing.assert_array_equal(again.images[3].odd.codes, seen(3).codes)
-    np.testing.assert_array_equal(again.images[3].beside, defects.images[3].beside)
-    earlier = {name: tensor for name, tensor in defects.to_tensors().items() if name != "beside"}
+    np.testing.assert_array_equal(again.images[3].odd_beside, defects.images[3].odd_beside)
+    assert torch.equal(again.images[3].beside[0].vectors, defects.images[3].beside[0].vectors)
+    earlier = {name: tensor for name, tensor in defects.to_tensors().items() if name != "odd_beside"}
     with pytest.raises(InputError, match="confirmed by an earlier version; fit it anew"):
         ConfirmedDefects(1, CPU, earlier)
     assert ConfirmedDefects(1, CPU).to_tensors() == {} and not ConfirmedDefects(1, CPU, {})
@@ -158,9 +171,16 @@ def test_places_beside_a_defect_are_three_patches_from_all_that_its_mask_touches
     defects.confirm(1, first, mask, [own], np.ones(3), odd)
     rows, columns = np.mgrid[:16, :16]
     away = np.maximum(np.abs(rows - 10), np.minimum(np.abs(columns - 2), np.abs(columns - 3)))
-    np.testing.assert_array_equal(defects.images[1].beside.reshape(16, 16), away >= 3)
+    one = defects.images[1]
+    np.testing.assert_array_equal(one.odd_beside.reshape(16, 16), away >= 3)
+    (beside,) = one.beside
+    assert len(beside.places) == 128 and (away[tuple(beside.places.T.numpy())] >= 3).all()
+    assert torch.equal(beside.vectors, own.kept(first)[0][beside.places[:, 0], beside.places[:, 1]])
     defects.confirm(2, first, None, [own], np.ones(3), odd)
-    assert not defects.images[2].beside.any()
+    assert not defects.images[2].odd_beside.any() and len(defects.images[2].beside[0].places) == 0
+    defects.forget(1)  # and of images without a mask alone all is known that can be
+    again = ConfirmedDefects(1, CPU, defects.to_tensors())
+    assert torch.equal(again.moments([own]).directions()[0], defects.moments([own]).directions()[0])
 
 
 def test_a_large_defect_is_kept_in_part() -> None:

@@ -63,8 +63,8 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
     for key, one in sorted(defects.images.items()):
         shown = responses(one.odd, (key,) if others else ())
         found.append(np.append(one.image_scores, likeness(shown)))
-        if one.beside.any():
-            beside.append(likeness(shown[:, torch.from_numpy(one.beside)]))
+        if one.odd_beside.any():
+            beside.append(likeness(shown[:, torch.from_numpy(one.odd_beside)]))
 
     def calibrated(image_scores: Array, alternatives: tuple[Alternative, ...]) -> Calibration:
         return replace(counted, image_scores=image_scores, alternatives=alternatives)

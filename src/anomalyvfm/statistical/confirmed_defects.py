@@ -23,17 +23,20 @@ _PATCHES = 64
 _ODDEST = 5
 # A patch shows a defect where the mask covers more than this of it.
 _COVERED = 0.5
-# What lies so many patches from the defect shows nothing of it, though a backbone sees further than a patch.
-_AWAY = 3
+# What lies so many patches from the defect shows nothing of it, though a backbone sees further than a patch;
+# of that so many patches are kept.
+_AWAY, _PATCHES_BESIDE = 3, 128
 # How strongly directions are held to be short: in variances of good patches.
 _RIDGE = 1.0
+# What lies beside defects counts so much more than they do for the directions in which images vary anyhow.
+_BESIDE = 10.0
 # Standard scores of likeness count so much for an image's score: the more, the less does a likeness that good
 # images have by chance, as the prior that goes with it is the lower (docs/trials.md).
 _WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
-class DefectPatches:
+class ShownPatches:
     """Patches of one image at one scale: vectors (N, D), and places (N, 2), y and x."""
 
     vectors: Tensor
@@ -44,13 +47,15 @@ class DefectPatches:
 class ConfirmedDefect:
     """What is kept of an image in which a person has confirmed a defect."""
 
-    patches: tuple[DefectPatches, ...]
+    patches: tuple[ShownPatches, ...]
     """Those that show it, at each scale."""
+    beside: tuple[ShownPatches, ...]
+    """Some of those that are known to show nothing of it, at each scale; none without a mask."""
     image_scores: Array
     """(K,) of the image, when it was confirmed, but for its likeness to confirmed defects."""
     odd: OddPatches
     """Its oddest patches, whether they show the defect or not."""
-    beside: NDArray[np.bool_]
+    odd_beside: NDArray[np.bool_]
     """(M,) which of these are known to show nothing of it; none without a mask."""
 
 
@@ -66,15 +71,17 @@ class DefectMoments:
     means: list[Tensor]
     """(n, D) at each scale."""
     seconds: list[Tensor]
-    """(n, D, D) mean outer products, at each scale."""
+    """(n, D, D) mean outer products, at each scale: of the defect, and of what lies beside it."""
 
     def directions(self, without: Collection[int] = ()) -> list[Tensor]:
         """At each scale (D,) the direction, of length 1, in which defects differ from good patches.
 
         Fisher's linear discriminant (Hastie, Tibshirani & Friedman, 2009, "The Elements of Statistical
         Learning", section 4.3) with a ridge: among vectors z whitened by what good patches have in common,
-        so that these have covariance I, v ∝ ((1 + λ)·I + S)⁻¹ m, where m and S are mean and second moment of
-        defects. Every image has the same weight, however large its defect. ``without`` leaves images out.
+        so that these have covariance I, v ∝ ((1 + λ)·I + S + β·B)⁻¹ m, where m and S are mean and second
+        moment of defects, and B is the second moment of what lies beside them: how images vary with the
+        light, or from part to part, is no defect. Every image has the same weight, however large its defect.
+        ``without`` leaves images out.
         """
         rows = [row for row, key in enumerate(self.keys) if key not in without]
         directions = []
@@ -121,24 +128,23 @@ class ConfirmedDefects:
 
         The defect is where the ``mask`` (H, W) over the frame is 1, or without a mask what is oddest.
         """
-        found = []
-        for scorer, scale in zip(scorers, features.scales, strict=True):
+        found, beside = [], []
+        odd_beside = np.zeros(odd.places.shape[1], bool)
+        for number, (scorer, scale) in enumerate(zip(scorers, features.scales, strict=True)):
             kept = scorer.kept(scale)[0]
+            away = torch.zeros(0, dtype=torch.int64, device=kept.device)
             if mask is None:
                 oddness = scorer.distances(scale)[0].flatten()
                 chosen = oddness.topk(min(_ODDEST, len(oddness))).indices.sort().values
             else:
                 size = (kept.shape[0], kept.shape[1])
                 chosen = _covered(F.adaptive_avg_pool2d(mask[None, None], size).flatten())
-            if len(chosen) > _PATCHES:
-                steps = torch.linspace(0, len(chosen) - 1, _PATCHES, dtype=torch.float64).round().long()
-                chosen = chosen[steps.to(chosen.device)]
-            places = torch.stack([chosen // kept.shape[1], chosen % kept.shape[1]], 1)
-            found.append(DefectPatches(kept.flatten(0, 1)[chosen].clone(), places))
-        _, height, width, _ = scorers[0].kept(features.scales[0]).shape
-        self.images[key] = ConfirmedDefect(
-            tuple(found), image_scores, odd, _beside(mask, odd, (height, width))
-        )
+                away = _away(mask, size).nonzero()[:, 0]
+                if number == 0:
+                    odd_beside = np.isin(odd.places[0], away.cpu().numpy())
+            found.append(_shown(kept, _evenly(chosen, _PATCHES)))
+            beside.append(_shown(kept, _evenly(away, _PATCHES_BESIDE)))
+        self.images[key] = ConfirmedDefect(tuple(found), tuple(beside), image_scores, odd, odd_beside)
 
     def forget(self, key: int) -> None:
         """Take an image back. Raises KeyError where it was not confirmed."""
@@ -163,15 +169,11 @@ class ConfirmedDefects:
         keys = sorted(self.images)
         means, seconds = [], []
         for scale, scorer in enumerate(scorers):
-            own = [self.images[key].patches[scale] for key in keys]
-            counts = [len(one.vectors) for one in own]
-            off = scorer.deviations(
-                torch.cat([one.vectors for one in own]), torch.cat([one.places for one in own])
-            )
-            length = off.norm(dim=1, keepdim=True) / off.shape[1] ** 0.5
-            shown = torch.split(off / length.clamp_min(1e-6).sqrt(), counts)
+            shown = _deviations(scorer, [self.images[key].patches[scale] for key in keys])
+            beside = _deviations(scorer, [self.images[key].beside[scale] for key in keys])
             means.append(torch.stack([one.mean(0) for one in shown]))
-            seconds.append(torch.stack([one.T @ one / len(one) for one in shown]))
+            pairs = zip(shown, beside, strict=True)
+            seconds.append(torch.stack([_second(one) + _BESIDE * _second(other) for one, other in pairs]))
         return DefectMoments(keys, means, seconds)
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -186,30 +188,25 @@ class ConfirmedDefects:
             "rise": torch.tensor(self.rise, dtype=torch.float64),
             "image_scores": torch.from_numpy(np.stack([one.image_scores for _, one in images])),
         }
-        tensors["beside"] = torch.from_numpy(np.stack([one.beside for _, one in images]))
+        tensors["odd_beside"] = torch.from_numpy(np.stack([one.odd_beside for _, one in images]))
         odd = OddPatches.joined([one.odd for _, one in images]).arrays()
         tensors |= {f"odd_{name}": torch.from_numpy(array) for name, array in odd.items()}
         for scale in range(self._scales):
-            own = [one.patches[scale] for _, one in images]
-            tensors[f"counts_{scale}"] = torch.tensor([len(one.vectors) for one in own], dtype=torch.int64)
-            tensors[f"vectors_{scale}"] = torch.cat([one.vectors for one in own]).cpu().contiguous()
-            tensors[f"places_{scale}"] = torch.cat([one.places for one in own]).cpu().contiguous()
+            tensors |= _stored([one.patches[scale] for _, one in images], str(scale))
+            tensors |= _stored([one.beside[scale] for _, one in images], f"beside_{scale}")
         return tensors
 
     def _restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        if "beside" not in tensors:
+        if "odd_beside" not in tensors:
             raise InputError("its defects were confirmed by an earlier version; fit it anew")
-        scales = []
-        for scale in range(self._scales):
-            counts = tensors[f"counts_{scale}"].tolist()
-            vectors, places = (tensors[f"{name}_{scale}"].to(device) for name in ("vectors", "places"))
-            split = zip(torch.split(vectors, counts), torch.split(places, counts), strict=True)
-            scales.append([DefectPatches(*pair) for pair in split])
+        every = range(self._scales)
+        shown = zip(*(_restored(tensors, str(scale), device) for scale in every), strict=True)
+        beside = zip(*(_restored(tensors, f"beside_{scale}", device) for scale in every), strict=True)
         arrays = {name: tensors[f"odd_{name}"].cpu().numpy() for name in ODD_ARRAYS}
         rows = range(len(tensors["keys"]))
         odd = [OddPatches.from_arrays({name: array[[row]] for name, array in arrays.items()}) for row in rows]
-        scores, beside = (tensors[name].cpu().numpy() for name in ("image_scores", "beside"))
-        kept = zip(zip(*scales, strict=True), scores, odd, beside, strict=True)
+        scores, odd_beside = (tensors[name].cpu().numpy() for name in ("image_scores", "odd_beside"))
+        kept = zip(shown, beside, scores, odd, odd_beside, strict=True)
         images = (ConfirmedDefect(*one) for one in kept)
         self.images = dict(zip(tensors["keys"].tolist(), images, strict=True))
         self.log_prior = next(iter(tensors["log_prior"].tolist()), None)
@@ -251,6 +248,11 @@ def raised(map_: Tensor, responses: Tensor, rise: float) -> Tensor:
     return map_ + rise * on_grid(responses.clamp_min(0)[:, None], map_.shape[1:])[:, 0]
 
 
+def _second(deviations: Tensor) -> Tensor:
+    """(D, D) mean outer product of deviations (N, D); 0 of none."""
+    return deviations.T @ deviations / max(len(deviations), 1)
+
+
 def on_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, H, W) of (B, C, h, w), with half-pixel centres."""
     if tuple(maps.shape[2:]) == tuple(size):
@@ -258,14 +260,48 @@ def on_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, tuple(size), mode="bilinear")
 
 
-def _beside(mask: Tensor | None, odd: OddPatches, size: Sequence[int]) -> NDArray[np.bool_]:
-    """(M,) which of an image's oddest patches, on a grid (h, w), lie away from what the mask (H, W) marks."""
-    if mask is None:
-        return np.zeros(odd.places.shape[1], bool)
-    touched = F.adaptive_max_pool2d((mask > 0).float()[None, None], tuple(size))
-    near = F.max_pool2d(touched, 2 * _AWAY - 1, 1, _AWAY - 1)[0, 0].flatten().cpu().numpy() > 0
-    away: NDArray[np.bool_] = ~near[odd.places[0]]
-    return away
+def _shown(patches: Tensor, numbers: Tensor) -> ShownPatches:
+    """Some patches of an image (h, w, D), by their numbers (N,), row by row."""
+    width = patches.shape[1]
+    places = torch.stack([numbers // width, numbers % width], 1)
+    return ShownPatches(patches.flatten(0, 1)[numbers].clone(), places)
+
+
+def _evenly(numbers: Tensor, most: int) -> Tensor:
+    """No more than so many of the numbers (N,), as far apart as can be."""
+    if len(numbers) <= most:
+        return numbers
+    steps = torch.linspace(0, len(numbers) - 1, most, dtype=torch.float64).round().long()
+    return numbers[steps.to(numbers.device)]
+
+
+def _deviations(scorer: PatchScorer, images: Sequence[ShownPatches]) -> Sequence[Tensor]:
+    """Of each image (N, D) how its patches deviate, their lengths the roots of what they were."""
+    vectors, places = (torch.cat([getattr(one, name) for one in images]) for name in ("vectors", "places"))
+    off = scorer.deviations(vectors, places)
+    length = off.norm(dim=1, keepdim=True) / off.shape[1] ** 0.5
+    return torch.split(off / length.clamp_min(1e-6).sqrt(), [len(one.vectors) for one in images])
+
+
+def _stored(images: Sequence[ShownPatches], name: str) -> dict[str, Tensor]:
+    return {
+        f"counts_{name}": torch.tensor([len(one.vectors) for one in images], dtype=torch.int64),
+        f"vectors_{name}": torch.cat([one.vectors for one in images]).cpu().contiguous(),
+        f"places_{name}": torch.cat([one.places for one in images]).cpu().contiguous(),
+    }
+
+
+def _restored(tensors: Mapping[str, Tensor], name: str, device: torch.device) -> list[ShownPatches]:
+    """What `_stored` gave."""
+    counts = tensors[f"counts_{name}"].tolist()
+    split = (torch.split(tensors[f"{kind}_{name}"].to(device), counts) for kind in ("vectors", "places"))
+    return [ShownPatches(*pair) for pair in zip(*split, strict=True)]
+
+
+def _away(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """(h · w,) of a grid's patches, which are far enough from all that the mask (H, W) touches."""
+    touched = F.adaptive_max_pool2d((mask > 0).float()[None, None], size)
+    return F.max_pool2d(touched, 2 * _AWAY - 1, 1, _AWAY - 1).flatten() == 0
 
 
 def _covered(coverage: Tensor) -> Tensor:

@@ -102,6 +102,23 @@ def test_a_defect_inside_is_found_and_outlined_inside_alone(fitted: Detector, sp
     assert max(verdict.score for verdict in good) < inside.score
 
 
+def test_what_is_like_a_confirmed_defect_is_raised_inside_alone(
+    fitted: Detector, spoilt: list[Pixels], region: Roi
+) -> None:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[22:34, 12:24] = True
+    spots = parts_with_a_spot(3)
+    for spot in spots:
+        spot[mask] = 250
+    taught = fitted.clone().confirm([Defect(spot, mask) for spot in spots])
+    before, after = (detector.predict([*spots, *spoilt]) for detector in (fitted, taught))
+    nothing = [(map_ == map_.min()) for map_ in (one.anomaly_map for one in before)]
+    assert all(outside.mean() > 0.3 for outside in nothing)
+    for outside, one in zip(nothing, after, strict=True):
+        assert (one.anomaly_map[outside] == one.anomaly_map.min()).all()
+    assert after[0].anomaly_map.max() > before[0].anomaly_map.max() + 3
+
+
 def test_it_is_kept_in_the_model(fitted: Detector, spoilt: list[Pixels], tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     loaded = Detector.load(tmp_path / "model", device="cpu")

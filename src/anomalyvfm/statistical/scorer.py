@@ -216,7 +216,7 @@ class StatisticalScorer(Scorer):
         responses = self._head().responses(features)
         likeness = self.likeness(self._among_oddest(responses, found.patch_distances).flatten(1))
         return Distances(
-            raised(found.patch_distances, responses, self.defects.rise),
+            self._raised(found.patch_distances, responses),
             torch.cat([found.image_scores, likeness[:, None]], 1),
         )
 
@@ -238,7 +238,14 @@ class StatisticalScorer(Scorer):
         grid = torch.full((len(odd), self.grid.height * self.grid.width), -_MOST_LIKE)
         grid.scatter_(1, torch.from_numpy(odd.places).long(), responses.cpu())
         responses = grid.reshape(-1, self.grid.height, self.grid.width)
-        return raised(torch.from_numpy(odd.maps), responses, self.defects.rise)
+        return self._raised(torch.from_numpy(odd.maps), responses)
+
+    def _raised(self, map_: Tensor, responses: Tensor) -> Tensor:
+        """As `raised`, and nothing outside the region of interest."""
+        higher = raised(map_, responses, self.defects.rise)
+        if self._counting is None:
+            return higher
+        return higher * self._counting.shown_of(higher.shape[1:]).to(higher.device)
 
     def likeness(self, responses: Tensor) -> Tensor:
         """(B,) > 0: the exponential of the mean of the largest of the responses (B, M)."""

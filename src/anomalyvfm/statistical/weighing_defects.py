@@ -67,4 +67,5 @@ def weigh(
 def _area(good: Array, defective: Array) -> float:
     """Area under the ROC curve."""
     labels = np.repeat([0, 1], [len(good), len(defective)])
-    return float(auroc(np.concatenate([good, defective]), labels).value or 0.5)
+    value = auroc(np.concatenate([good, defective]), labels).value
+    return 0.5 if value is None else value

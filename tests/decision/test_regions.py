@@ -106,6 +106,17 @@ def test_the_largest_value_alone_does_not_make_a_region_of_the_rest() -> None:
     assert mask.sum() == 16
 
 
+def test_what_is_nearly_as_odd_as_the_oddest_place_is_outlined_with_it() -> None:
+    """As several defects of a kind are, of which few reach the level that no good image does."""
+    map_ = np.zeros((64, 64), np.float32)
+    map_[4:8, 4:8], map_[20:24, 20:24], map_[40:44, 40:44] = 4.2, 3.9, 5
+    low, high = 2.0, 9.0
+    for level in (high, 4.9):
+        _, regions = outlined(map_, low, level, (4, 4))
+        assert [region.peak_at for region in regions] == [(40, 40), (4, 4)]
+    assert len(outlined(map_, low, 3.8, (4, 4))[1]) == 3
+
+
 def test_where_nothing_is_a_defect_the_oddest_place_is_outlined() -> None:
     map_ = np.zeros((64, 64), np.float32)
     map_[4:8, 4:8], map_[40:44, 40:44] = 3, 4

@@ -10,8 +10,8 @@ from anomalyvfm.decision.calibration import Alternative, Array, Calibration
 from anomalyvfm.metrics.image import auroc
 
 # Logarithms of how likely a defect is to be like the confirmed ones: the first that pays and does no harm is
-# taken.
-_LOG_PRIORS = (0.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -8.0)
+# taken. Wider steps find less: 0.346 of pcb's boards in steps of 1, where it is 0.393.
+_LOG_PRIORS = tuple(-step / 4 for step in range(33))
 # With fewer confirmed defects, or good images, nothing can be told.
 _FEWEST_DEFECTS, _FEWEST_GOOD = 3, 8
 # It pays where confirmed defects, each judged as if it had not been, are told from good images as well as

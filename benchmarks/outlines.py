@@ -1,18 +1,18 @@
 """How well regions outline defects: areas, ranges and overlap, by the defects' size in cells of the map.
 
-    python benchmarks/outlines.py [--magnetic-tile ../shared/data/magnetic_tile] [--images 120] [--share 0.3]
+    python benchmarks/outlines.py [--sets magnetic_tile,pcb] [--images 120] [--share 0.3] [--nearly 1]
 
 Every region of an anomalous image that touches a defect is set beside the whole of the defects it touches.
 Beside pixel F1 stands what it would be were the best level of each image's map known: no rule that outlines
 by one level an image can do better.
-`--share` outlines every region at one share of its peak, whatever its size.
+`--share` outlines every region at one share of its peak, whatever its size; `--nearly 1` outlines none for
+being nearly as odd as the image's oddest place. Rows are kept in runs/outlines/ as they are measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -25,7 +25,10 @@ from anomalyvfm.data.generated import generate
 from anomalyvfm.decision import regions
 from anomalyvfm.detector import Detector
 from anomalyvfm.evaluation.evaluate import read_checked_mask
+from kept_rows import keep, kept, key, measured_sources
+from labelled_sets import opened
 
+_KEPT = Path("runs/outlines")
 DRAWN = ("blister", "gear", "can", "fabric")
 BUCKETS = ((0, 0.25), (0.25, 1), (1, 4), (4, np.inf))
 Row = tuple[float, float, float, float]
@@ -93,32 +96,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--magnetic-tile", type=Path, default=Path("../shared/data/magnetic_tile"))
+    parser.add_argument("--sets", default="magnetic_tile,pcb")
     parser.add_argument("--images", type=int, default=120, help="of each drawn category")
     parser.add_argument("--share", type=float, help="one share of the peak for regions of every size")
+    parser.add_argument("--nearly", type=float, help="outlined with the oddest place: so much of its peak")
     options = parser.parse_args()
     if options.share is not None:
         regions._SHARES = (options.share, options.share)
+    if options.nearly is not None:
+        regions._NEARLY = options.nearly
     columns = ["data", "pixel F1", "at best levels", "defect, in cells", "regions", "area ratio"]
     columns += ["range holds it", "overlap", "found"]
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder) / "drawn", DRAWN, options.images)
-        categories = [open_dataset(Path(folder) / "drawn", category=name) for name in DRAWN]
-        if options.magnetic_tile.is_dir():
-            categories.append(open_dataset(options.magnetic_tile))
-        else:
-            print(f"{options.magnetic_tile} is not there: left out", file=sys.stderr)
-        for category in categories:
+    drawn = _KEPT / f"drawn_{options.images}"
+    if not drawn.exists():
+        partial = drawn.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        generate(partial, DRAWN, options.images)
+        partial.rename(drawn)
+    categories = [opened(name) for name in filter(None, options.sets.split(","))]
+    for category in [*categories, *(open_dataset(drawn, category=name) for name in DRAWN)]:
+        samples = [*category.train, *category.validation, *category.test]
+        about = ("outlines", regions._SHARES, regions._NEARLY)
+        file = _KEPT / f"{key(about, measured_sources(), samples)}.json"
+        if not file.exists():
             found, f1, best = measure(category)
-            for (low, high), rows in sorted(found.items()):
-                ratio, held, overlap, recall = np.transpose(rows)
-                size = f"{low} to {high}" if np.isfinite(high) else f"{low} and more"
-                cells = [category.name, f"{f1:.3f}", f"{best:.3f}", size, str(len(rows))]
-                cells += [f"{np.median(ratio):.1f}", f"{held.mean():.0%}"]
-                cells += [f"{np.median(overlap):.2f}", f"{np.median(recall):.2f}"]
-                print(f"| {' | '.join(cells)} |", flush=True)
+            keep(file, {"found": sorted(found.items()), "f1": f1, "at_best_levels": best})
+        row = kept(file)
+        for (low, high), rows in row["found"]:
+            ratio, held, overlap, recall = np.transpose(rows)
+            size = f"{low} to {high}" if np.isfinite(high) else f"{low} and more"
+            cells = [category.name, f"{row['f1']:.3f}", f"{row['at_best_levels']:.3f}", size, str(len(rows))]
+            cells += [f"{np.median(ratio):.1f}", f"{held.mean():.0%}"]
+            cells += [f"{np.median(overlap):.2f}", f"{np.median(recall):.2f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

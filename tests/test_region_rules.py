@@ -55,7 +55,7 @@ def test_the_least_area_and_level_take_out_what_is_below_them() -> None:
     assert peaks(Rules(level=9.5)) == [20]
     assert peaks(Rules(level=9.5, area=5)) == []
     weak = np.minimum(three_spots(), 4)
-    assert peaks(Rules(), weak) == [4] and peaks(Rules(level=5), weak) == []
+    assert peaks(Rules(), weak) == [4, 4, 4] and peaks(Rules(level=5), weak) == []
 
 
 def test_a_zone_has_its_own_level_and_area() -> None:

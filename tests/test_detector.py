@@ -135,6 +135,7 @@ def test_saved_and_loaded_gives_the_same_verdicts_and_learns_on(tmp_path: Path) 
     for ours, theirs in zip(detector.predict(images), again.predict(images), strict=True):
         assert ours.score == theirs.score
         assert ours.p_value == theirs.p_value
+        assert ours.own_thresholds == theirs.own_thresholds
         np.testing.assert_array_equal(ours.map, theirs.map)
     assert sums_differ(detector.update(images[8:]), again.update(images[8:])) < 1e-12
     assert sums_differ(detector.forget(images[:2]), again.forget(images[:2])) < 1e-12

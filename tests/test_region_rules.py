@@ -177,6 +177,7 @@ def test_an_inspection_is_shown_as_it_was_judged(fitted: Detector, spoilt: list[
         shown = restore(kept, map_content(verdict))
         np.testing.assert_array_equal(shown.mask, verdict.mask)
         assert shown.excused == verdict.excused
+        assert shown.own_thresholds == verdict.own_thresholds
         assert [one.zone for one in shown.regions] == [one.zone for one in verdict.regions]
 
 

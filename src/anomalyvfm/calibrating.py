@@ -34,6 +34,7 @@ def calibration_of(
         scores.cross_fitted,
         scores.groups,
         scores.odd,
+        scores.map_levels,
     )
 
 
@@ -45,8 +46,9 @@ def stored_calibration(
 ) -> Calibration:
     """The calibration that a model folder keeps, at the ``rates`` of the settings."""
     odd = {name: tensors[_odd(name)].numpy() for name in ODD_ARRAYS if _odd(name) in tensors}
+    known = {name: f"calibration.{name}" for name in CALIBRATION_ARRAYS}
     return Calibration(
-        **{name: tensors[f"calibration.{name}"].numpy() for name in CALIBRATION_ARRAYS},
+        **{name: tensors[key].numpy() for name, key in known.items() if key in tensors},
         alternatives=alternatives,
         false_alarm_rate=rates.false_alarm_rate,
         pixel_rate=rates.pixel_rate,

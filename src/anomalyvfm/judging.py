@@ -61,6 +61,7 @@ def verdicts_of(
             light=None if light is None else float(light[row]),
             roi=roi,
             least=least,
+            own_thresholds=calibration.own_thresholds(maps[row]) if anomalous else None,
             explain=explainer.of(batch.features, row) if anomalous and explainer else None,
         )
         yield verdict.by_regions()

@@ -43,6 +43,8 @@ def agree(detector: Detector, folder: Path, images: Sequence[Image8]) -> None:
         assert theirs.anomalous == ours.anomalous
         assert theirs.threshold == ours.threshold
         assert theirs.size == ours.size
+        assert (theirs.own_thresholds is None) is not ours.anomalous
+        assert theirs.own_thresholds == (ours.own_thresholds and pytest.approx(ours.own_thresholds, rel=0.02))
         np.testing.assert_allclose(theirs.map, ours.map, atol=0.02 * max(1, float(ours.map.max())))
         np.testing.assert_allclose(theirs.summary, ours.summary, atol=0.05)
         assert [region.bbox for region in theirs.regions] == [region.bbox for region in ours.regions]

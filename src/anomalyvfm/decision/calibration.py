@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.decision.odd_patches import OddPatches
+from anomalyvfm.decision.own_thresholds import levels_of, own_thresholds, usual_levels
 
 Array = NDArray[np.float64]
 Values = Any
@@ -33,7 +34,7 @@ _OUTLYING, _LEAST_SCORE_SPREAD = 5.0, 0.1
 _LEAST_MAP_SPREAD = 0.01
 
 
-CALIBRATION_ARRAYS = ("image_scores", "map_maxima", "map_histogram")
+CALIBRATION_ARRAYS = ("image_scores", "map_maxima", "map_histogram", "map_levels")
 """What is stored of a calibration, beside what it is asked to keep to."""
 
 
@@ -68,6 +69,8 @@ class Calibration:
     """How many independent groups the images are of; None: each is its own."""
     odd: OddPatches | None = None
     """What the images show where they are oddest, in their order, by a pipeline that learns from defects."""
+    map_levels: Array | None = None
+    """(n, S) distances that so many of each image's patches exceed; None of an older model."""
 
     def merge(self, other: Calibration) -> Calibration:
         return Calibration(
@@ -80,11 +83,15 @@ class Calibration:
             self.cross_fitted or other.cross_fitted,
             self.independent + other.independent,
             None if self.odd is None or other.odd is None else OddPatches.joined([self.odd, other.odd]),
+            None
+            if self.map_levels is None or other.map_levels is None
+            else np.concatenate([self.map_levels, other.map_levels]),
         )
 
     def arrays(self) -> dict[str, Array]:
         """What good images scored, by the names of `CALIBRATION_ARRAYS`."""
-        return {name: getattr(self, name) for name in CALIBRATION_ARRAYS}
+        arrays = {name: getattr(self, name) for name in CALIBRATION_ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def describe(self) -> dict[str, Any]:
         """What ``model.json`` says of it."""
@@ -205,6 +212,18 @@ class Calibration:
         return high_threshold(self.map_maxima, self.map_location, self.false_alarm_rate, self.low_threshold)
 
     @cached_property
+    def usual_levels(self) -> Array | None:
+        """(S,) distances that such shares of hardly any good image exceed; None of an older model."""
+        return None if self.map_levels is None else usual_levels(self.map_levels)
+
+    def own_thresholds(self, anomaly_map: NDArray[np.float32]) -> tuple[float, float]:
+        """Low and high threshold of an image by its own map (h, w)."""
+        model = self.low_threshold, self.high_threshold
+        if self.usual_levels is None:
+            return model
+        return own_thresholds(anomaly_map, self.map_location, self.usual_levels, *model)
+
+    @cached_property
     def _image_score_locations(self) -> list[tuple[float, float]]:
         """Mean and spread of the logarithms of each of the K image_scores of good images."""
         return [_location(good, _USUAL_SPREAD) for good in logarithms_of(self.image_scores).T]
@@ -264,6 +283,7 @@ class GoodScores:
         """How many independent groups the images are of."""
         self._image_scores: list[Array] = []
         self._map_maxima: list[Array] = []
+        self._map_levels: list[Array] = []
         self.names: list[str] = []
         self.map_histogram = distance_histogram(np.empty(0))
         self.cross_fitted = False
@@ -288,6 +308,7 @@ class GoodScores:
         self.names += names
         self._image_scores.append(image_scores)
         self._map_maxima.append(patch_distances.reshape(len(patch_distances), -1).max(1))
+        self._map_levels.append(levels_of(patch_distances))
         counting = patch_distances[patch_distances > 0]
         self.map_histogram += distance_histogram(counting if counting.size else patch_distances)
 
@@ -298,6 +319,10 @@ class GoodScores:
     @property
     def map_maxima(self) -> Array:
         return np.concatenate(self._map_maxima)
+
+    @property
+    def map_levels(self) -> Array:
+        return np.concatenate(self._map_levels)
 
     @property
     def odd(self) -> OddPatches | None:

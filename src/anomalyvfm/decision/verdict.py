@@ -53,6 +53,8 @@ class Verdict:
     """The region of interest, outside which nothing is outlined; None where the whole image counts."""
     least: tuple[float, int] = (0.0, 0)
     """The peak and the area in pixels that a region must have to count, where its zone says nothing else."""
+    own_thresholds: tuple[float, float] | None = None
+    """Low and high threshold by the image's own map; None: those of the model."""
     explain: Explain | None = field(default=None, repr=False)
     """Of an anomalous image, whose features it holds; None where the model gives no reasons."""
 
@@ -122,9 +124,9 @@ class Verdict:
             return (slice(0), slice(0)), np.zeros((0, 0), np.bool_), ()
         patch = self.frame.patch_size(self.anomaly_map.shape, self.size)
         margin = reach(patch)
-        part = self.frame.part_above(self.anomaly_map, self.size, self.low_threshold, margin)
+        levels = self.own_thresholds or (self.low_threshold, self.high_threshold)
+        part = self.frame.part_above(self.anomaly_map, self.size, levels[0], margin)
         map_ = self.map_of(self.size, part)
-        levels = self.low_threshold, self.high_threshold
         return part, *outlined(map_, *levels, patch, part, self.size, self._rules)
 
     @property

@@ -174,6 +174,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
     """What verdicts need beside the graph."""
     calibration = detector.calibration_
     settings = detector.settings.image
+    usual = calibration.usual_levels
     views = detector.pipeline_.extractor.views
     return {
         "anomalyvfm_version": __version__,
@@ -194,6 +195,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
             "low_threshold": calibration.low_threshold,
             "high_threshold": calibration.high_threshold,
             "map_location": calibration.map_location,
+            **({} if usual is None else {"usual_levels": usual.tolist()}),
             "map_maxima": calibration.map_maxima.tolist(),
             "cross_fitted": calibration.cross_fitted,
             "scores": calibration.scores.tolist(),

@@ -23,6 +23,7 @@ from anomalyvfm.data.sources import ImageSource, describe, read_source, several
 from anomalyvfm.data.views import views_of
 from anomalyvfm.decision.calibration import high_threshold, images_needed, score_threshold
 from anomalyvfm.decision.drift import DriftTest
+from anomalyvfm.decision.own_thresholds import own_thresholds
 from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
 from anomalyvfm.runtime.engines import Engine, OnnxEngine, OpenVinoEngine, Outputs
@@ -233,10 +234,11 @@ class Runtime:
 
     def _verdict(self, outputs: Outputs, taken: _Taken, seconds: float) -> Verdict:
         score = float(outputs["score"])
+        anomalous = score > self._facts["threshold"]
         verdict = Verdict(
             score=score,
             p_value=float(outputs["p_value"]),
-            anomalous=score > self._facts["threshold"],
+            anomalous=anomalous,
             **self._facts,
             anomaly_map=outputs["grid"],
             size=taken.size,
@@ -246,5 +248,15 @@ class Runtime:
             seconds=seconds,
             summary=outputs["summary"],
             light=float(outputs[LIGHT]) if LIGHT in outputs else None,
+            own_thresholds=self._own_thresholds(outputs["grid"]) if anomalous else None,
         )
         return verdict.by_regions()
+
+    def _own_thresholds(self, grid: NDArray[np.float32]) -> tuple[float, float] | None:
+        """Of an image by its map (h, w); None of a model exported before they were."""
+        known = self.manifest["calibration"]
+        if "usual_levels" not in known:
+            return None
+        location = (known["map_location"][0], known["map_location"][1])
+        model = self._facts["low_threshold"], self._facts["high_threshold"]
+        return own_thresholds(grid, location, known["usual_levels"], *model)

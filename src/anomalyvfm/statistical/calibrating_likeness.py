@@ -57,6 +57,7 @@ def calibrated_with_defects(scorer: StatisticalScorer, calibration: Calibration)
         image_scores=scores.image_scores,
         map_maxima=scores.map_maxima,
         map_histogram=scores.map_histogram,
+        map_levels=None if plain.map_levels is None else scores.map_levels,
     )
     others = len(defects.images) > 1
     found, beside = [], []
@@ -99,5 +100,6 @@ def _without_defects(scorer: StatisticalScorer, calibration: Calibration) -> Cal
         image_scores=np.ascontiguousarray(scores.image_scores),
         map_maxima=scores.map_maxima,
         map_histogram=scores.map_histogram,
+        map_levels=None if calibration.map_levels is None else scores.map_levels,
         alternatives=alternatives,
     )

@@ -21,6 +21,8 @@ from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
 
 _LONGEST_SIDE = 1280
 _EXHIBIT_SIDE = 240
+# What is said of a map that nothing else counts in.
+_NOTHING: dict[str, Any] = {"roi": None, "least": (0.0, 0), "own_thresholds": None}
 _BETWEEN = (15, 19, 22)  # white would glare on a dark page
 
 
@@ -28,8 +30,12 @@ def map_content(verdict: Verdict) -> bytes:
     """The grid as an array file, without pickle; what regions count comes after it, as JSON in another."""
     stream = BytesIO()
     np.save(stream, verdict.anomaly_map.astype(np.float32), allow_pickle=False)
-    if verdict.roi is not None or any(verdict.least):
-        counting = {"roi": verdict.roi and verdict.roi.describe(), "least": verdict.least}
+    counting = {
+        "roi": verdict.roi and verdict.roi.describe(),
+        "least": verdict.least,
+        "own_thresholds": verdict.own_thresholds,
+    }
+    if counting != _NOTHING:
         text = np.frombuffer(json.dumps(counting).encode(), np.uint8)
         np.save(stream, text, allow_pickle=False)
     return stream.getvalue()
@@ -66,9 +72,10 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
     """The verdict of a row and its map file."""
     stream = BytesIO(content)
     anomaly_map = np.load(stream, allow_pickle=False)
-    counting: dict[str, Any] = {"roi": None, "least": (0.0, 0)}
+    counting: dict[str, Any] = _NOTHING
     if stream.tell() < len(content):
-        counting = json.loads(np.load(stream, allow_pickle=False).tobytes())
+        counting = {**_NOTHING, **json.loads(np.load(stream, allow_pickle=False).tobytes())}
+    own = counting["own_thresholds"]
     return Verdict(
         score=row.score,
         p_value=row.p_value,
@@ -79,6 +86,7 @@ def restore(row: InspectionRow, content: bytes) -> Verdict:
         anomaly_map=anomaly_map,
         roi=counting["roi"] and Roi.stored(counting["roi"]),
         least=tuple(counting["least"]),
+        own_thresholds=own and tuple(own),
         size=(row.height, row.width),
         frame=InputFrame(**row.input_frame),
         low_threshold=row.low_threshold,

@@ -4,7 +4,8 @@
 
 Every region of an anomalous image that touches a defect is set beside the whole of the defects it touches.
 Beside pixel F1 stands what it would be were the best level of each image's map known: no rule that outlines
-by one level an image can do better.
+by one level an image can do better; and what it is in lights that no good image was learned in, where a set
+has such images.
 `--share` outlines every region at one share of its peak, whatever its size; `--nearly 1` outlines none for
 being nearly as odd as the image's oddest place. Rows are kept in runs/outlines/ as they are measured.
 """
@@ -35,13 +36,14 @@ Row = tuple[float, float, float, float]
 """Area over the defect's, whether the range holds the defect's, overlap, recall."""
 
 
-def measure(category: Category) -> tuple[dict[tuple[float, float], list[Row]], float, float]:
+def measure(category: Category) -> tuple[dict[tuple[float, float], list[Row]], float, float, float | None]:
     """Of each region, by its defect's size in cells, what was found; pixel F1 of all defective images.
 
-    And that F1 with the best level of each image.
+    And that F1 with the best level of each image, and in other lights.
     """
     detector = Detector("v2", {"backbone": "efficientnet-lite0"}).fit(category)
-    samples = [s for s in category.test if s.label and s.mask and s.condition in (None, "regular")]
+    masked = [s for s in category.test if s.label and s.mask]
+    samples = [s for s in masked if s.condition in (None, "regular")]
     found: dict[tuple[float, float], list[Row]] = defaultdict(list)
     counts, best_counts = np.zeros(3), np.zeros(3)
     eight = np.ones((3, 3))
@@ -75,7 +77,16 @@ def measure(category: Category) -> tuple[dict[tuple[float, float], list[Row]], f
             )
             bucket = next(one for one in BUCKETS if one[0] <= area / cell < one[1])
             found[bucket].append(row)
-    return found, f1_of(counts), f1_of(best_counts)
+    elsewhere = [s for s in masked if s not in samples]
+    other_counts = np.zeros(3)
+    for sample, (_, verdict) in zip(elsewhere, detector.judge([s.path for s in elsewhere]), strict=True):
+        if (
+            not isinstance(verdict, ImageError)
+            and (truth := read_checked_mask(sample, verdict.size)) is not None
+        ):
+            mask = verdict.mask
+            other_counts += (mask & truth).sum(), (mask & ~truth).sum(), (truth & ~mask).sum()
+    return found, f1_of(counts), f1_of(best_counts), f1_of(other_counts) if elsewhere else None
 
 
 def at_best_level(map_: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[int, int, int]:
@@ -105,8 +116,8 @@ def main() -> None:
         regions._SHARES = (options.share, options.share)
     if options.nearly is not None:
         regions._NEARLY = options.nearly
-    columns = ["data", "pixel F1", "at best levels", "defect, in cells", "regions", "area ratio"]
-    columns += ["range holds it", "overlap", "found"]
+    columns = ["data", "pixel F1", "at best levels", "in other lights", "defect, in cells", "regions"]
+    columns += ["area ratio", "range holds it", "overlap", "found"]
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
     drawn = _KEPT / f"drawn_{options.images}"
@@ -121,14 +132,16 @@ def main() -> None:
         about = ("outlines", regions._SHARES, regions._NEARLY)
         file = _KEPT / f"{key(about, measured_sources(), samples)}.json"
         if not file.exists():
-            found, f1, best = measure(category)
-            keep(file, {"found": sorted(found.items()), "f1": f1, "at_best_levels": best})
+            found, f1, best, other = measure(category)
+            scores = {"f1": f1, "at_best_levels": best, "in_other_lights": other}
+            keep(file, {"found": sorted(found.items()), **scores})
         row = kept(file)
         for (low, high), rows in row["found"]:
             ratio, held, overlap, recall = np.transpose(rows)
             size = f"{low} to {high}" if np.isfinite(high) else f"{low} and more"
-            cells = [category.name, f"{row['f1']:.3f}", f"{row['at_best_levels']:.3f}", size, str(len(rows))]
-            cells += [f"{np.median(ratio):.1f}", f"{held.mean():.0%}"]
+            other = "–" if row["in_other_lights"] is None else f"{row['in_other_lights']:.3f}"
+            cells = [category.name, f"{row['f1']:.3f}", f"{row['at_best_levels']:.3f}", other, size]
+            cells += [str(len(rows)), f"{np.median(ratio):.1f}", f"{held.mean():.0%}"]
             cells += [f"{np.median(overlap):.2f}", f"{np.median(recall):.2f}"]
             print(f"| {' | '.join(cells)} |", flush=True)
 

@@ -80,10 +80,10 @@ def measure(category: Category) -> tuple[dict[tuple[float, float], list[Row]], f
     elsewhere = [s for s in masked if s not in samples]
     other_counts = np.zeros(3)
     for sample, (_, verdict) in zip(elsewhere, detector.judge([s.path for s in elsewhere]), strict=True):
-        if (
-            not isinstance(verdict, ImageError)
-            and (truth := read_checked_mask(sample, verdict.size)) is not None
-        ):
+        if isinstance(verdict, ImageError):
+            continue
+        truth = read_checked_mask(sample, verdict.size)
+        if truth is not None:
             mask = verdict.mask
             other_counts += (mask & truth).sum(), (mask & ~truth).sum(), (truth & ~mask).sum()
     return found, f1_of(counts), f1_of(best_counts), f1_of(other_counts) if elsewhere else None
@@ -139,8 +139,8 @@ def main() -> None:
         for (low, high), rows in row["found"]:
             ratio, held, overlap, recall = np.transpose(rows)
             size = f"{low} to {high}" if np.isfinite(high) else f"{low} and more"
-            other = "–" if row["in_other_lights"] is None else f"{row['in_other_lights']:.3f}"
-            cells = [category.name, f"{row['f1']:.3f}", f"{row['at_best_levels']:.3f}", other, size]
+            elsewhere = "–" if row["in_other_lights"] is None else f"{row['in_other_lights']:.3f}"
+            cells = [category.name, f"{row['f1']:.3f}", f"{row['at_best_levels']:.3f}", elsewhere, size]
             cells += [str(len(rows)), f"{np.median(ratio):.1f}", f"{held.mean():.0%}"]
             cells += [f"{np.median(overlap):.2f}", f"{np.median(recall):.2f}"]
             print(f"| {' | '.join(cells)} |", flush=True)

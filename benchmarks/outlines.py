@@ -30,7 +30,7 @@ from kept_rows import keep, kept, key, measured_sources
 from labelled_sets import opened
 
 _KEPT = Path("runs/outlines")
-DRAWN = ("blister", "gear", "can", "fabric")
+DRAWN = ("blister", "gear", "can", "fabric", "circuit_board", "foam")
 BUCKETS = ((0, 0.25), (0.25, 1), (1, 4), (4, np.inf))
 Row = tuple[float, float, float, float]
 """Area over the defect's, whether the range holds the defect's, overlap, recall."""

@@ -72,8 +72,9 @@ def test_a_lower_threshold_has_twice_the_patches_above_of_any_usual_image(
     image = wide(seed, by, rows)
     found, _ = own(image, low)
     whole = max(1, levels_of(image[None])[0, -1] / USUAL[-1])
-    if image.max() < 0.8 * whole * 2.2:
-        whole = 1
+    if whole > 1 and image.max() < 0.9 * whole * 2.2:
+        assert found == pytest.approx(1 + 0.2 * low)
+        return
     assert found <= whole * (1 + 0.2 * low) + 1e-6
     if found < whole * (1 + 0.2 * low) - 1e-6:
         usual = _SHARES[np.isclose(USUAL, found / whole, rtol=1e-5)].min()
@@ -92,10 +93,10 @@ def test_in_another_light_everything_grows_alike(seed: int, light: float, by: fl
 
 def test_where_nothing_stands_out_all_of_an_odd_image_is_outlined() -> None:
     """In another light, or where a defect fills the image: nobody can tell."""
-    image = good(4)[0] * 2
+    image = good(4)[0] * 2.3
     low, high = own(image)
-    assert low <= 1.6 and high == pytest.approx(2.2)
-    assert (image > low).mean() > 0.95
+    assert (low, high) == pytest.approx((1.6, 2.2))
+    assert (image > low).mean() > 0.8
 
 
 @given(st.integers(0, 2**32), st.floats(0, 2), st.floats(0.5, 3))

@@ -22,9 +22,9 @@ _UNUSUAL = 0.01
 # Much of an image is odd where so many times as many patches are as in any usual good image: at least half of
 # them are then defective.
 _TIMES = 2.0
-# Of the high threshold what an image's oddest place must reach beside its other patches; else the defect may
+# Of the high threshold what an image's oddest place must reach beside its other patches; else a defect may
 # fill the image.
-_STANDS_OUT = 0.8
+_STANDS_OUT = 0.9
 # Patches outside the region of interest have a distance of 0.
 _LEAST = 1e-4
 
@@ -50,7 +50,7 @@ def own_thresholds(
     usual good image: of those no more than half are good ones (Benjamini & Hochberg, 1995, "Controlling the
     False Discovery Rate", with what good images show in place of the tail of a distribution). Both rise in
     proportion where the nearest quarter of the patches is farther than that of any usual image, and something
-    stands out all the same.
+    stands out all the same; where nothing does, they stay as they are.
     """
     center, spread = location
     distances = anomaly_map.astype(np.float64) * spread + center
@@ -59,8 +59,8 @@ def own_thresholds(
     if not len(counting) or levels[-1] <= _LEAST:
         return low, high
     whole = max(1.0, _exceeded(counting)[-1] / levels[-1])
-    if counting[-1] < _STANDS_OUT * whole * (high * spread + center):
-        whole = 1.0
+    if whole > 1 and counting[-1] < _STANDS_OUT * whole * (high * spread + center):
+        return low, high
     shares = 1 - np.searchsorted(counting, whole * levels[:-1], side="right") / len(counting)
     wide = levels[:-1][shares >= _TIMES * _SHARES[:-1]]
     lowest = min([low * spread + center, *wide])

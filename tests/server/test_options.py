@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from anomalyvfm.cli import main
-from anomalyvfm.cli.station_options import ENVIRONMENT, config_file, station_settings
+from anomalyvfm.cli.config_file import ENVIRONMENT, config_file
+from anomalyvfm.cli.station_options import station_settings
 from anomalyvfm.server import logs
 from anomalyvfm.server.app import create_app, create_gate
 from anomalyvfm.server.settings import Settings
@@ -26,7 +27,7 @@ def settings_of(*arguments: str, **environment: str) -> Settings:
     found: list[Settings] = []
 
     @click.command(context_settings=ENVIRONMENT)
-    @config_file
+    @config_file()
     @station_settings
     def command(settings: Settings) -> None:
         found.append(settings)

@@ -25,6 +25,7 @@ from anomalyvfm.cli import (
     serve,
     submit,
     synthesize,
+    watch,
 )
 from anomalyvfm.cli.allocator import share_freed_memory
 from anomalyvfm.cli.errors import OneLineErrors
@@ -51,6 +52,7 @@ for command in (
     learning.calibrate,
     predict.predict,
     rank.rank,
+    watch.watch,
     serve.serve,
     backup.backup,
     backup.restore,

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anomalyvfm.cli.config_file import ENVIRONMENT, config_file
 from anomalyvfm.cli.options import PATH, common
-from anomalyvfm.cli.station_options import ENVIRONMENT, config_file, require_extra, station_data
+from anomalyvfm.cli.station_options import require_extra, station_data
 
 if TYPE_CHECKING:
     from anomalyvfm.server.backup import Copied
 
 
 @click.command(context_settings=ENVIRONMENT)
-@config_file
+@config_file()
 @station_data
 @click.option(
     "--out", required=True, type=PATH, help="A new folder, or an earlier backup of this station to renew."
@@ -37,7 +38,7 @@ def backup(data: Path, db: str | None, out: Path, as_json: bool, device: str, se
 
 
 @click.command(context_settings=ENVIRONMENT)
-@config_file
+@config_file()
 @click.argument("backup", type=PATH)
 @station_data
 @common

@@ -116,7 +116,7 @@ def predict(
 
     results: dict[Path, tuple[Tally, str]] = {}
     for folder, (judge, paths) in shares.items():
-        detector, sha256 = _judge(judge, backbone, device, changed)
+        detector, sha256 = load_judge(judge, backbone, device, changed)
         if false_alarm_rate is not None:
             detector = detector.with_false_alarm_rate(false_alarm_rate)
         drift = None if drift_days is None else detector.drift_test(drift_days * images_per_day, seed)
@@ -162,7 +162,7 @@ def _models_in(folder: Path) -> dict[str, Path]:
     return {child.name: child for child in sorted(folder.iterdir()) if is_model(child)}
 
 
-def _judge(
+def load_judge(
     model: Path, backbone: str | None, device: str, changed: dict[str, Any]
 ) -> tuple[Detector | Runtime, str]:
     """The fitted or exported model in a folder, and its checksum."""

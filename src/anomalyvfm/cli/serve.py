@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anomalyvfm.cli.config_file import ENVIRONMENT, config_file
 from anomalyvfm.cli.options import PATH, common, weights_moved
-from anomalyvfm.cli.station_options import ENVIRONMENT, config_file, require_extra, station_settings
+from anomalyvfm.cli.station_options import require_extra, station_settings
 from anomalyvfm.errors import InputError
 from anomalyvfm.server import logs
 from anomalyvfm.server.settings import Settings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=ENVIRONMENT)
-@config_file
+@config_file()
 @click.argument("models", nargs=-1, type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to answer at.")
 @click.option(

@@ -1,9 +1,8 @@
-"""The options of a station, from the command line, the environment or a TOML file, in this order."""
+"""The options of a station."""
 
 from __future__ import annotations
 
 import ipaddress
-import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
@@ -16,14 +15,6 @@ from anomalyvfm.cli.options import PATH
 from anomalyvfm.errors import InputError
 from anomalyvfm.server.settings import Limits, Retention, Settings
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-ENVIRONMENT = {"auto_envvar_prefix": "ANOMALYVFM"}
-"""Of a command's context: each option is also a variable, --port that of ANOMALYVFM_PORT."""
-
 _POSITIVE = click.FloatRange(0, min_open=True)
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -33,42 +24,6 @@ def _networks(_: click.Context, option: click.Parameter, given: tuple[str, ...])
         return tuple(str(ipaddress.ip_network(address)) for address in given)
     except ValueError as error:
         raise click.BadParameter(f"{error}; give an address or a network such as 10.0.0.0/24") from None
-
-
-def config_file(command: Command) -> Command:
-    """The option ``--config``: a TOML file with the command's other options, which it is asked for first."""
-    return click.option(
-        "--config",
-        type=PATH,
-        is_eager=True,
-        expose_value=False,
-        callback=_read_config,
-        help="A TOML file of these options: port = 8000.",
-    )(command)
-
-
-def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        with path.open("rb") as stream:
-            found = tomllib.load(stream)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check --config") from None
-    except ValueError as error:  # TOML, or text
-        raise InputError(f"{path}: not readable as TOML ({error})") from None
-    known = {_key(parameter): parameter.name for parameter in context.command.params}
-    if unknown := sorted(set(found) - set(known)):
-        raise InputError(f"{path}: {unknown[0]}: no such option; there are {', '.join(sorted(known))}")
-    for key, value in found.items():
-        if isinstance(value, dict):
-            raise InputError(f"{path}: {key}: is a table; give one value")
-    context.default_map = {known[key]: value for key, value in found.items()}
-
-
-def _key(parameter: click.Parameter) -> str:
-    """As the option is written, without its dashes."""
-    return parameter.opts[0].lstrip("-")
 
 
 def station_data(command: Command) -> Command:

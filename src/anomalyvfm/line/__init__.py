@@ -1,0 +1,4 @@
+"""At the line: where parts come from, what is known of them, and where verdicts go."""
+
+TABLES = ("gate", "fields", "shifts", "sinks")
+"""The tables of a TOML file that are a line's; its other keys are a command's options."""

@@ -1,0 +1,123 @@
+"""Verdicts to an MQTT broker, and whether this sender is there.
+
+``TOPIC/verdict`` has each message, ``TOPIC/state`` whether there is anybody to judge: ``{"state":
+"online"}``, retained, and ``offline`` as the last will, which the broker publishes when the connection ends
+without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalyvfm.errors import InputError
+from anomalyvfm.line.messages import Message
+from anomalyvfm.line.sinks.sink import Refusal, SinkDownError
+
+if TYPE_CHECKING:
+    from anomalyvfm.line.settings import MqttSettings
+
+_AT_LEAST_ONCE = 1
+_KEEP_ALIVE_SECONDS = 15
+_OFFLINE = json.dumps({"state": "offline"})
+
+
+class Mqtt:
+    """A session with a broker. Messages are under way together and acknowledged one by one."""
+
+    def __init__(self, settings: MqttSettings, name: str) -> None:
+        from paho.mqtt import client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self._settings = settings
+        self._where = f"mqtt://{settings.host}:{settings.port}"
+        self._connected = threading.Event()
+        self._answer = "no answer"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=settings.client_id or f"anomalyvfm-{name}"
+        )
+        if settings.username is not None:
+            client.username_pw_set(settings.username, _password(settings.password_file))
+        if settings.tls or settings.ca_file is not None:
+            client.tls_set(ca_certs=None if settings.ca_file is None else str(settings.ca_file))
+        client.will_set(self._topic("state"), _OFFLINE, _AT_LEAST_ONCE, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        self._client = client
+        self._running = False
+
+    def send(self, messages: Sequence[Message]) -> Iterator[Refusal | None]:
+        self._connect()
+        topic = self._topic("verdict")
+        under_way = [self._client.publish(topic, message.body, _AT_LEAST_ONCE) for message in messages]
+        until = time.monotonic() + self._settings.timeout
+        for sent in under_way:
+            try:
+                sent.wait_for_publish(max(0.0, until - time.monotonic()))
+            except (ValueError, RuntimeError) as error:  # it was never sent
+                self._end()
+                raise SinkDownError(f"{self._where}: {error}") from error
+            if not sent.is_published():
+                self._end()
+                raise SinkDownError(f"{self._where}: did not acknowledge within {self._settings.timeout:g} s")
+            yield None
+
+    def beat(self) -> None:
+        self._connect()
+
+    def close(self) -> None:
+        if self._connected.is_set():
+            gone = self._client.publish(self._topic("state"), _OFFLINE, _AT_LEAST_ONCE, retain=True)
+            with suppress(ValueError, RuntimeError):  # else the last will says it
+                gone.wait_for_publish(1.0)
+        self._end()
+
+    def _connect(self) -> None:
+        if self._connected.is_set():
+            return
+        self._end()
+        try:
+            self._client.connect(self._settings.host, self._settings.port, _KEEP_ALIVE_SECONDS)
+        except (OSError, ValueError) as error:
+            raise SinkDownError(f"{self._where}: {error}") from error
+        self._answer = "no answer"
+        self._client.loop_start()
+        self._running = True
+        if not self._connected.wait(self._settings.timeout):
+            self._end()
+            raise SinkDownError(f"{self._where}: {self._answer}")
+
+    def _end(self) -> None:
+        """Let go of the connection and of what is under way in it: the ledger has it all."""
+        if self._running:
+            self._client.disconnect()
+            self._client.loop_stop()
+            self._running = False
+        self._connected.clear()
+
+    def _on_connect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        if reason.is_failure:
+            self._answer = f"the broker says: {reason}"
+            return
+        client.publish(self._topic("state"), json.dumps({"state": "online"}), _AT_LEAST_ONCE, retain=True)
+        self._connected.set()
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self._connected.clear()
+
+    def _topic(self, below: str) -> str:
+        return f"{self._settings.topic}/{below}"
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no password can be read there ({error})") from None

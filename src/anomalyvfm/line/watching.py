@@ -1,0 +1,371 @@
+"""A folder as the line fills it, watched day and night: each file is judged once, and everybody is told.
+
+From file to message: the folder is looked at → whole files are read and decoded, and pass the gate → a
+batch is judged → verdicts enter the ledger → sinks are told, and results are filed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyvfm.data import ImageError, read_source
+from anomalyvfm.data.parallel import cores
+from anomalyvfm.decision.verdict import Verdict
+from anomalyvfm.errors import InputError
+from anomalyvfm.files import shortened
+from anomalyvfm.line.delivery import Delivery
+from anomalyvfm.line.fields import plain
+from anomalyvfm.line.filing import PARTS, Filing, Picture, Then
+from anomalyvfm.line.folder import FileFound, WatchedFolder
+from anomalyvfm.line.ledger import LEDGER, Ledger, Part, Unfiled
+from anomalyvfm.line.messages import Outcome, describe
+from anomalyvfm.line.settings import LineSettings
+from anomalyvfm.line.sinks.opening import open_sink
+from anomalyvfm.line.states import States
+from anomalyvfm.predictions.writing import Judge
+
+_log = logging.getLogger(__name__)
+
+STATUS = "status.json"
+_STATUS_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+_LARGEST_FILE = 1 << 30
+_REMEMBERED = 2_000
+
+Overlays = Literal["all", "anomalous", "none"]
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """How a folder is watched."""
+
+    folder: Path
+    out: Path
+    line: LineSettings
+    model: Mapping[str, str]
+    """What messages say of the model: its name and checksum."""
+    maps: Overlays = "anomalous"
+    then: Then = "leave"
+    settle: float = 0.5
+    """Seconds that a file must not have changed, where the system cannot tell whether it is being written."""
+    poll: float = 0.05
+    """Seconds between two looks at the folder, at least."""
+    once: bool = False
+    """End when what lies there is judged."""
+    flush: float = 5.0
+    """Seconds that sinks have at the end to be told what waits."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A file that was read: an image that may be judged, or why it is refused."""
+
+    file: FileFound
+    sha256: str | None
+    image: NDArray[np.uint8] | None
+    error: str | None = None
+
+
+class Watch:
+    """Opened over an out folder of its own; `run` goes on until it is stopped."""
+
+    def __init__(self, judge: Judge, settings: WatchSettings) -> None:
+        """Raises InputError where the folder is not there, or a sink or the ledger cannot be opened."""
+        if not settings.folder.is_dir():
+            raise InputError(f"{settings.folder}: no such folder; name the one that the line fills")
+        self._settings = settings
+        self._judge = judge
+        self._judging = threading.Lock()
+        self.states = States()
+        sinks = {name: open_sink(name, wanted) for name, wanted in settings.line.sinks.items()}
+        self._ledger = Ledger(settings.out / LEDGER)
+        is_known = self._ledger.is_judged if settings.then == "leave" else self._ledger.is_to_move
+        self._folder = WatchedFolder(settings.folder, is_known, settings.settle, without=settings.out)
+        self._deliveries = [
+            Delivery(name, sink, self._ledger, self.states, settings.line.sinks[name].send)
+            for name, sink in sinks.items()
+        ]
+        self._counts = Counter[Outcome]()
+        self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
+        self._taken: queue.Queue[Future[_Taken | None]] = queue.Queue(2 * max(1, judge.together))
+        self._stopping = threading.Event()
+        self._all_seen = threading.Event()
+        """With ``once``: whatever lies in the folder has been read."""
+        self._handed = self._read = 0
+        """Files that were given to be read, and those that have been."""
+
+    def stop(self) -> None:
+        """End after the files at hand; those not judged are judged by the next run."""
+        self._stopping.set()
+
+    def run(self, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+        """Watch until stopped, telling of every part; what was done, for a summary."""
+        filing = Filing(
+            self._ledger,
+            self._settings.folder,
+            self._settings.out,
+            self._settings.then,
+            self._redraw,
+            self.states,
+        )
+        for delivery in self._deliveries:
+            delivery.start()
+        intake = threading.Thread(target=self._take_files, name="look at the folder")
+        intake.start()
+        try:
+            written = 0.0
+            while (batch := self._next_batch()) is not None:
+                if batch:
+                    self._process(batch, filing, tell)
+                if time.monotonic() - written >= _STATUS_SECONDS:
+                    self._write_status()
+                    written = time.monotonic()
+        finally:
+            self._stopping.set()
+            intake.join()
+            filing.close(math.inf if self._settings.once else self._settings.flush)
+            for delivery in self._deliveries:
+                delivery.end(self._settings.flush)
+            for delivery in self._deliveries:
+                delivery.join()
+            self._write_status()
+            status = self.status()
+            self._ledger.close()
+        return status
+
+    def status(self) -> dict[str, Any]:
+        """How it fares: troubles, counts since the start, times, and what waits."""
+        return {
+            "troubles": self.states.troubles(),
+            "judged": {
+                "good": self._counts["good"],
+                "anomalous": self._counts["anomalous"],
+                "refused": self._counts["refused"],
+            },
+            "growing": self._folder.growing,
+            "ms": _quantiles(self._seconds),
+            "sinks": {delivery.name: _describe(delivery) for delivery in self._deliveries},
+        }
+
+    def _take_files(self) -> None:
+        """Look, and have whole files read, no more of them than can wait; the others wait in the folder."""
+        with ThreadPoolExecutor(cores(), thread_name_prefix="read") as readers:
+            while not self._stopping.is_set():
+                started = time.monotonic()
+                try:
+                    found = self._folder.look()
+                    self.states.well("folder")
+                except OSError as error:
+                    self.states.trouble(
+                        "folder", f"{self._settings.folder}: {error.strerror}; it is looked for"
+                    )
+                    self._stopping.wait(_PAUSE_SECONDS)
+                    continue
+                for file in found:
+                    if not self._hand_on(readers.submit(self._take, file)):
+                        return
+                all_read = self._read == self._handed  # asked first: one that proves broken grows again
+                if self._settings.once and not found and all_read and not self._folder.growing:
+                    self._all_seen.set()
+                # A look at very many files takes its time, and is not to take all of a core.
+                self._stopping.wait(max(self._settings.poll, 2 * (time.monotonic() - started)))
+
+    def _hand_on(self, taken: Future[_Taken | None]) -> bool:
+        while not self._stopping.is_set():
+            with suppress(queue.Full):
+                self._taken.put(taken, timeout=0.2)
+                self._handed += 1
+                return True
+        return False
+
+    def _take(self, file: FileFound) -> _Taken | None:
+        """None where there is nothing to judge, or not yet."""
+        path = self._settings.folder / file.path
+        try:
+            if file.state.size > _LARGEST_FILE:
+                return _Taken(file, None, None, f"decode: {file.state.size >> 20} MiB is no image's size")
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self._broken(file, None, f"decode: cannot be read ({error.strerror})")
+        sha256 = hashlib.sha256(content).hexdigest()
+        if self._settings.then == "leave" and self._ledger.is_same(file.path, sha256, file.state):
+            return None
+        try:
+            image = read_source(content, self._judge.settings.image)
+        except ImageError as error:
+            return self._broken(file, sha256, f"decode: {str(error).removeprefix('image data: ')}")
+        if (reason := self._settings.line.gate.refusal(image)) is not None:
+            return _Taken(file, sha256, None, reason)
+        return _Taken(file, sha256, image)
+
+    def _broken(self, file: FileFound, sha256: str | None, why: str) -> _Taken | None:
+        """Refused, unless more of it may come."""
+        if file.settled:
+            return _Taken(file, sha256, None, why)
+        self._folder.again(file)
+        return None
+
+    def _next_batch(self) -> list[_Taken] | None:
+        """What is read by now, as much as is judged at once; nothing after a while, None at the end."""
+        if self._stopping.is_set():
+            return None
+        try:
+            waiting = [self._taken.get(timeout=0.1)]
+        except queue.Empty:
+            return None if self._all_seen.is_set() else []
+        while len(waiting) < self._judge.together and not self._taken.empty():
+            waiting.append(self._taken.get())
+        read = [future.result() for future in waiting]
+        self._read += len(read)
+        return [taken for taken in read if taken is not None]
+
+    def _process(
+        self, batch: Sequence[_Taken], filing: Filing, tell: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        """Judge files, keep what was judged, and pass it on."""
+        verdicts = iter(self._verdicts([taken.image for taken in batch if taken.image is not None]))
+        judged = [(taken, next(verdicts) if taken.image is not None else taken.error) for taken in batch]
+        stored: set[Path] = set()
+        parts = []
+        for number, (taken, verdict) in enumerate(judged, start=self._ledger.next_number):
+            parts.append(self._part(number, taken, verdict, stored))
+        if not self._keep(parts):
+            return
+        now = time.monotonic()
+        for delivery in self._deliveries:
+            delivery.wake()
+        for part, (taken, verdict) in zip(parts, judged, strict=True):
+            self._counts[part.outcome] += 1
+            self._seconds.append(now - part.arrived)
+            drawn = isinstance(verdict, Verdict) and self._is_drawn(verdict) and taken.image is not None
+            picture = Picture(taken.image, verdict) if drawn else None  # type: ignore[arg-type]
+            filing.add(Unfiled(part.number, part.path, part.state, part.stored, part.message), picture)
+            tell(json.loads(part.message))
+
+    def _verdicts(self, images: Sequence[NDArray[np.uint8]]) -> list[Verdict | str]:
+        """One for each, or why there is none."""
+        if not images:
+            return []
+        try:
+            with self._judging:
+                judged = [verdict for _, verdict in self._judge.judge(images)]
+        except Exception as error:  # one image must not end the watch
+            if len(images) > 1:
+                return [verdict for image in images for verdict in self._verdicts([image])]
+            _log.exception("an image could not be judged")
+            return [f"judging failed ({type(error).__name__}: {' '.join(str(error).split())})"]
+        return [str(verdict) if isinstance(verdict, ImageError) else verdict for verdict in judged]
+
+    def _part(self, number: int, taken: _Taken, verdict: Verdict | str | None, stored: set[Path]) -> Part:
+        path = taken.file.path
+        place = self._place(path, number, stored)
+        stored.add(place)
+        if isinstance(verdict, Verdict):
+            map_ = f"{PARTS}/{place.as_posix()}.map.jpg" if self._is_drawn(verdict) else None
+            said = {**verdict.as_dict(), "map": map_}
+        else:
+            said = {"error": verdict}
+        now = time.time()
+        part_id = self._ledger.new_id()
+        content = describe(
+            number=number,
+            part_id=part_id,
+            at=now,
+            path=plain(path.as_posix()),
+            sha256=taken.sha256,
+            fields=self._settings.line.fields.of(path, datetime.fromtimestamp(now)),
+            model=self._settings.model,
+            verdict=said,
+        )
+        return Part(
+            number=number,
+            id=part_id,
+            path=path,
+            state=taken.file.state,
+            sha256=taken.sha256,
+            stored=place,
+            outcome=content["outcome"],
+            message=json.dumps(content, allow_nan=False, ensure_ascii=False),
+            arrived=taken.file.seen,
+        )
+
+    def _place(self, path: Path, number: int, taken: set[Path]) -> Path:
+        """Where below parts/ a file's results go: under its own path, numbered where that is taken."""
+        stem = shortened(path.stem)
+        place = path.with_name(stem + path.suffix)
+        while place in taken or self._ledger.is_stored(place):
+            stem = f"{stem}.{number}"
+            place = path.with_name(stem + path.suffix)
+        return place
+
+    def _keep(self, parts: Sequence[Part]) -> bool:
+        """Enter parts into the ledger, trying until it takes them; False where this is to end before."""
+        while True:
+            try:
+                self._ledger.add(parts)
+                self.states.well("ledger")
+                return True
+            except OSError as error:
+                self.states.trouble("ledger", f"{error.filename}: {error.strerror}; judging waits for it")
+            if self._stopping.wait(_PAUSE_SECONDS):
+                return False
+
+    def _is_drawn(self, verdict: Verdict) -> bool:
+        return self._settings.maps == "all" or (self._settings.maps == "anomalous" and verdict.anomalous)
+
+    def _redraw(self, part: Unfiled) -> Picture | None:
+        try:
+            image = read_source(self._settings.folder / part.path, self._judge.settings.image)
+        except ImageError:
+            return None
+        verdict = self._verdicts([image])[0]
+        return Picture(image, verdict) if isinstance(verdict, Verdict) else None
+
+    def _write_status(self) -> None:
+        place = self._settings.out / STATUS
+        try:
+            partial = place.with_name(f".{STATUS}.partial")
+            partial.write_text(json.dumps(self.status(), indent=2) + "\n", encoding="utf-8")
+            partial.replace(place)
+        except OSError:
+            pass  # a full disk is told of by the ledger
+
+
+def _quantiles(seconds: Sequence[float]) -> dict[str, Any]:
+    """In milliseconds, of how many."""
+    values = np.array(seconds) * 1000
+    if not len(values):
+        return {"count": 0, "p50": None, "p99": None}
+    p50, p99 = (round(float(value), 1) for value in np.quantile(values, [0.5, 0.99], method="higher"))
+    return {"count": len(values), "p50": p50, "p99": p99}
+
+
+def _describe(delivery: Delivery) -> dict[str, Any]:
+    waiting, given_up = delivery.waiting()
+    return {
+        "delivered": delivery.done.delivered,
+        "waiting": waiting,
+        "refusals": delivery.done.refusals,
+        "given_up": given_up,
+        "too_late": delivery.done.too_late,
+        "ms": _quantiles(delivery.done.seconds),
+    }

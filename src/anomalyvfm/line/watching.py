@@ -33,7 +33,7 @@ from anomalyvfm.files import shortened
 from anomalyvfm.line.delivery import Delivery
 from anomalyvfm.line.fields import plain
 from anomalyvfm.line.filing import PARTS, Filing, Picture, Then
-from anomalyvfm.line.folder import FileFound, WatchedFolder
+from anomalyvfm.line.folder import FileFound, WatchedFolder, state_of
 from anomalyvfm.line.ledger import LEDGER, Ledger, Part, Unfiled
 from anomalyvfm.line.messages import Outcome, describe
 from anomalyvfm.line.settings import LineSettings
@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 STATUS = "status.json"
 _STATUS_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
+_PATIENCE_SECONDS = 5.0
+"""After so long without a change a file that is no whole image is refused."""
 _LARGEST_FILE = 1 << 30
 _REMEMBERED = 2_000
 
@@ -97,7 +99,9 @@ class Watch:
         sinks = {name: open_sink(name, wanted) for name, wanted in settings.line.sinks.items()}
         self._ledger = Ledger(settings.out / LEDGER)
         is_known = self._ledger.is_judged if settings.then == "leave" else self._ledger.is_to_move
-        self._folder = WatchedFolder(settings.folder, is_known, settings.settle, without=settings.out)
+        self._folder = WatchedFolder(
+            settings.folder, is_known, settings.settle, _PATIENCE_SECONDS, without=settings.out
+        )
         self._deliveries = [
             Delivery(name, sink, self._ledger, self.states, settings.line.sinks[name].send)
             for name, sink in sinks.items()
@@ -206,6 +210,9 @@ class Watch:
             return None
         except OSError as error:
             return self._broken(file, None, f"decode: cannot be read ({error.strerror})")
+        if len(content) != file.state.size or state_of(path) != file.state:  # it has grown meanwhile
+            self._folder.again(file)
+            return None
         sha256 = hashlib.sha256(content).hexdigest()
         if self._settings.then == "leave" and self._ledger.is_same(file.path, sha256, file.state):
             return None

@@ -37,6 +37,8 @@ class Mqtt:
         self._settings = settings
         self._where = f"mqtt://{settings.host}:{settings.port}"
         self._connected = threading.Event()
+        self._answered = threading.Event()
+        """Set when the broker has said whether it lets us in: ``_answer``."""
         self._answer = "no answer"
         client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=settings.client_id or f"anomalyvfm-{name}"
@@ -86,9 +88,11 @@ class Mqtt:
         except (OSError, ValueError) as error:
             raise SinkDownError(f"{self._where}: {error}") from error
         self._answer = "no answer"
+        self._answered.clear()
         self._client.loop_start()
         self._running = True
-        if not self._connected.wait(self._settings.timeout):
+        self._answered.wait(self._settings.timeout)
+        if not self._connected.is_set():
             self._end()
             raise SinkDownError(f"{self._where}: {self._answer}")
 
@@ -103,9 +107,11 @@ class Mqtt:
     def _on_connect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
             self._answer = f"the broker says: {reason}"
+            self._answered.set()
             return
         client.publish(self._topic("state"), json.dumps({"state": "online"}), _AT_LEAST_ONCE, retain=True)
         self._connected.set()
+        self._answered.set()
 
     def _on_disconnect(self, *_: Any) -> None:
         self._connected.clear()

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PAGES := src/anomalyvfm/server/pages
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-ranking bench-unlabelled bench-defects bench-metrics bench-adaptation trials words lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-line bench-ranking bench-unlabelled bench-defects bench-metrics bench-adaptation trials words lock clean
 
 install: $(STAMP)
 
@@ -71,6 +71,10 @@ bench-performance: bench-peers
 # Where there is a GPU.
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py --markdown docs/gpu.md
+
+# Parts as files, 20 a second, a kill in the middle, failing sinks; needs mosquitto.
+bench-line: install
+	PYTHONPATH=. $(BIN)/python benchmarks/line.py
 
 bench-ranking: install
 	$(BIN)/python benchmarks/ranking.py

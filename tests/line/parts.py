@@ -30,4 +30,4 @@ def part(
 
 def fill(ledger: Ledger, count: int, outcome: Outcome = "good") -> None:
     for _ in range(count):
-        ledger.add([part(ledger, outcome=outcome)])
+        ledger.add(part(ledger, outcome=outcome))

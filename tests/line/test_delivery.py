@@ -176,7 +176,7 @@ def test_only_wanted_outcomes_are_told(ledger: Ledger) -> None:
 def test_what_is_too_late_is_not_told(ledger: Ledger) -> None:
     sink = Scripted()
     delivery = Delivery("s", sink, ledger, States(), max_age=60)
-    ledger.add([part(ledger, arrived=time.monotonic() - 61)])
+    ledger.add(part(ledger, arrived=time.monotonic() - 61))
     fill(ledger, 1)
     told(delivery)
     assert sink.got == [2]

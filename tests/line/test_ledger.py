@@ -19,7 +19,7 @@ def test_a_file_is_judged_until_it_is_another(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l")
     one = part(ledger)
     assert not ledger.is_judged(one.path, one.state)
-    ledger.add([one])
+    ledger.add(one)
     ledger.close()
     ledger = Ledger(tmp_path / "l")
     assert ledger.is_judged(one.path, one.state)
@@ -33,7 +33,7 @@ def test_a_file_is_judged_until_it_is_another(tmp_path: Path) -> None:
 def test_a_touched_file_is_the_same_and_remembered_as_touched(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l")
     one = part(ledger)
-    ledger.add([one])
+    ledger.add(one)
     assert one.sha256 is not None
     touched = FileState(10, 99)
     assert not ledger.is_same(one.path, "other", touched)
@@ -42,14 +42,14 @@ def test_a_touched_file_is_the_same_and_remembered_as_touched(tmp_path: Path) ->
     assert ledger.is_judged(one.path, touched)
 
 
-def test_parts_enter_together_or_not_at_all(tmp_path: Path) -> None:
+def test_a_part_that_cannot_enter_leaves_nothing(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l")
     one = part(ledger)
-    twin = dataclasses.replace(one, number=2, stored=Path("other"))  # the same id
+    ledger.add(one)
     with pytest.raises(sqlite3.IntegrityError):
-        ledger.add([one, twin])
-    assert ledger.next_number == 1
-    assert not ledger.is_judged(one.path, one.state)
+        ledger.add(dataclasses.replace(one, number=2, path=Path("b.png")))  # the same id
+    assert ledger.next_number == 2
+    assert not ledger.is_judged(Path("b.png"), one.state)
 
 
 def test_numbers_have_no_gap_across_restarts(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l")
     name = b"\xff\xfe.png".decode(errors="surrogateescape")
     one = part(ledger, name)
-    ledger.add([dataclasses.replace(one, stored=Path(name), message="{}")])
+    ledger.add(dataclasses.replace(one, stored=Path(name), message="{}"))
     assert ledger.is_judged(Path(name), one.state)
     assert [left.path for left in ledger.unfiled(5)] == [Path(name)]
     assert ledger.is_stored(Path(name))

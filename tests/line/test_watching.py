@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,11 +219,11 @@ def test_a_full_disk_holds_verdicts_back_and_loses_none(
     failures = {"ledger": 3, "results": 3}
     add, write = Ledger.add, filing._write_text
 
-    def add_at_last(ledger: Ledger, parts: Sequence[Part]) -> None:
+    def add_at_last(ledger: Ledger, part: Part) -> None:
         failures["ledger"] -= 1
         if failures["ledger"] >= 0:
             raise OSError(28, "No space left on device", "l")
-        add(ledger, parts)
+        add(ledger, part)
 
     def write_at_last(place: Path, text: str) -> None:
         failures["results"] -= 1
@@ -262,7 +262,8 @@ def test_an_image_on_which_the_model_fails_ends_nothing(
     broken = np.asarray(Image.open(images[2]).convert("RGB"))
     judge = Runtime.judge
 
-    def failing(self: Runtime, given: Sequence[Any]) -> Iterator[Any]:
+    def failing(self: Runtime, given: Iterable[Any]) -> Iterator[Any]:
+        given = list(given)
         if any(np.array_equal(image, broken) for image in given):
             raise MemoryError("none left")
         return judge(self, given)

@@ -125,8 +125,9 @@ class Filing:
                 what = f"{error.filename or self._out}: {error.strerror or error}"
                 self._states.trouble("results", f"{what}; what is not written yet is in the ledger")
             with self._changed:
-                if self._changed.wait_for(lambda: self._until is not None, _PAUSE_SECONDS):
+                if self._until is not None and time.monotonic() > self._until:
                     return False
+                self._changed.wait(_PAUSE_SECONDS)
 
     def _write(self, part: Unfiled, picture: Picture | None) -> None:
         place = self._out / PARTS / part.stored

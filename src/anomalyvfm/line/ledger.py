@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,36 +126,28 @@ class Ledger:
     def new_id() -> str:
         return uuid.uuid4().hex
 
-    def add(self, parts: Sequence[Part]) -> None:
-        """Keep judged files, all or none; on the disk when this returns.
-
-        Raises OSError where it cannot be.
-        """
-        rows = [
-            (
-                part.number,
-                part.id,
-                os.fsencode(part.path),
-                part.state.size,
-                part.state.modified,
-                part.sha256,
-                os.fsencode(part.stored),
-                part.outcome,
-                part.message,
-            )
-            for part in parts
-        ]
+    def add(self, part: Part) -> None:
+        """Keep a judged file; it is on the disk when this returns. Raises OSError where it cannot be."""
         with self._writing(durable=True) as database:
-            database.executemany(
+            database.execute(
                 "INSERT INTO parts (number, id, path, size, modified, sha256, stored, outcome, message)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
+                (
+                    part.number,
+                    part.id,
+                    os.fsencode(part.path),
+                    part.state.size,
+                    part.state.modified,
+                    part.sha256,
+                    os.fsencode(part.stored),
+                    part.outcome,
+                    part.message,
+                ),
             )
         with self._lock:
-            self._next += len(parts)
-            for part in parts:
-                self._arrived[part.number] = part.arrived
-            while len(self._arrived) > _REMEMBERED:
+            self._next += 1
+            self._arrived[part.number] = part.arrived
+            if len(self._arrived) > _REMEMBERED:
                 self._arrived.popitem(last=False)
 
     def is_judged(self, path: Path, state: FileState) -> bool:

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -108,16 +108,20 @@ class Watch:
         ]
         self._counts = Counter[Outcome]()
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
-        self._taken: queue.Queue[Future[_Taken | None]] = queue.Queue(2 * max(1, judge.together))
+        self._taken: queue.Queue[Future[_Taken | None]] = queue.Queue(judge.together + 2 * cores())
+        self._some = threading.Event()
+        """There may be something to judge, or nothing more to come."""
         self._stopping = threading.Event()
         self._all_seen = threading.Event()
         """With ``once``: whatever lies in the folder has been read."""
+        self._written = -math.inf
         self._handed = self._read = 0
         """Files that were given to be read, and those that have been."""
 
     def stop(self) -> None:
         """End after the files at hand; those not judged are judged by the next run."""
         self._stopping.set()
+        self._some.set()
 
     def run(self, tell: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
         """Watch until stopped, telling of every part; what was done, for a summary."""
@@ -134,13 +138,13 @@ class Watch:
         intake = threading.Thread(target=self._take_files, name="look at the folder")
         intake.start()
         try:
-            written = 0.0
-            while (batch := self._next_batch()) is not None:
-                if batch:
-                    self._process(batch, filing, tell)
-                if time.monotonic() - written >= _STATUS_SECONDS:
-                    self._write_status()
-                    written = time.monotonic()
+            while not self._stopping.is_set() and not self._all_seen.is_set():
+                for taken, verdict in self._judged():
+                    self._process(taken, verdict, filing, tell)
+                    self._write_status(_STATUS_SECONDS)
+                self._write_status(_STATUS_SECONDS)
+                self._some.wait(_STATUS_SECONDS)
+                self._some.clear()
         finally:
             self._stopping.set()
             intake.join()
@@ -182,20 +186,23 @@ class Watch:
                     )
                     self._stopping.wait(_PAUSE_SECONDS)
                     continue
+                seconds = time.monotonic() - started
                 for file in found:
                     if not self._hand_on(readers.submit(self._take, file)):
                         return
                 all_read = self._read == self._handed  # asked first: one that proves broken grows again
                 if self._settings.once and not found and all_read and not self._folder.growing:
                     self._all_seen.set()
+                    self._some.set()
                 # A look at very many files takes its time, and is not to take all of a core.
-                self._stopping.wait(max(self._settings.poll, 2 * (time.monotonic() - started)))
+                self._stopping.wait(max(self._settings.poll, 2 * seconds))
 
     def _hand_on(self, taken: Future[_Taken | None]) -> bool:
         while not self._stopping.is_set():
             with suppress(queue.Full):
                 self._taken.put(taken, timeout=0.2)
                 self._handed += 1
+                self._some.set()
                 return True
         return False
 
@@ -231,61 +238,74 @@ class Watch:
         self._folder.again(file)
         return None
 
-    def _next_batch(self) -> list[_Taken] | None:
-        """What is read by now, as much as is judged at once; nothing after a while, None at the end."""
-        if self._stopping.is_set():
-            return None
-        try:
-            waiting = [self._taken.get(timeout=0.1)]
-        except queue.Empty:
-            return None if self._all_seen.is_set() else []
-        while len(waiting) < self._judge.together and not self._taken.empty():
-            waiting.append(self._taken.get())
-        read = [future.result() for future in waiting]
-        self._read += len(read)
-        return [taken for taken in read if taken is not None]
-
     def _process(
-        self, batch: Sequence[_Taken], filing: Filing, tell: Callable[[Mapping[str, Any]], None]
+        self, taken: _Taken, verdict: Verdict | str, filing: Filing, tell: Callable[[Mapping[str, Any]], None]
     ) -> None:
-        """Judge files, keep what was judged, and pass it on."""
-        verdicts = iter(self._verdicts([taken.image for taken in batch if taken.image is not None]))
-        judged = [(taken, next(verdicts) if taken.image is not None else taken.error) for taken in batch]
-        stored: set[Path] = set()
-        parts = []
-        for number, (taken, verdict) in enumerate(judged, start=self._ledger.next_number):
-            parts.append(self._part(number, taken, verdict, stored))
-        if not self._keep(parts):
+        """Keep what was judged, and pass it on."""
+        part = self._part(self._ledger.next_number, taken, verdict)
+        if not self._keep(part):
             return
-        now = time.monotonic()
+        self._counts[part.outcome] += 1
+        self._seconds.append(time.monotonic() - part.arrived)
         for delivery in self._deliveries:
             delivery.wake()
-        for part, (taken, verdict) in zip(parts, judged, strict=True):
-            self._counts[part.outcome] += 1
-            self._seconds.append(now - part.arrived)
-            drawn = isinstance(verdict, Verdict) and self._is_drawn(verdict) and taken.image is not None
-            picture = Picture(taken.image, verdict) if drawn else None  # type: ignore[arg-type]
-            filing.add(Unfiled(part.number, part.path, part.state, part.stored, part.message), picture)
-            tell(json.loads(part.message))
+        picture = None
+        if isinstance(verdict, Verdict) and taken.image is not None and self._is_drawn(verdict):
+            picture = Picture(taken.image, verdict)
+        filing.add(Unfiled(part.number, part.path, part.state, part.stored, part.message), picture)
+        tell(json.loads(part.message))
 
-    def _verdicts(self, images: Sequence[NDArray[np.uint8]]) -> list[Verdict | str]:
-        """One for each, or why there is none."""
-        if not images:
-            return []
+    def _waiting(self) -> Iterator[_Taken]:
+        """What has been read by now, in the order it came; ends as soon as nothing waits."""
+        while not self._stopping.is_set() and not self._taken.empty():
+            taken = self._taken.get().result()
+            self._read += 1
+            if taken is not None:
+                yield taken
+
+    def _judged(self) -> Iterator[tuple[_Taken, Verdict | str]]:
+        """What waits, each with its verdict or why there is none, until nothing waits.
+
+        The model is given one image after another for as long as there are any, so that it works on one while
+        another is prepared.
+        """
+        refused: deque[_Taken] = deque()
+        under_way: deque[_Taken] = deque()
+
+        def images() -> Iterator[NDArray[np.uint8]]:
+            for taken in self._waiting():
+                if taken.image is None:
+                    refused.append(taken)
+                else:
+                    under_way.append(taken)
+                    yield taken.image
+
         try:
             with self._judging:
-                judged = [verdict for _, verdict in self._judge.judge(images)]
-        except Exception as error:  # one image must not end the watch
-            if len(images) > 1:
-                return [verdict for image in images for verdict in self._verdicts([image])]
-            _log.exception("an image could not be judged")
-            return [f"judging failed ({type(error).__name__}: {' '.join(str(error).split())})"]
-        return [str(verdict) if isinstance(verdict, ImageError) else verdict for verdict in judged]
+                for _, verdict in self._judge.judge(images()):
+                    yield under_way.popleft(), verdict if isinstance(verdict, Verdict) else str(verdict)
+                    while refused:
+                        yield (taken := refused.popleft()), taken.error or ""
+        except Exception:  # one image must not end the watch: which is it?
+            for taken in under_way:
+                assert taken.image is not None
+                yield taken, self._verdict(taken.image)
+        for taken in refused:
+            yield taken, taken.error or ""
 
-    def _part(self, number: int, taken: _Taken, verdict: Verdict | str | None, stored: set[Path]) -> Part:
+    def _verdict(self, image: NDArray[np.uint8]) -> Verdict | str:
+        """Of one image alone, or why there is none."""
+        try:
+            with self._judging:
+                ((_, verdict),) = self._judge.judge([image])
+        except Exception as error:
+            _log.exception("an image could not be judged")
+            return f"judging failed ({type(error).__name__}: {' '.join(str(error).split())})"
+        return str(verdict) if isinstance(verdict, ImageError) else verdict
+
+    def _part(self, number: int, taken: _Taken, verdict: Verdict | str) -> Part:
         path = taken.file.path
-        place = self._place(path, number, stored)
-        stored.add(place)
+        place = self._place(path, number)
         if isinstance(verdict, Verdict):
             map_ = f"{PARTS}/{place.as_posix()}.map.jpg" if self._is_drawn(verdict) else None
             said = {**verdict.as_dict(), "map": map_}
@@ -315,20 +335,20 @@ class Watch:
             arrived=taken.file.seen,
         )
 
-    def _place(self, path: Path, number: int, taken: set[Path]) -> Path:
+    def _place(self, path: Path, number: int) -> Path:
         """Where below parts/ a file's results go: under its own path, numbered where that is taken."""
         stem = shortened(path.stem)
         place = path.with_name(stem + path.suffix)
-        while place in taken or self._ledger.is_stored(place):
+        while self._ledger.is_stored(place):
             stem = f"{stem}.{number}"
             place = path.with_name(stem + path.suffix)
         return place
 
-    def _keep(self, parts: Sequence[Part]) -> bool:
-        """Enter parts into the ledger, trying until it takes them; False where this is to end before."""
+    def _keep(self, part: Part) -> bool:
+        """Enter a part into the ledger, trying until it takes it; False where this is to end before."""
         while True:
             try:
-                self._ledger.add(parts)
+                self._ledger.add(part)
                 self.states.well("ledger")
                 return True
             except OSError as error:
@@ -344,10 +364,14 @@ class Watch:
             image = read_source(self._settings.folder / part.path, self._judge.settings.image)
         except ImageError:
             return None
-        verdict = self._verdicts([image])[0]
+        verdict = self._verdict(image)
         return Picture(image, verdict) if isinstance(verdict, Verdict) else None
 
-    def _write_status(self) -> None:
+    def _write_status(self, every: float = 0.0) -> None:
+        """Unless it was written within the last ``every`` seconds."""
+        if time.monotonic() - self._written < every:
+            return
+        self._written = time.monotonic()
         place = self._settings.out / STATUS
         try:
             partial = place.with_name(f".{STATUS}.partial")

@@ -57,7 +57,8 @@ class Broker:
 class Listener:
     """Hears everything below a topic from now on: (topic, content, whether it was retained)."""
 
-    def __init__(self, port: int, topic: str) -> None:
+    def __init__(self, port: int, topic: str, tell: Callable[[str, Any, bool], None] | None = None) -> None:
+        """``tell`` hears it too, when it comes."""
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -66,12 +67,17 @@ class Listener:
         subscribed: list[Any] = []
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: subscribed.append(True)
-        self._client.on_message = lambda _, __, message: self.heard.append(
-            (message.topic, json.loads(message.payload), message.retain)
-        )
+        self._tell = tell
+        self._client.on_message = self._hear
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self.until(lambda: bool(subscribed))
+
+    def _hear(self, _: Any, __: Any, message: Any) -> None:
+        heard = message.topic, json.loads(message.payload), message.retain
+        self.heard.append(heard)
+        if self._tell is not None:
+            self._tell(*heard)
 
     def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
         end = time.monotonic() + seconds

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from pyarrow import parquet  # type: ignore[import-untyped]  # it has no type hints
 
+from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.server.inspections import exporting
 from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
@@ -55,6 +56,44 @@ def test_a_form_gives_a_result_for_each_image_and_one_bad_image_spoils_nothing(c
     assert [result["name"] for result in results] == ["0.png", "1.png", "2.png"]
     assert [result.get("problem", {}).get("status") for result in results] == [None, 415, None]
     assert results[2]["inspection"]["anomalous"]
+
+
+def test_parts_have_fields_and_are_found_by_them(open_station: Open) -> None:
+    line = LineSettings(
+        {"fields": {"line": "3", "pattern": "{serial}_*"}, "shifts": {"all day": "00:00"}}, ""
+    )
+    client = client_of(open_station(line=line))
+    client.post(
+        "/api/judge?lot=L7&name=A1_cam.png",
+        content=picture(180),
+        headers={"X-Part-Operator": "kim", "X-Part-Lot": "no"},
+    )
+    form = [("image", ("A2_cam.png", picture(100)))]
+    client.post("/api/judge?lot=L8", files=form)
+    job = client.post("/api/jobs?serial=given", files=form).json()
+    end = time.monotonic() + 20
+    while len(client.get("/api/inspections").json()["items"]) < 3:
+        assert time.monotonic() < end, job
+        time.sleep(0.02)
+
+    parts = client.get("/api/inspections").json()["items"]
+    always = {"line": "3", "shift": "all day"}
+    assert [part["fields"] for part in parts] == [
+        always | {"serial": "given"},
+        always | {"serial": "A2", "lot": "L8"},
+        always | {"serial": "A1", "lot": "L7", "operator": "kim"},
+    ]
+    found = client.get("/api/inspections?lot=L7&line=3").json()["items"]
+    assert [part["fields"]["serial"] for part in found] == ["A1"]
+    assert client.get("/api/inspections?lot=L9").json()["items"] == []
+    rows = list(csv.DictReader(io.StringIO(client.get("/api/export?format=csv&shift=all day").text)))
+    assert [row["serial"] for row in rows] == ["A1", "A2", "given"]
+    assert [row["operator"] for row in rows] == ["kim", "", ""]
+    table = parquet.read_table(io.BytesIO(client.get("/api/export?format=parquet&lot=L8").content))
+    assert table.column("serial").to_pylist() == ["A2"]
+    page = client.get("/inspections?lot=L7").text
+    assert "A1_cam.png" in page and "A2_cam.png" not in page and 'value="L7"' in page
+    assert 'href="/inspections?operator=kim"' in client.get(f"/inspections/{parts[2]['id']}").text
 
 
 def test_a_job_is_done_in_the_background_image_by_image(client: TestClient) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.line.fields import FIELDS
 from anomalyvfm.server.problems import Problem, as_problem
 from anomalyvfm.server.settings import Retention
 from anomalyvfm.server.statistics import Bucket
@@ -99,6 +100,13 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
             session.execute(text(f"ALTER TABLE {table} DROP COLUMN kind"))
         for table in ("reviews", "versions"):
             session.execute(text(f"ALTER TABLE {table} DROP COLUMN outline"))
+        for field in ("lot", "serial"):
+            session.execute(text(f"DROP INDEX ix_inspections_{field}"))
+        for field in FIELDS:
+            session.execute(text(f"ALTER TABLE inspections DROP COLUMN {field}"))
+        session.execute(text("ALTER TABLE jobs DROP COLUMN fields"))
+        for table in ("sinks", "put_off"):
+            session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()
 

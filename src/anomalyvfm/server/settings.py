@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anomalyvfm.line.settings import LineSettings
 
 # Of address space for a pixel: a deep image and what it becomes on the way to 8 bits, beside libraries.
 _DECODING_BYTES = 48
@@ -81,6 +85,8 @@ class Settings:
     images_between_drift_alarms: float = 100_000
     """While nothing has changed, so many images pass on average before drift is wrongly reported."""
     session_hours: float = 12.0
+    line: LineSettings | None = None
+    """Fields of parts, and sinks that are told of inspections."""
     timezone: str | None = None
     """In which the site's days and hours are (IANA); none: the machine's."""
 

@@ -7,10 +7,11 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.line.fields import FieldRules
 from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.drift_monitor import DriftMonitor
@@ -126,7 +128,9 @@ class Station:
         self.inspections = Archive(
             self.database, self.files, self.decoders, self.thumbnails, self.models.white_level
         )
-        self.jobs = JobRunner(self.database, self.files, self.decoders, self.batcher, settings, self.models)
+        self.jobs = JobRunner(
+            self.database, self.files, self.decoders, self.batcher, settings, self.models, self._fields
+        )
         self._closing = threading.Event()
         self._tidier = threading.Thread(target=self._tidy_now_and_then, name="tidy")
         self._tidier.start()
@@ -147,13 +151,37 @@ class Station:
         self.database.close()
         self._lock.close()
 
-    def submit(self, content: bytes, model: str | None, name: str, by: str) -> Future[dict[str, Any]]:
-        """Decode and queue an image, within the batcher's places; the future gives its inspection."""
+    def submit(
+        self,
+        content: bytes,
+        model: str | None,
+        name: str,
+        by: str,
+        fields: Mapping[str, str] | None = None,
+    ) -> Future[dict[str, Any]]:
+        """Decode and queue an image, within the batcher's places; the future gives its inspection.
+
+        ``fields`` of the part count before what is known of it otherwise.
+        """
         model = self.models.name(model)
         decoded = self.decoders.pixels(content, self.models.white_level(model))
-        part = Part(model, plain_name(name), by, content, decoded.pixels, decoded.thumbnail)
+        name = plain_name(name)
+        part = Part(
+            model,
+            name,
+            by,
+            content,
+            decoded.pixels,
+            decoded.thumbnail,
+            fields=self._fields(name, fields or {}),
+        )
         self.batcher.submit(part)
         return part.answer
+
+    def _fields(self, name: str, sent: Mapping[str, str]) -> dict[str, str]:
+        """A part's fields: as they were sent, else by its name, the shift and the settings."""
+        rules = self.settings.line.fields if self.settings.line else FieldRules()
+        return rules.of(Path(name), datetime.now(self.zone)) | dict(sent)
 
     def reset_drift(self, name: str, false_alarm: bool, by: str) -> None:
         """Begin the drift test anew."""

@@ -34,6 +34,7 @@ def part(number: int, score: float = 0.3, **changes: Any) -> dict[str, Any]:
         "height": 480,
         "ms": 41.3,
         "sha256": f"{number:064x}",
+        "fields": {"lot": "L7"},
         "by": "camera-1",
         "sampled": False,
         "label": None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -13,7 +13,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from anomalyvfm.server.api.once import once
-from anomalyvfm.server.api.shapes import INSPECTION, Job, JobItems, Jobs, Limit, ModelQuery, Number, Results
+from anomalyvfm.server.api.shapes import (
+    INSPECTION,
+    Job,
+    JobItems,
+    Jobs,
+    Limit,
+    ModelQuery,
+    Number,
+    PartFields,
+    Results,
+)
 from anomalyvfm.server.auth.guard import Operator
 from anomalyvfm.server.problems import Problem, as_problem
 from anomalyvfm.server.settings import Limits
@@ -44,22 +54,26 @@ def router(station: Station) -> APIRouter:
     async def judge(
         request: Request,
         user: Operator,
+        fields: PartFields,
         model: ModelQuery = None,
         name: Annotated[str, Query(max_length=200, description="for people to tell parts by")] = "",
     ) -> Response | dict[str, Any]:
         """Judge the image of a raw body, or each `image` of a form. The answer comes when it is in the store.
 
-        A form gives a result for each image: an inspection, or the problem with it.
+        A form gives a result for each image: an inspection, or the problem with it. The parts' fields (`lot`,
+        `serial`, …) are in the address, or in headers: `X-Part-Lot`.
         """
         if not _is_form(request):
             with _counting(station):
                 content = await uploads.body(request)
                 with station.batcher.places():
-                    return await _judge(station, content, model, name, user.name)
+                    return await _judge(station, content, model, name, user.name, fields)
         with _counting(station):
             images = await _form_images(request, station)
             with station.batcher.places(len(images)):
-                answers = [_judge(station, content, model, name, user.name) for name, content in images]
+                answers = [
+                    _judge(station, content, model, name, user.name, fields) for name, content in images
+                ]
                 found = await asyncio.gather(*answers, return_exceptions=True)
         problems = [as_problem(one) for one in found if isinstance(one, BaseException)]
         for problem in problems:
@@ -76,12 +90,14 @@ def router(station: Station) -> APIRouter:
         }
 
     @routes.post("/jobs", status_code=202, response_model=Job, openapi_extra=_UPLOADS)
-    async def add_job(request: Request, user: Operator, model: ModelQuery = None) -> dict[str, Any]:
+    async def add_job(
+        request: Request, user: Operator, fields: PartFields, model: ModelQuery = None
+    ) -> dict[str, Any]:
         """Accept the images of a form, to be judged when there is time; they survive a restart."""
         if not _is_form(request):
             raise Problem(415, "send the images as multipart/form-data, each in a field named image")
         images = await _form_images(request, station)
-        return await run_in_threadpool(station.jobs.accept, images, model, user.name)
+        return await run_in_threadpool(station.jobs.accept, images, model, user.name, fields)
 
     @routes.get("/jobs", response_model=Jobs)
     def jobs(user: Operator, limit: Limit = 50) -> dict[str, Any]:
@@ -106,8 +122,10 @@ def router(station: Station) -> APIRouter:
     return routes
 
 
-async def _judge(station: Station, content: bytes, model: str | None, name: str, by: str) -> dict[str, Any]:
-    answer: Future[dict[str, Any]] = await run_in_threadpool(station.submit, content, model, name, by)
+async def _judge(
+    station: Station, content: bytes, model: str | None, name: str, by: str, fields: Mapping[str, str]
+) -> dict[str, Any]:
+    answer: Future[dict[str, Any]] = await run_in_threadpool(station.submit, content, model, name, by, fields)
     return await asyncio.wrap_future(answer)  # given up by its request, it is not judged
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from anomalyvfm.line.fields import FIELDS, LONGEST, plain
 from anomalyvfm.server.store.inspections import InspectionFilter
 
 Number = Annotated[int, Path(ge=1, le=(1 << 31) - 1)]
@@ -25,6 +26,7 @@ INSPECTION: dict[str, Any] = {
     "model": "sheet_metal",
     "version": 3,
     "name": "cam1-000173.jpg",
+    "fields": {"line": "3", "lot": "L7", "serial": "000173"},
     "score": 7.31842,
     "p_value": 0.009901,
     "threshold": 3.1,
@@ -92,6 +94,9 @@ class Inspection(_Shape):
     model: str
     version: int
     name: str
+    fields: dict[str, str] = Field(
+        description="who the part is, as far as it is known: line, product, lot, serial, operator, shift"
+    )
     score: float = Field(description="standard deviations above the average good image")
     p_value: float = Field(description="share of good images that look at least as odd")
     threshold: float
@@ -338,7 +343,39 @@ class SignedIn(_Shape):
     csrf: str
 
 
+_FieldQuery = Annotated[str | None, Query(max_length=LONGEST)]
+
+
+def _fields(
+    line: _FieldQuery = None,
+    product: _FieldQuery = None,
+    lot: _FieldQuery = None,
+    serial: _FieldQuery = None,
+    operator: _FieldQuery = None,
+    shift: _FieldQuery = None,
+) -> dict[str, str]:
+    given = {
+        "line": line,
+        "product": product,
+        "lot": lot,
+        "serial": serial,
+        "operator": operator,
+        "shift": shift,
+    }
+    return {name: plain(value) for name, value in given.items() if value}
+
+
+def _part_fields(request: Request, fields: Annotated[dict[str, str], Depends(_fields)]) -> dict[str, str]:
+    sent = {name: request.headers.get(f"x-part-{name}") for name in FIELDS}
+    return {name: plain(value) for name, value in sent.items() if value} | fields
+
+
+PartFields = Annotated[dict[str, str], Depends(_part_fields)]
+"""Who the parts of a request are: by its address, else by headers, ``X-Part-Lot`` for lot."""
+
+
 def _filter(
+    fields: Annotated[dict[str, str], Depends(_fields)],
     model: Annotated[str | None, Query(max_length=100)] = None,
     version: Annotated[int | None, Query(ge=1, le=(1 << 31) - 1)] = None,
     anomalous: bool | None = None,
@@ -363,6 +400,7 @@ def _filter(
         min_score,
         max_score,
         None if name is None else clean(name),
+        fields,
     )
 
 

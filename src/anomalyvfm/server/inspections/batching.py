@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +37,8 @@ class Part:
     pixels: NDArray[np.uint8]
     thumbnail: bytes
     job_item: int | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Who it is, by `line.fields.FIELDS`."""
     accepted: float = field(default_factory=time.monotonic)
     answer: Future[dict[str, Any]] = field(default_factory=Future)
     """The inspection, once it is in the store."""

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.decision.verdict import Verdict
+from anomalyvfm.line.fields import FIELDS
 from anomalyvfm.server.inspections.verdicts import restore
-from anomalyvfm.server.store.inspections import as_dict
+from anomalyvfm.server.store.inspections import as_dict, fields_of
 from anomalyvfm.server.store.tables import InspectionRow
 
 COLUMNS = (
-    *("id", "at", "model", "version", "name", "score", "p_value", "threshold", "promised", "light"),
+    *("id", "at", "model", "version", "name", *FIELDS),
+    *("score", "p_value", "threshold", "promised", "light"),
     *(
         "anomalous",
         "width",
@@ -45,7 +47,7 @@ def as_csv(rows: Iterator[InspectionRow]) -> Iterator[bytes]:
         text = io.StringIO()
         writer = csv.writer(text)
         for row in part:
-            record = as_dict(row)
+            record = as_dict(row) | fields_of(row)
             writer.writerow([_harmless(record[column]) for column in COLUMNS])
         yield text.getvalue().encode()
 
@@ -67,6 +69,7 @@ def as_parquet(rows: Iterator[InspectionRow]) -> IO[bytes]:
         while part := list(islice(rows, _A_TIME)):
             records = [
                 as_dict(row)
+                | fields_of(row)
                 | {
                     "at": round(row.at * 1000),
                     "reviewed_at": None if row.reviewed_at is None else round(row.reviewed_at * 1000),
@@ -100,6 +103,7 @@ def as_coco(rows: Iterator[InspectionRow], read: Callable[[str], bytes]) -> Iter
             "anomalous": row.anomalous,
             "label": row.label,
             "kind": row.kind,
+            "fields": as_dict(row)["fields"],
         }
         images.append(json.dumps(image).encode())
         if not row.anomalous:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -31,6 +31,10 @@ _REFUSED = (400, 413, 415, 422, 404)
 """Answers that trying again would not change."""
 
 
+Fields = Callable[[str, Mapping[str, str]], dict[str, str]]
+"""A part's fields, by its name and what was sent of them."""
+
+
 class JobRunner:
     """A thread that takes waiting images from the store until there are none, and sleeps until told."""
 
@@ -42,6 +46,7 @@ class JobRunner:
         batcher: Batcher,
         settings: Settings,
         models: Catalogue,
+        fields: Fields,
     ) -> None:
         self._database = database
         self._files = files
@@ -49,6 +54,7 @@ class JobRunner:
         self._batcher = batcher
         self._settings = settings
         self._models = models
+        self._fields = fields
         self._accepting = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -56,7 +62,13 @@ class JobRunner:
         self._thread = threading.Thread(target=self._run, name="jobs")
         self._thread.start()
 
-    def accept(self, images: Sequence[tuple[str, bytes]], model: str | None, by: str) -> dict[str, Any]:
+    def accept(
+        self,
+        images: Sequence[tuple[str, bytes]],
+        model: str | None,
+        by: str,
+        fields: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """A job of images to be judged when there is time; they are on the disk when this returns.
 
         Raises Problem 429 where too many wait already, 507 where the disk has too little room.
@@ -69,7 +81,7 @@ class JobRunner:
             with self._files.keeping() as keep:
                 kept = [(plain_name(name), keep(content)) for name, content in images]
                 with self._database.writing() as session:
-                    number = jobs.add(session, model, by, kept)
+                    number = jobs.add(session, model, by, kept, fields)
         self._wake.set()
         return self.get(number)
 
@@ -131,7 +143,16 @@ class JobRunner:
         try:
             content = self._files.read(item.image)
             decoded = self._decoders.pixels(content, self._models.white_level(job.model))
-            part = Part(job.model, item.name, job.by, content, decoded.pixels, decoded.thumbnail, item.id)
+            part = Part(
+                job.model,
+                item.name,
+                job.by,
+                content,
+                decoded.pixels,
+                decoded.thumbnail,
+                item.id,
+                self._fields(item.name, job.fields or {}),
+            )
             self._batcher.submit(part)
         except (Problem, OSError) as error:
             refused: Future[dict[str, Any]] = Future()

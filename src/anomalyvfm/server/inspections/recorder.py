@@ -67,6 +67,7 @@ class Recorder:
                     version=current.number,
                     name=part.name,
                     by=part.by,
+                    **part.fields,
                     image=image,
                     map=map_,
                     bytes=len(part.content) + len(content),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
 from anomalyvfm.decision.calibration import images_needed
+from anomalyvfm.line.fields import FIELDS, plain
 from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.language import N_, _, ngettext, number
@@ -129,6 +130,7 @@ def inspections(station: Station, user: User, query: Query) -> Data:
         "model": chosen(query, "model", models),
         "since": query.get("since", ""),
         "until": query.get("until", ""),
+        **{field: plain(query.get(field, "")) for field in FIELDS},
     }
     since, until = (day(query, name, station.zone, name == "until") for name in ("since", "until"))
     before = identity(query, "before")
@@ -140,17 +142,26 @@ def inspections(station: Station, user: User, query: Query) -> Data:
         since=since.timestamp() if since else None,
         until=until.timestamp() if until else None,
         name=asked["name"] or None,
+        fields={field: asked[field] for field in FIELDS if asked[field]},
     )
     found = station.inspections.newest(fitting, before=before, limit=PAGE + 1)
     given = {name: value for name, value in asked.items() if value}
     more = {**given, "before": found[PAGE - 1]["id"]} if len(found) > PAGE else None
-    exported: dict[str, str] = {name: asked[name] for name in ("name", "label", "model") if asked[name]}
+    exported: dict[str, str] = {
+        name: asked[name] for name in ("name", "label", "model", *FIELDS) if asked[name]
+    }
     if anomalous is not None:
         exported["anomalous"] = str(anomalous).lower()
     exported |= {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
     return {
         "models": models,
         "filter": asked,
+        # Where parts have a lot or a number it is asked for; by other fields one comes from a part's page.
+        "fields": [
+            field
+            for field in FIELDS
+            if asked[field] or (field in ("lot", "serial") and any(field in part["fields"] for part in found))
+        ],
         "filtered": bool(given) or before is not None,
         "items": found[:PAGE],
         "first_url": _url("/inspections", given) if before is not None else None,

@@ -19,7 +19,13 @@ _WORDS = {
     "good": N_("Good"),
     "defect": N_("Defect"),
     "unsure": N_("Unsure"),
-    # roles
+    # who a part is
+    "line": N_("Line"),
+    "product": N_("Product"),
+    "lot": N_("Lot"),
+    "serial": N_("Serial number"),
+    "shift": N_("Shift"),
+    # roles, and who stood at the line
     "operator": N_("operator"),
     "engineer": N_("engineer"),
     "admin": N_("admin"),

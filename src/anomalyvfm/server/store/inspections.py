@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from anomalyvfm.line.fields import FIELDS
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store.clock import iso, iso_or_none
 from anomalyvfm.server.store.tables import GoodPatchRow, InspectionRow
@@ -31,6 +32,8 @@ class InspectionFilter:
     max_score: float | None = None
     name: str | None = None
     """What the name holds, anywhere; capitals do not count."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Who the parts are: by field, as they were sent."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         row = InspectionRow
@@ -53,6 +56,8 @@ class InspectionFilter:
             found.append(row.score >= self.min_score)
         if self.max_score is not None:
             found.append(row.score <= self.max_score)
+        for name, value in self.fields.items():
+            found.append(fields_of(row)[name] == value)
         if self.name is not None:
             found.append(row.name.icontains(self.name, autoescape=True))
         return found
@@ -65,6 +70,7 @@ def as_dict(row: InspectionRow) -> dict[str, Any]:
         "model": row.model,
         "version": row.version,
         "name": row.name,
+        "fields": {name: value for name, value in fields_of(row).items() if value is not None},
         "score": row.score,
         "p_value": row.p_value,
         "threshold": row.threshold,
@@ -84,6 +90,11 @@ def as_dict(row: InspectionRow) -> dict[str, Any]:
         "reviewed_at": iso_or_none(row.reviewed_at),
         "review_id": row.review_id,
     }
+
+
+def fields_of(row: Any) -> dict[str, Any]:
+    """A row's fields, or the columns that hold them."""
+    return {name: getattr(row, name) for name in FIELDS}
 
 
 def find(session: Session, number: int) -> InspectionRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import case, func, select
@@ -13,9 +13,15 @@ from anomalyvfm.server.store.clock import iso, now
 from anomalyvfm.server.store.tables import JobItemRow, JobRow
 
 
-def add(session: Session, model: str, by: str, images: Sequence[tuple[str, str]]) -> int:
+def add(
+    session: Session,
+    model: str,
+    by: str,
+    images: Sequence[tuple[str, str]],
+    fields: Mapping[str, str] | None = None,
+) -> int:
     """A job of (name, hash) images; its number."""
-    job = JobRow(model=model, by=by, at=now())
+    job = JobRow(model=model, by=by, at=now(), fields=dict(fields) if fields else None)
     session.add(job)
     session.flush()
     session.add_all(

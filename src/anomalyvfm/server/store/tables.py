@@ -8,6 +8,7 @@ from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueCo
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _HASH = String(64)
+_FIELD = String(100)
 
 
 class Base(DeclarativeBase):
@@ -80,6 +81,8 @@ class InspectionRow(Base):
         Index(None, "model", "version"),
         Index(None, "model", "kind"),
         Index(None, "label", "anomalous", "sampled"),
+        Index(None, "lot"),
+        Index(None, "serial"),
         {"sqlite_autoincrement": True},  # a number given away is never given to another part
     )
 
@@ -91,6 +94,13 @@ class InspectionRow(Base):
     version: Mapped[int]
     name: Mapped[str] = mapped_column(String(200))
     by: Mapped[str] = mapped_column(String(100))
+    line: Mapped[str | None] = mapped_column(_FIELD)
+    """Who the part is, as far as it is known; so are the five below."""
+    product: Mapped[str | None] = mapped_column(_FIELD)
+    lot: Mapped[str | None] = mapped_column(_FIELD)
+    serial: Mapped[str | None] = mapped_column(_FIELD)
+    operator: Mapped[str | None] = mapped_column(_FIELD)
+    shift: Mapped[str | None] = mapped_column(_FIELD)
     score: Mapped[float]
     p_value: Mapped[float]
     threshold: Mapped[float]
@@ -160,6 +170,8 @@ class JobRow(Base):
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
     by: Mapped[str] = mapped_column(String(100))
     at: Mapped[float]
+    fields: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Of all its parts."""
 
 
 class JobItemRow(Base):
@@ -201,6 +213,26 @@ class AnswerRow(Base):
     status: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
     """JSON."""
+
+
+class SinkRow(Base):
+    """Up to which inspection a sink has been told."""
+
+    __tablename__ = "sinks"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    told: Mapped[int]
+
+
+class PutOffRow(Base):
+    """An inspection that a sink would not take: not yet, or never."""
+
+    __tablename__ = "put_off"
+
+    sink: Mapped[str] = mapped_column(String(40), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    given_up: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text)
 
 
 class AuditRow(Base):

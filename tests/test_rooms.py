@@ -25,6 +25,7 @@ STATION = (
     *("settings", "logs", "problems", "metrics", "events", "store", "decoding", "auth"),
     *(
         "models",
+        "outbox",
         "drift_monitor",
         "inspections",
         "reviewed_parts",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalyvfm.line.folder import FileFound, WatchedFolder, ask_for_leases, state_of
+from anomalyvfm.line.folder import FileFound, WatchedFolder, asking_for_leases, state_of
 from anomalyvfm.line.ledger import FileState
 
 
@@ -24,10 +24,8 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def leases() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGIO)
-    ask_for_leases()
-    yield
-    signal.signal(signal.SIGIO, before)
+    with asking_for_leases():
+        yield
 
 
 def watched(folder: Path, **settings: object) -> WatchedFolder:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from anomalyvfm.cli.config_file import ENVIRONMENT, config_file
+from anomalyvfm.cli.config_file import ENVIRONMENT, config_file, tables_of
 from anomalyvfm.cli.options import PATH, common, weights_moved
 from anomalyvfm.cli.station_options import require_extra, station_settings
 from anomalyvfm.errors import InputError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=ENVIRONMENT)
-@config_file()
+@config_file(("fields", "shifts", "sinks"))
 @click.argument("models", nargs=-1, type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to answer at.")
 @click.option(
@@ -81,6 +82,9 @@ def serve(
             click.echo(_add_pin(settings.token_file, new_pin))
         return
     require_extra()
+    from anomalyvfm.line.settings import LineSettings
+
+    settings = replace(settings, line=LineSettings(*tables_of(click.get_current_context())))
     logs.configure(log_format == "json", log_level)
     from anomalyvfm.server import tracing
     from anomalyvfm.server.app import create_app, create_gate

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def watch(
     """
     from anomalyvfm.cli.predict import load_judge
     from anomalyvfm.files import check_apart, locked
-    from anomalyvfm.line.folder import ask_for_leases
+    from anomalyvfm.line.folder import asking_for_leases
     from anomalyvfm.line.settings import LineSettings
     from anomalyvfm.line.watching import Watch, WatchSettings
 
@@ -96,7 +97,6 @@ def watch(
     detector, sha256 = load_judge(model, backbone, device, {})
     if false_alarm_rate is not None:
         detector = detector.with_false_alarm_rate(false_alarm_rate)
-    ask_for_leases()
     settings = WatchSettings(
         folder=folder.resolve(),
         out=out.resolve(),
@@ -110,10 +110,9 @@ def watch(
     )
     watched = Watch(detector, settings)
     watched.states.listen(_say)
-    for sent in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sent, lambda *_: watched.stop())
-    click.echo(f"watching {folder}", err=True)
-    done = watched.run(_tell)
+    with asking_for_leases(), _stopping(watched.stop):
+        click.echo(f"watching {folder}", err=True)
+        done = watched.run(_tell)
     report(as_json, {"out": str(out), **done}, lambda: _print(out, done))
 
 
@@ -128,6 +127,18 @@ def _open(out: Path) -> None:
             raise InputError(f"{out}: holds files and no ledger to go on with; choose another --out")
     except OSError as error:
         raise unwritable(out, error) from None
+
+
+@contextmanager
+def _stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and Ctrl-C stop what is within, which then ends in its own time."""
+    sent = signal.SIGTERM, signal.SIGINT
+    earlier = [signal.signal(number, lambda *_: stop()) for number in sent]
+    try:
+        yield
+    finally:
+        for number, handler in zip(sent, earlier, strict=True):
+            signal.signal(number, handler)
 
 
 def _tell(message: Mapping[str, Any]) -> None:

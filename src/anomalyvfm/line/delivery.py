@@ -10,7 +10,9 @@ import time
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from anomalyvfm.line.messages import OUTCOMES, Message, Outcome
 from anomalyvfm.line.sinks.sink import Refusal, Sink, SinkDownError
@@ -28,21 +30,28 @@ _REMEMBERED = 2_000
 
 
 class Outbox(Protocol):
-    """What sinks are to be told, kept on the disk: `Ledger`."""
+    """What sinks are to be told, kept on the disk. Each method raises OSError where that is full or away."""
 
-    def subscribe(self, sink: str) -> None: ...
+    def subscribe(self, sink: str) -> None:
+        """Give a sink a place among the parts: one that is new hears of those judged from now on."""
 
-    def untold(self, sink: str, limit: int) -> list[Message]: ...
+    def untold(self, sink: str, limit: int) -> list[Message]:
+        """What a sink has not been told, the oldest first."""
 
-    def put_off(self, sink: str) -> list[int]: ...
+    def put_off(self, sink: str) -> list[int]:
+        """Numbers of what the sink did not take at first and is to be told again."""
 
-    def message(self, number: int) -> Message: ...
+    def message(self, number: int) -> Message | None:
+        """None where it has been deleted meanwhile."""
 
-    def told(self, sink: str, number: int) -> None: ...
+    def told(self, sink: str, number: int) -> None:
+        """The sink has it: of its news this or one put off."""
 
-    def refused(self, sink: str, number: int, reason: str, final: bool) -> None: ...
+    def refused(self, sink: str, number: int, reason: str, final: bool) -> None:
+        """The sink would not have this one: it is put off, or ``final``: never sent again by itself."""
 
-    def waiting(self, sink: str) -> tuple[int, int]: ...
+    def waiting(self, sink: str) -> tuple[int, int]:
+        """How many messages wait for a sink, and how many it refused for good."""
 
 
 @dataclass
@@ -107,9 +116,17 @@ class Delivery:
     def join(self) -> None:
         self._thread.join()
 
-    def waiting(self) -> tuple[int, int]:
-        """How many messages wait, and how many were refused for good."""
-        return self._outbox.waiting(self.name)
+    def describe(self) -> dict[str, Any]:
+        """What it has done, what waits, and the milliseconds from the image to the acknowledgement."""
+        waiting, given_up = self._outbox.waiting(self.name)
+        return {
+            "delivered": self.done.delivered,
+            "waiting": waiting,
+            "refusals": self.done.refusals,
+            "given_up": given_up,
+            "too_late": self.done.too_late,
+            "ms": quantiles(self.done.seconds),
+        }
 
     def _run(self) -> None:
         self._again = [(time.monotonic(), 1, number) for number in self._outbox.put_off(self.name)]
@@ -155,7 +172,13 @@ class Delivery:
             _, tries, number = heapq.heappop(self._again)
             again[number] = tries
         try:
-            messages = [self._outbox.message(number) for number in again]
+            messages = []
+            for number in list(again):
+                if (message := self._outbox.message(number)) is not None:
+                    messages.append(message)
+                else:
+                    self._outbox.told(self.name, number)
+                    del again[number]
             found = self._outbox.untold(self.name, at_once - len(messages)) if len(messages) < at_once else []
             of_use = [message for message in found if self._is_of_use(message)]
             self._send([*messages, *of_use], again)
@@ -214,6 +237,15 @@ class Delivery:
         self._states.trouble(f"sink {self.name}", f"{why}; what it is to be told waits")
         self._pauses += 1
         return _pause(self._pauses - 1)
+
+
+def quantiles(seconds: Sequence[float]) -> dict[str, Any]:
+    """Median and 99th percentile in milliseconds, and of how many."""
+    values = 1000 * np.array(seconds)
+    if not len(values):
+        return {"count": 0, "p50": None, "p99": None}
+    p50, p99 = (round(float(value), 1) for value in np.quantile(values, [0.5, 0.99], method="higher"))
+    return {"count": len(values), "p50": p50, "p99": p99}
 
 
 def _pause(times: int) -> float:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,14 +164,21 @@ def state_of(path: Path) -> FileState | None:
     return FileState(found.st_size, found.st_mtime_ns)
 
 
-def ask_for_leases() -> None:
+@contextmanager
+def asking_for_leases() -> Iterator[None]:
     """Let this process find out at once when a file is whole. For the main thread; Linux alone can.
 
     A lease is held for a moment; who would write meanwhile waits, and we are sent a signal, which without
     this would end the process.
     """
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGIO, earlier)
 
 
 def _is_being_written(path: Path) -> bool:

@@ -236,8 +236,8 @@ class Ledger:
             ).fetchall()
         return [number for (number,) in rows]
 
-    def message(self, number: int) -> Message:
-        return self._messages("number = ?", (number,))[0]
+    def message(self, number: int) -> Message | None:
+        return next(iter(self._messages("number = ?", (number,))), None)
 
     def told(self, sink: str, number: int) -> None:
         """The sink has it: of its news this or one put off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from anomalyvfm.line.fields import FIELDS, FieldRules, NamePattern, Shifts
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.messages import OUTCOMES, Outcome
 
+_PASSWORD = re.compile(r"//[^/@]*@")
 _Positive = Annotated[float, Field(gt=0)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
@@ -45,6 +47,11 @@ class WebhookSettings(_SinkSettings):
     ca_file: Path | None = None
     """Certificates to trust in place of the system's."""
 
+    @property
+    def where(self) -> str:
+        """For people; what an address has of a password is left out."""
+        return _PASSWORD.sub("//", self.url)
+
 
 class MqttSettings(_SinkSettings):
     kind: Literal["mqtt"]
@@ -56,6 +63,11 @@ class MqttSettings(_SinkSettings):
     tls: bool = False
     ca_file: Path | None = None
     client_id: str | None = None
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"mqtt{'s' if self.tls or self.ca_file else ''}://{self.host}:{self.port}/{self.topic}"
 
     @field_validator("topic")
     @classmethod

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ from anomalyvfm.data.parallel import cores
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import shortened
-from anomalyvfm.line.delivery import Delivery
+from anomalyvfm.line.delivery import Delivery, quantiles
 from anomalyvfm.line.fields import plain
 from anomalyvfm.line.filing import PARTS, Filing, Picture, Then
 from anomalyvfm.line.folder import FileFound, WatchedFolder, state_of
 from anomalyvfm.line.ledger import LEDGER, Ledger, Part, Unfiled
 from anomalyvfm.line.messages import Outcome, describe
 from anomalyvfm.line.settings import LineSettings
-from anomalyvfm.line.sinks.opening import open_sink
+from anomalyvfm.line.sinks.opening import open_sinks
 from anomalyvfm.line.states import States
 from anomalyvfm.predictions.writing import Judge
 
@@ -96,7 +96,7 @@ class Watch:
         self._judge = judge
         self._judging = threading.Lock()
         self.states = States()
-        sinks = {name: open_sink(name, wanted) for name, wanted in settings.line.sinks.items()}
+        sinks = open_sinks(settings.line.sinks)
         self._ledger = Ledger(settings.out / LEDGER)
         is_known = self._ledger.is_judged if settings.then == "leave" else self._ledger.is_to_move
         self._folder = WatchedFolder(
@@ -168,8 +168,8 @@ class Watch:
                 "refused": self._counts["refused"],
             },
             "growing": self._folder.growing,
-            "ms": _quantiles(self._seconds),
-            "sinks": {delivery.name: _describe(delivery) for delivery in self._deliveries},
+            "ms": quantiles(self._seconds),
+            "sinks": {delivery.name: delivery.describe() for delivery in self._deliveries},
         }
 
     def _take_files(self) -> None:
@@ -379,24 +379,3 @@ class Watch:
             partial.replace(place)
         except OSError:
             pass  # a full disk is told of by the ledger
-
-
-def _quantiles(seconds: Sequence[float]) -> dict[str, Any]:
-    """In milliseconds, of how many."""
-    values = np.array(seconds) * 1000
-    if not len(values):
-        return {"count": 0, "p50": None, "p99": None}
-    p50, p99 = (round(float(value), 1) for value in np.quantile(values, [0.5, 0.99], method="higher"))
-    return {"count": len(values), "p50": p50, "p99": p99}
-
-
-def _describe(delivery: Delivery) -> dict[str, Any]:
-    waiting, given_up = delivery.waiting()
-    return {
-        "delivered": delivery.done.delivered,
-        "waiting": waiting,
-        "refusals": delivery.done.refusals,
-        "given_up": given_up,
-        "too_late": delivery.done.too_late,
-        "ms": _quantiles(delivery.done.seconds),
-    }

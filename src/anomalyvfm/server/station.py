@@ -19,7 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.line.delivery import Delivery
 from anomalyvfm.line.fields import FieldRules
+from anomalyvfm.line.sinks.opening import open_sinks
+from anomalyvfm.line.states import States
 from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
 from anomalyvfm.server.drift_monitor import DriftMonitor
@@ -33,6 +36,7 @@ from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.models.catalogue import Catalogue
 from anomalyvfm.server.models.registry import ModelRegistry
 from anomalyvfm.server.models.version_folders import Loader, VersionFolders
+from anomalyvfm.server.outbox import InspectionOutbox
 from anomalyvfm.server.problems import Problem, cannot_start
 from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.review import Learning
@@ -48,6 +52,8 @@ from anomalyvfm.server.store.trash import Trash
 _log = logging.getLogger(__name__)
 
 _TIDY_SECONDS = 600.0
+_TELLING_SECONDS = 3.0
+"""What sinks have at the end to be told what waits; the others hear of it after the next start."""
 # Of what is kept; the rest is for images and maps.
 _VERSIONS_SHARE = 0.5
 
@@ -74,6 +80,7 @@ class Station:
         self._lock = opened.enter_context(_take(settings.data))
         self.metrics = Metrics()
         self.events = Events()
+        self.states = States()
         self.database = Database(settings.database_url)
         opened.callback(self.database.close)
         self.identity = identity.identify(settings.data, self.database)
@@ -100,8 +107,14 @@ class Station:
                 self.metrics.drift.labels(name).set(on)
         self.thumbnails = Thumbnails(settings.data / "thumbnails", self.files, self.decoders)
         self._recorder = Recorder(
-            self.database, self.files, self.thumbnails, self.events, self.metrics, settings
+            self.database, self.files, self.thumbnails, self.events, self.metrics, settings, self._tell_sinks
         )
+        self._outbox = InspectionOutbox(self.database, self.identity)
+        sinks = settings.line.sinks if settings.line else {}
+        self._deliveries = [
+            Delivery(name, sink, self._outbox, self.states, sinks[name].send)
+            for name, sink in open_sinks(sinks).items()
+        ]
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
         self.reviewed_parts = ReviewedParts(
             self.database, self.files, self.registry, self.decoders, lambda: self.batcher.is_busy
@@ -131,6 +144,8 @@ class Station:
         self.jobs = JobRunner(
             self.database, self.files, self.decoders, self.batcher, settings, self.models, self._fields
         )
+        for delivery in self._deliveries:
+            delivery.start()
         self._closing = threading.Event()
         self._tidier = threading.Thread(target=self._tidy_now_and_then, name="tidy")
         self._tidier.start()
@@ -147,6 +162,10 @@ class Station:
         self.version_folders.close()
         self._tidier.join()
         self._recorder.close()
+        for delivery in self._deliveries:
+            delivery.end(_TELLING_SECONDS)
+        for delivery in self._deliveries:
+            delivery.join()
         self.decoders.close()
         self.database.close()
         self._lock.close()
@@ -182,6 +201,29 @@ class Station:
         """A part's fields: as they were sent, else by its name, the shift and the settings."""
         rules = self.settings.line.fields if self.settings.line else FieldRules()
         return rules.of(Path(name), datetime.now(self.zone)) | dict(sent)
+
+    def line(self) -> dict[str, Any]:
+        """How sources and sinks fare."""
+        troubles = self.states.troubles()
+        settings = self.settings.line
+        return {
+            "sinks": [
+                {
+                    "name": delivery.name,
+                    "kind": settings.sinks[delivery.name].kind,
+                    "to": settings.sinks[delivery.name].where,
+                    "trouble": troubles.get(f"sink {delivery.name}"),
+                    **delivery.describe(),
+                }
+                for delivery in self._deliveries
+                if settings is not None
+            ],
+        }
+
+    def _tell_sinks(self, parts: Mapping[int, float]) -> None:
+        self._outbox.arrived(parts)
+        for delivery in self._deliveries:
+            delivery.wake()
 
     def reset_drift(self, name: str, false_alarm: bool, by: str) -> None:
         """Begin the drift test anew."""

@@ -56,7 +56,7 @@ def test_verdicts_and_the_state_arrive(broker: Broker) -> None:
 
 def test_whoever_comes_later_finds_the_state(broker: Broker) -> None:
     told = sink(broker)
-    told.beat()
+    assert list(told.send(messages(1))) == [None]  # after the state
     listener = Listener(broker.port, "plant/#")
     listener.until(lambda: bool(listener.heard))
     assert listener.heard == [("plant/3/state", {"state": "online"}, True)]

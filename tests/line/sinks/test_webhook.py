@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +14,17 @@ from anomalyvfm.line.messages import Message
 from anomalyvfm.line.settings import WebhookSettings
 from anomalyvfm.line.sinks.sink import Refusal, SinkDownError
 from anomalyvfm.line.sinks.webhook import Webhook, read_secret, signature
+from tests.line.sinks.receiver import Receiver, receiving
 
 pytest.importorskip("httpx")
 
 MESSAGE = Message(1, "part-1", "good", '{"id": "part-1"}', None)
 
 
-class Receiver(ThreadingHTTPServer):
-    """Answers with ``status``, and remembers what came."""
-
-    status = 204
-    silent = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/hook"
-        self.hold = threading.Event()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
-        if self.server.silent:
-            self.server.hold.wait(10)
-        self.send_response(self.server.status)
-        if 300 <= self.server.status < 400:
-            self.send_header("location", self.server.url)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.hold.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 def webhook(url: str, **settings: Any) -> Webhook:

@@ -20,6 +20,8 @@ from anomalyvfm.line.messages import Message
 from anomalyvfm.line.sinks.sink import Refusal, SinkDownError
 
 if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
     from anomalyvfm.line.settings import MqttSettings
 
 _AT_LEAST_ONCE = 1
@@ -31,27 +33,34 @@ class Mqtt:
     """A session with a broker. Messages are under way together and acknowledged one by one."""
 
     def __init__(self, settings: MqttSettings, name: str) -> None:
-        from paho.mqtt import client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-
         self._settings = settings
+        self._name = name
+        self._password = _password(settings.password_file)
         self._where = f"mqtt://{settings.host}:{settings.port}"
         self._connected = threading.Event()
         self._answered = threading.Event()
         """Set when the broker has said whether it lets us in: ``_answer``."""
         self._answer = "no answer"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=settings.client_id or f"anomalyvfm-{name}"
+        self._client = self._new_client()
+        self._running = False
+
+    def _new_client(self) -> Client:
+        """One for each connection: it would send what was under way in another beside what the outbox has."""
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        settings = self._settings
+        client = Client(
+            CallbackAPIVersion.VERSION2, client_id=settings.client_id or f"anomalyvfm-{self._name}"
         )
         if settings.username is not None:
-            client.username_pw_set(settings.username, _password(settings.password_file))
+            client.username_pw_set(settings.username, self._password)
         if settings.tls or settings.ca_file is not None:
             client.tls_set(ca_certs=None if settings.ca_file is None else str(settings.ca_file))
         client.will_set(self._topic("state"), _OFFLINE, _AT_LEAST_ONCE, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        self._client = client
-        self._running = False
+        return client
 
     def send(self, messages: Sequence[Message]) -> Iterator[Refusal | None]:
         self._connect()
@@ -83,6 +92,7 @@ class Mqtt:
         if self._connected.is_set():
             return
         self._end()
+        self._client = self._new_client()
         try:
             self._client.connect(self._settings.host, self._settings.port, _KEEP_ALIVE_SECONDS)
         except (OSError, ValueError) as error:
@@ -113,8 +123,9 @@ class Mqtt:
         self._connected.set()
         self._answered.set()
 
-    def _on_disconnect(self, *_: Any) -> None:
-        self._connected.clear()
+    def _on_disconnect(self, client: Any, *_: Any) -> None:
+        if client is self._client:
+            self._connected.clear()
 
     def _topic(self, below: str) -> str:
         return f"{self._settings.topic}/{below}"

@@ -132,6 +132,29 @@ class ProblemShape(BaseModel):
     detail: str
 
 
+class Milliseconds(_Shape):
+    count: int
+    p50: float | None
+    p99: float | None
+
+
+class SinkShape(_Shape):
+    name: str
+    kind: str
+    to: str
+    trouble: str | None = Field(description="what is wrong; null where it works")
+    delivered: int = Field(description="since the station's start, as the numbers below")
+    waiting: int
+    refusals: int = Field(description="times a message was not taken")
+    given_up: int = Field(description="messages refused for good")
+    too_late: int
+    ms: Milliseconds = Field(description="from the image's arrival to the sink's acknowledgement")
+
+
+class Line(_Shape):
+    sinks: list[SinkShape]
+
+
 class Result(_Shape):
     """An image of several: its inspection, or why there is none."""
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from anomalyvfm.server.api.shapes import Before, Limit, ModelQuery, Users, VersionQuery, seconds
+from anomalyvfm.server.api.shapes import Before, Limit, Line, ModelQuery, Users, VersionQuery, seconds
 from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.problems import Problem
@@ -38,7 +38,13 @@ def router(station: Station) -> APIRouter:
         warnings = [f"the token file: {fault}" for fault in faults]
         if fault := station.version_folders.fault():
             warnings.append(f"copies of versions cannot be written: {fault}")
+        warnings += [f"{name}: {trouble}" for name, trouble in station.states.troubles().items()]
         return {"status": "ready", "warnings": warnings}
+
+    @routes.get("/api/line", response_model=Line)
+    def line(user: Operator) -> dict[str, Any]:
+        """How the sinks of inspections fare, and what waits for them."""
+        return station.line()
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(user: Operator) -> Response:

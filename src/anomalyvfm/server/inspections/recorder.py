@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -37,7 +37,9 @@ class Recorder:
         events: Events,
         metrics: Metrics,
         settings: Settings,
+        kept: Callable[[Mapping[int, float]], None],
     ) -> None:
+        """``kept`` is told of new inspections, by number when each image was accepted (monotonic)."""
         self._database = database
         self._files = files
         self._thumbnails = thumbnails
@@ -45,6 +47,7 @@ class Recorder:
         self._events = events
         self._metrics = metrics
         self._settings = settings
+        self._kept = kept
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
 
     def record(
@@ -92,6 +95,7 @@ class Recorder:
         for (part, _), row in zip(judged, rows, strict=True):
             self._thumbnails.put(row.image, part.thumbnail)
             self._metrics.inspections.labels(model, "anomalous" if row.anomalous else "good").inc()
+        self._kept({row.id: part.accepted for (part, _), row in zip(judged, rows, strict=True)})
         kept = [as_dict(row) for row in rows]
         self._events.publish(*(Event("inspection", inspection, inspection["id"]) for inspection in kept))
         self._metrics.drift.labels(model).set(alarm.on)

@@ -167,6 +167,34 @@ class FakeStation:
         self.drift: dict[str, Any] | None = None
         self.zone = ZoneInfo("UTC")
 
+    def line(self) -> dict[str, Any]:
+        said = {
+            "delivered": 12_345,
+            "waiting": 0,
+            "refusals": 2,
+            "given_up": 0,
+            "too_late": 0,
+            "trouble": None,
+        }
+        ms = {"count": 2_000, "p50": 45.2, "p99": 137.0}
+        away = {"waiting": 57, "trouble": "mqtt://broker:1883: 111"}
+        none = {"count": 0, "p50": None, "p99": None}
+        return {
+            "sinks": [
+                {"name": "mes", "kind": "webhook", "to": "https://mes.example/hook", **said, "ms": ms},
+                {
+                    "name": "broker",
+                    "kind": "mqtt",
+                    "to": "mqtt://broker:1883/plant/3",
+                    **said,
+                    **away,
+                    "ms": none,
+                },
+            ]
+            if self.parts
+            else []
+        }
+
     def drift_test(self, name: str) -> dict[str, Any] | None:
         return self.drift
 

@@ -24,6 +24,7 @@ PAGES = (
     "/models/can/compare",
     "/upload",
     "/roi",
+    "/line",
     "/inspections/1/outline",
 )
 HOSTILE = "\"><img src=x onerror=alert(1)>'</script><script>alert(2)</script>{{7*7}}.png"

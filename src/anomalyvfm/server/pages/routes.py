@@ -40,6 +40,7 @@ _PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
     ("/models/{name}/compare", "compare.html", N_("Versions compared"), "models", views.compare),
     ("/upload", "upload.html", N_("Upload"), "upload", views.upload),
     ("/roi", "roi.html", N_("Region of interest"), "models", views.roi),
+    ("/line", "line.html", N_("Line"), "", views.line),
     ("/audit", "audit.html", N_("Log"), "", views.audit),
 )
 _TABS = {

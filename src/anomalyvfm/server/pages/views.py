@@ -92,6 +92,7 @@ def wall(station: Station, user: User, query: Query) -> Data:
         },
         "blank": _BLANK,
         "waiting": station.inspections.review_queue(model=model or None, limit=1)["waiting"],
+        "troubles": sum(sink["trouble"] is not None for sink in station.line()["sinks"]),
         "drifted": _drifted(station, [model] if model else models),
         "day": {name: statistics[name] for name in ("inspections", "anomalous", "defect_rate")},
     }
@@ -246,6 +247,10 @@ def compare(station: Station, user: User, query: Query, name: str) -> Data:
 def check_admin(user: User) -> None:
     if not user.may("admin"):
         raise Problem(403, f"this needs the role admin; {user.name} is {user.role}")
+
+
+def line(station: Station, user: User, query: Query) -> Data:
+    return station.line()
 
 
 def audit(station: Station, user: User, query: Query) -> Data:

@@ -202,7 +202,8 @@ class Delivery:
         """Send and note what came of each; ``again``, numbers and tries, loses those that are settled."""
         if not messages:
             return
-        for message, refusal in zip(messages, self._sink.send(messages), strict=False):
+        # The sink comes first, so that it is heard to its end, what it does after the last message included.
+        for refusal, message in zip(self._sink.send(messages), messages, strict=True):
             tries = again.get(message.number, 0)
             if refusal is None:
                 self._outbox.told(self.name, message.number)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -16,6 +16,7 @@ from anomalyvfm.line.fields import FIELDS, FieldRules, NamePattern, Shifts
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.messages import OUTCOMES, Outcome
 
+_KINDS = ("webhook", "mqtt", "modbus", "opcua")
 _PASSWORD = re.compile(r"//[^/@]*@")
 _Positive = Annotated[float, Field(gt=0)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -37,6 +38,8 @@ class _SinkSettings(_Table):
     """Of which outcomes it hears."""
     timeout: _Positive = 5.0
     """Seconds for the other side to answer."""
+    max_age: float | None = Field(default=None, gt=0)
+    """Seconds after which a message is of no use any more; none: it always is."""
 
 
 class WebhookSettings(_SinkSettings):
@@ -79,7 +82,39 @@ class MqttSettings(_SinkSettings):
         return topic
 
 
-SinkSettings = Annotated[WebhookSettings | MqttSettings, Field(discriminator="kind")]
+class ModbusSettings(_SinkSettings):
+    kind: Literal["modbus"]
+    host: str
+    coil: Annotated[int, Field(ge=0, le=65535)]
+    """Its address, from 0."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
+    pulse: Annotated[float, Field(ge=0, le=60)] = 0.2
+    """Seconds that the coil stays on; 0: the PLC turns it off."""
+    max_age: _Positive = 1.0
+    """Seconds after which the part has gone by, and another one would be thrown out."""
+    send: tuple[Outcome, ...] = ("anomalous", "refused")
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"modbus://{self.host}:{self.port}, unit {self.unit}, coil {self.coil}"
+
+
+class OpcUaSettings(_SinkSettings):
+    kind: Literal["opcua"]
+    endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/]+")] = "opc.tcp://127.0.0.1:4840/anomalyvfm"
+    alarm_after: Annotated[int, Field(ge=1)] = 3
+    """So many parts in a row that are not good raise the alarm."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return self.endpoint
+
+
+AnySink: TypeAlias = WebhookSettings | MqttSettings | ModbusSettings | OpcUaSettings
+SinkSettings = Annotated[AnySink, Field(discriminator="kind")]
 
 
 class _FieldTable(_Table):
@@ -116,7 +151,7 @@ class LineSettings:
         except ValidationError as error:
             raise InputError(f"{where}: {_first(error)}") from None
         self.gate = Gate(**table.gate.model_dump())
-        self.sinks: dict[str, WebhookSettings | MqttSettings] = dict(table.sinks)
+        self.sinks: dict[str, AnySink] = dict(table.sinks)
         fixed = {name: value for name in FIELDS if (value := getattr(table.fields, name)) is not None}
         try:
             pattern = None if table.fields.pattern is None else NamePattern(table.fields.pattern)
@@ -128,6 +163,6 @@ class LineSettings:
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong: where it is, what it is."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("webhook", "mqtt"))
+    place = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
     says = {"extra_forbidden": "no such key", "missing": "is missing"}.get(first["type"], first["msg"])
     return f"{place}: {says}"

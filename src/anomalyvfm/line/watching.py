@@ -30,14 +30,14 @@ from anomalyvfm.data.parallel import cores
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import shortened
-from anomalyvfm.line.delivery import Delivery, quantiles
+from anomalyvfm.line.delivery import quantiles
 from anomalyvfm.line.fields import plain
 from anomalyvfm.line.filing import PARTS, Filing, Picture, Then
 from anomalyvfm.line.folder import FileFound, WatchedFolder, state_of
 from anomalyvfm.line.ledger import LEDGER, Ledger, Part, Unfiled
 from anomalyvfm.line.messages import Outcome, describe
 from anomalyvfm.line.settings import LineSettings
-from anomalyvfm.line.sinks.opening import open_sinks
+from anomalyvfm.line.sinks.opening import open_deliveries
 from anomalyvfm.line.states import States
 from anomalyvfm.predictions.writing import Judge
 
@@ -96,16 +96,12 @@ class Watch:
         self._judge = judge
         self._judging = threading.Lock()
         self.states = States()
-        sinks = open_sinks(settings.line.sinks)
         self._ledger = Ledger(settings.out / LEDGER)
         is_known = self._ledger.is_judged if settings.then == "leave" else self._ledger.is_to_move
         self._folder = WatchedFolder(
             settings.folder, is_known, settings.settle, _PATIENCE_SECONDS, without=settings.out
         )
-        self._deliveries = [
-            Delivery(name, sink, self._ledger, self.states, settings.line.sinks[name].send)
-            for name, sink in sinks.items()
-        ]
+        self._deliveries = open_deliveries(settings.line.sinks, self._ledger, self.states)
         self._counts = Counter[Outcome]()
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
         self._taken: queue.Queue[Future[_Taken | None]] = queue.Queue(judge.together + 2 * cores())

@@ -19,9 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.line.delivery import Delivery
 from anomalyvfm.line.fields import FieldRules
-from anomalyvfm.line.sinks.opening import open_sinks
+from anomalyvfm.line.sinks.opening import open_deliveries
 from anomalyvfm.line.states import States
 from anomalyvfm.server import drift_monitor, statistics
 from anomalyvfm.server.decoding.pool import Decoders
@@ -111,10 +110,7 @@ class Station:
         )
         self._outbox = InspectionOutbox(self.database, self.identity)
         sinks = settings.line.sinks if settings.line else {}
-        self._deliveries = [
-            Delivery(name, sink, self._outbox, self.states, sinks[name].send)
-            for name, sink in open_sinks(sinks).items()
-        ]
+        self._deliveries = open_deliveries(sinks, self._outbox, self.states)
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
         self.reviewed_parts = ReviewedParts(
             self.database, self.files, self.registry, self.decoders, lambda: self.batcher.is_busy

@@ -96,7 +96,7 @@ class Mqtt:
         try:
             self._client.connect(self._settings.host, self._settings.port, _KEEP_ALIVE_SECONDS)
         except (OSError, ValueError) as error:
-            raise SinkDownError(f"{self._where}: {error}") from error
+            raise SinkDownError(f"{self._where}: {getattr(error, 'strerror', None) or error}") from error
         self._answer = "no answer"
         self._answered.clear()
         self._client.loop_start()

@@ -167,6 +167,25 @@ def test_a_restart_sends_what_was_put_off_and_what_was_not_told(ledger: Ledger) 
     assert sorted(sink.got) == [2, 3, 4]
 
 
+def test_an_outbox_that_is_away_at_first_is_read_when_it_is_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Scripted()
+    delivery = Delivery("s", sink, ledger, States())
+    fill(ledger, 2)
+    ledger.refused("s", 1, "no", final=False)
+    put_off, tries = Ledger.put_off, iter([OSError(28, "No space left on device"), None])
+
+    def put_off_at_last(self: Ledger, name: str) -> list[int]:
+        if (error := next(tries, None)) is not None:
+            raise error
+        return put_off(self, name)
+
+    monkeypatch.setattr(Ledger, "put_off", put_off_at_last)
+    told(delivery)
+    assert sorted(sink.got) == [1, 2]
+
+
 def test_only_wanted_outcomes_are_told(ledger: Ledger) -> None:
     sink = Scripted()
     wanted: tuple[Outcome, ...] = ("anomalous",)

@@ -23,6 +23,7 @@ from PIL import Image
 from anomalyvfm.data.datasets.listing import list_images
 from anomalyvfm.errors import InputError
 from anomalyvfm.line import filing, watching
+from anomalyvfm.line.folder import WatchedFolder
 from anomalyvfm.line.ledger import LEDGER, Ledger, Part
 from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.line.watching import Watch, WatchSettings
@@ -274,6 +275,33 @@ def test_an_image_on_which_the_model_fails_ends_nothing(
     assert len(told) == 8
     assert told["2.png"]["error"] == "judging failed (MemoryError: none left)"
     assert Counter(message["outcome"] for message in told.values())["refused"] == 1
+
+
+def test_what_goes_wrong_on_the_way_ends_nothing(
+    runtime: Runtime, settings: WatchSettings, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "_PATIENCE_SECONDS", 0.05)
+    fails = Counter({"is_same": 2, "look": 2, "draw": 1})
+    is_same, look, draw = Ledger.is_same, WatchedFolder.look, filing._draw
+
+    def failing(name: str, does: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+        def does_at_last(*given: Any) -> Any:
+            fails[name] -= 1
+            if fails[name] >= 0:
+                raise error
+            return does(*given)
+
+        return does_at_last
+
+    full = OSError(28, "No space left on device", "l")
+    monkeypatch.setattr(Ledger, "is_same", failing("is_same", is_same, full))
+    monkeypatch.setattr(WatchedFolder, "look", failing("look", look, ValueError("odd")))
+    monkeypatch.setattr(filing, "_draw", failing("draw", draw, ZeroDivisionError()))
+    put(images, settings.folder)
+    told = watched(runtime, replace(settings, maps="all"))
+    assert len(told) == len(lines(settings.out)) == 8
+    assert [(settings.out / message["map"]).is_file() for message in told].count(False) == 1
 
 
 def test_a_watch_killed_again_and_again_judges_each_file_once(

@@ -129,9 +129,14 @@ class Delivery:
         }
 
     def _run(self) -> None:
-        self._again = [(time.monotonic(), 1, number) for number in self._outbox.put_off(self.name)]
+        is_known = False
         while self._until is None or time.monotonic() < self._until:
             try:
+                if not is_known:
+                    self._again = [
+                        (time.monotonic(), 1, number) for number in self._outbox.put_off(self.name)
+                    ]
+                    is_known = True
                 if self._tell_some():
                     continue
                 if self._until is not None and not self._again:

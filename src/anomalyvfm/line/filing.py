@@ -29,7 +29,7 @@ Then = Literal["leave", "move"]
 """What becomes of a judged image."""
 
 PARTS, PREDICTIONS = "parts", "predictions.jsonl"
-_AHEAD = 32
+_AHEAD = 8
 """Pictures that wait in memory to be drawn; of what comes beyond, they are made again from the images."""
 _PAUSE_SECONDS = 2.0
 _AT_ONCE = 100
@@ -134,9 +134,13 @@ class Filing:
         place.parent.mkdir(parents=True, exist_ok=True)
         message = json.loads(part.message)
         if message.get("map") is not None:
-            picture = picture or self._redraw(part)
-            if picture is not None:
-                _draw(picture, self._out / message["map"])
+            try:
+                if (picture := picture or self._redraw(part)) is not None:
+                    _draw(picture, self._out / message["map"])
+            except OSError:
+                raise
+            except Exception:  # no picture is worth the results of all that come after it
+                _log.exception("%s is not drawn", message["map"])
         _write_text(place.with_name(f"{place.name}.json"), part.message + "\n")
         if part.number > self._listed:
             with (self._out / PREDICTIONS).open("a", encoding="utf-8") as stream:

@@ -176,10 +176,11 @@ class Watch:
                 try:
                     found = self._folder.look()
                     self.states.well("folder")
-                except OSError as error:
-                    self.states.trouble(
-                        "folder", f"{self._settings.folder}: {error.strerror}; it is looked for"
-                    )
+                except Exception as error:
+                    if not isinstance(error, OSError):  # whatever it is, the next look may be without it
+                        _log.exception("looking at the folder")
+                    reason = getattr(error, "strerror", None) or error
+                    self.states.trouble("folder", f"{self._settings.folder}: {reason}; it is looked for")
                     self._stopping.wait(_PAUSE_SECONDS)
                     continue
                 seconds = time.monotonic() - started
@@ -217,7 +218,12 @@ class Watch:
             self._folder.again(file)
             return None
         sha256 = hashlib.sha256(content).hexdigest()
-        if self._settings.then == "leave" and self._ledger.is_same(file.path, sha256, file.state):
+        try:
+            if self._settings.then == "leave" and self._ledger.is_same(file.path, sha256, file.state):
+                return None
+        except OSError as error:
+            self.states.trouble("ledger", f"{error.filename}: {error.strerror}; judging waits for it")
+            self._folder.again(file)
             return None
         try:
             image = read_source(content, self._judge.settings.image)

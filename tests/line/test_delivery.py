@@ -209,6 +209,44 @@ def test_what_is_too_late_is_not_told(ledger: Ledger) -> None:
     assert waiting(delivery) == (0, 0)
 
 
+def test_much_that_is_too_late_is_passed_over_at_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Scripted()
+    delivery = Delivery("s", sink, ledger, States(), max_age=60)
+    for _ in range(200):
+        ledger.add(part(ledger, arrived=time.monotonic() - 61))
+    fill(ledger, 2)
+    notes: list[int] = []
+    note = Ledger.told
+
+    def counted(self: Ledger, name: str, number: int) -> None:
+        notes.append(number)
+        note(self, name, number)
+
+    monkeypatch.setattr(Ledger, "told", counted)
+    told(delivery)
+    assert sink.got == [201, 202]
+    assert delivery.done.too_late == 200
+    assert len(notes) < 10
+
+
+def test_what_soon_is_of_no_use_does_not_wait_long_for_a_sink_that_is_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 60.0)
+    sink = Scripted("down", "down")
+    delivery = Delivery("s", sink, ledger, States(), max_age=0.05)
+    fill(ledger, 1)
+    delivery.start()
+    until(lambda: not sink.answers or delivery.done.too_late > 0)
+    fill(ledger, 1)
+    until(lambda: delivery.done.delivered + delivery.done.too_late == 2)
+    delivery.end(1)
+    delivery.join()
+
+
 def test_a_sink_that_goes_while_there_is_nothing_to_tell_is_noticed(ledger: Ledger) -> None:
     states = States()
     heard: list[str | None] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -302,6 +303,34 @@ def test_what_goes_wrong_on_the_way_ends_nothing(
     told = watched(runtime, replace(settings, maps="all"))
     assert len(told) == len(lines(settings.out)) == 8
     assert [(settings.out / message["map"]).is_file() for message in told].count(False) == 1
+
+
+def test_a_line_that_a_full_disk_cut_is_written_whole_later(tmp_path: Path) -> None:
+    place = tmp_path / "predictions.jsonl"
+    filing._append(place, "one\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6, limits[1]))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError):
+            filing._append(place, "two\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    filing._append(place, "two\n")
+    assert place.read_text() == "one\ntwo\n"
+
+
+def test_a_lot_that_is_called_as_an_image_was_holds_nothing_up(
+    runtime: Runtime, settings: WatchSettings, images: list[Path]
+) -> None:
+    moving = replace(settings, then="move")
+    shutil.copyfile(images[0], settings.folder / "a.png")
+    assert len(watched(runtime, moving)) == 1
+    put(images[1:2], settings.folder, "a.png")
+    shutil.copyfile(images[2], settings.folder / "b.png")
+    assert len(watched(runtime, moving)) == 2
+    assert (settings.out / "parts" / "b.png").is_file()
 
 
 def test_a_watch_killed_again_and_again_judges_each_file_once(

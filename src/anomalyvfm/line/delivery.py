@@ -184,15 +184,27 @@ class Delivery:
                 else:
                     self._outbox.told(self.name, number)
                     del again[number]
-            found = self._outbox.untold(self.name, at_once - len(messages)) if len(messages) < at_once else []
-            of_use = [message for message in found if self._is_of_use(message)]
+            passed, of_use = self._fresh(at_once - len(messages))
             self._send([*messages, *of_use], again)
-            if found and found[-1] not in of_use:
-                self._outbox.told(self.name, found[-1].number)  # and so are all before it
+            if passed is not None:
+                self._outbox.told(self.name, passed)  # and so are all before it
         finally:
             for number, tries in again.items():  # neither taken nor refused
                 heapq.heappush(self._again, (time.monotonic(), tries, number))
-        return bool(messages or found)
+        return bool(messages or of_use) or passed is not None
+
+    def _fresh(self, most: int) -> tuple[int | None, list[Message]]:
+        """What is told for the first time, after the number up to which the rest is of no use to the sink."""
+        passed, of_use = None, list[Message]()
+        for message in self._outbox.untold(self.name, _AT_ONCE) if most else []:
+            if self._is_of_use(message):
+                of_use.append(message)
+                passed = None
+            else:
+                passed = message.number
+            if len(of_use) == most:
+                break
+        return passed, of_use
 
     def _is_of_use(self, message: Message) -> bool:
         if message.outcome not in self._wanted:
@@ -242,12 +254,13 @@ class Delivery:
     def _down(self, why: str) -> float:
         self._states.trouble(f"sink {self.name}", f"{why}; what it is to be told waits")
         self._pauses += 1
-        return _pause(self._pauses - 1)
+        # What is of no use after a second is not to wait for a minute when the other side is back.
+        return min(_pause(self._pauses - 1), self._max_age or _LONGEST_PAUSE)
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, Any]:
     """Median and 99th percentile in milliseconds, and of how many."""
-    values = 1000 * np.array(seconds)
+    values = 1000 * np.array(list(seconds))  # a copy at once: another thread may add to them
     if not len(values):
         return {"count": 0, "p50": None, "p99": None}
     p50, p99 = (round(float(value), 1) for value in np.quantile(values, [0.5, 0.99], method="higher"))

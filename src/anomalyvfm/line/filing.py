@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import shutil
 import threading
 import time
@@ -121,6 +122,11 @@ class Filing:
                 self._write(part, picture)
                 self._states.well("results")
                 return True
+            except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+                # A lot is called as an image of another was: no waiting makes room.
+                _log.error("%s is not filed: %s: %s", part.path, error.filename, error.strerror)
+                self._ledger.mark_filed(part.number)
+                return True
             except OSError as error:
                 what = f"{error.filename or self._out}: {error.strerror or error}"
                 self._states.trouble("results", f"{what}; what is not written yet is in the ledger")
@@ -143,8 +149,7 @@ class Filing:
                 _log.exception("%s is not drawn", message["map"])
         _write_text(place.with_name(f"{place.name}.json"), part.message + "\n")
         if part.number > self._listed:
-            with (self._out / PREDICTIONS).open("a", encoding="utf-8") as stream:
-                stream.write(part.message + "\n")
+            _append(self._out / PREDICTIONS, part.message + "\n")
             self._listed = part.number
         if self._then == "move":
             _move(self._folder / part.path, part.state, place)
@@ -162,6 +167,19 @@ def _write_text(place: Path, text: str) -> None:
     partial = place.with_name(f".{place.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(place)
+
+
+def _append(place: Path, text: str) -> None:
+    """All of it or nothing: what a full disk took of a line is taken back."""
+    with place.open("ab", buffering=0) as stream:
+        end = stream.seek(0, 2)
+        try:
+            content = text.encode()
+            if stream.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+        except OSError:
+            stream.truncate(end)
+            raise
 
 
 def _move(source: Path, state: FileState, place: Path) -> None:

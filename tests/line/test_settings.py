@@ -36,6 +36,12 @@ def test_all_is_read() -> None:
     assert settings.sinks["broker"].kind == "mqtt"
 
 
+def test_what_people_see_of_an_address_has_no_secret_in_it() -> None:
+    url = "https://me:secret@mes.local:8443/a/hook?token=secret#secret"
+    settings = LineSettings({"sinks": {"mes": {"kind": "webhook", "url": url}}}, "")
+    assert settings.sinks["mes"].where == "https://mes.local:8443/a/hook"
+
+
 @pytest.mark.parametrize(
     ("tables", "says"),
     [

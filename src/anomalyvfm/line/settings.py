@@ -17,7 +17,7 @@ from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.messages import OUTCOMES, Outcome
 
 _KINDS = ("webhook", "mqtt", "modbus", "opcua")
-_PASSWORD = re.compile(r"//[^/@]*@")
+_SECRETS = re.compile(r"(?<=//)[^/@]*@|[?#].*")
 _Positive = Annotated[float, Field(gt=0)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
@@ -52,8 +52,8 @@ class WebhookSettings(_SinkSettings):
 
     @property
     def where(self) -> str:
-        """For people; what an address has of a password is left out."""
-        return _PASSWORD.sub("//", self.url)
+        """For people; what an address may have of a secret is left out."""
+        return _SECRETS.sub("", self.url)
 
 
 class MqttSettings(_SinkSettings):

@@ -113,6 +113,16 @@ def test_no_broker_and_a_wrong_password_are_said_in_a_line(tmp_path: Path) -> No
     broker.stop()
 
 
+def test_two_lines_with_sinks_of_one_name_do_not_disturb_each_other(broker: Broker) -> None:
+    one, other = sink(broker), sink(broker)
+    for _ in range(5):
+        assert list(one.send(messages(1))) == [None]
+        assert list(other.send(messages(1))) == [None]
+    assert one._client.is_connected() and other._client.is_connected()
+    one.close()
+    other.close()
+
+
 def test_a_password_that_cannot_be_read_is_refused(broker: Broker) -> None:
     with pytest.raises(InputError, match="no password can be read"):
         sink(broker, username="line", **{"password-file": "nowhere"})

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.messages import Message
@@ -34,7 +35,8 @@ class Mqtt:
 
     def __init__(self, settings: MqttSettings, name: str) -> None:
         self._settings = settings
-        self._name = name
+        # Two with one name would take the connection from each other for ever.
+        self._client_id = settings.client_id or f"anomalyvfm-{name}-{uuid4().hex[:8]}"
         self._password = _password(settings.password_file)
         self._where = f"mqtt://{settings.host}:{settings.port}"
         self._connected = threading.Event()
@@ -50,9 +52,7 @@ class Mqtt:
         from paho.mqtt.enums import CallbackAPIVersion
 
         settings = self._settings
-        client = Client(
-            CallbackAPIVersion.VERSION2, client_id=settings.client_id or f"anomalyvfm-{self._name}"
-        )
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id)
         if settings.username is not None:
             client.username_pw_set(settings.username, self._password)
         if settings.tls or settings.ca_file is not None:

@@ -103,11 +103,11 @@ class Webhook:
         except httpx.ReadTimeout:
             return Refusal(f"no answer within {self._settings.timeout:g} s", final=False)
         except httpx.HTTPError as error:
-            raise SinkDownError(f"{self._settings.url}: {str(error) or type(error).__name__}") from error
+            raise SinkDownError(f"{self._settings.where}: {str(error) or type(error).__name__}") from error
         if status < 300:
             return None
         if status in _NOBODYS_MESSAGE or 300 <= status < 400:
-            raise SinkDownError(f"{self._settings.url}: answers {status}; check its address and secret")
+            raise SinkDownError(f"{self._settings.where}: answers {status}; check its address and secret")
         return Refusal(f"answered {status}", final=400 <= status < 500 and status not in _FOR_NOW)
 
 

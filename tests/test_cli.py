@@ -280,22 +280,20 @@ def test_a_disk_that_fills_up_keeps_the_finished_lines(
     from anomalyvfm.visual import pictures
 
     save = pictures.save_picture
-    saved: list[Path] = []
+    bad = parts / "test_public" / "bad"
+    images = sorted(bad.iterdir())
 
-    def full(picture: np.ndarray, path: Path) -> None:
-        if len(saved) == 3:
+    def full(picture: np.ndarray, path: Path) -> None:  # by name: several are drawn at once, in any order
+        if path.stem >= images[3].stem:
             raise OSError(28, "No space left on device")
-        saved.append(path)
         save(picture, path)
 
     monkeypatch.setattr(writing, "save_picture", full)
-    bad = parts / "test_public" / "bad"
-    line = refused("predict", fitted_folder, bad, "--out", tmp_path / "out")
+    line = refused("predict", fitted_folder, bad, "--maps", "all", "--out", tmp_path / "out")
     assert "cannot be written (No space left on device)" in line
     assert not (tmp_path / "out" / "predictions.jsonl").exists()
     kept = (tmp_path / "out" / "predictions.jsonl.partial").read_text().splitlines()
-    assert len(kept) >= 3
-    assert [json.loads(row)["path"] for row in kept] == [str(p) for p in sorted(bad.iterdir())[: len(kept)]]
+    assert [json.loads(row)["path"] for row in kept] == [str(image) for image in images[:3]]
 
 
 def test_a_mask_of_another_size_is_one_line(fitted_folder: Path, parts: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from anomalyvfm.line.messages import Message, Outcome
 from anomalyvfm.line.sinks.sink import Refusal, SinkDownError
 from anomalyvfm.line.states import States
 from tests.line.parts import fill, part
+from tests.waiting import until
 
 
 class Scripted:
@@ -76,13 +77,6 @@ def waiting(delivery: Delivery) -> tuple[int, int]:
     """Messages that wait, and that were refused for good."""
     said = delivery.describe()
     return said["waiting"], said["given_up"]
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_all_is_told_in_order(ledger: Ledger) -> None:

@@ -30,6 +30,7 @@ from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.line.watching import Watch, WatchSettings
 from anomalyvfm.runtime import Runtime, load
 from tests.cli.commands import as_json, refused, run
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +81,6 @@ def listed(out: Path) -> int:
     """How many lines there are by now."""
     place = out / "predictions.jsonl"
     return place.read_bytes().count(b"\n") if place.exists() else 0
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_verdicts_are_those_of_predict(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from anomalyvfm.server.store.tables import InspectionRow
 from tests.line.sinks.receiver import Receiver, receiving
 from tests.server.conftest import Open, client_of
 from tests.server.fake_detector import picture
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -36,13 +36,6 @@ def line(receiver: Receiver, **settings: Any) -> LineSettings:
 
 def judged(station: Station, *brightness: int) -> list[dict[str, Any]]:
     return [station.submit(picture(b), None, f"{b}.png", "me").result(20) for b in brightness]
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_each_inspection_is_told_with_what_it_says(

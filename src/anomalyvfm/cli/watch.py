@@ -13,7 +13,7 @@ import click
 from anomalyvfm.cli.config_file import ENVIRONMENT, config_file, tables_of
 from anomalyvfm.cli.options import PATH, common, is_model, report, weights_moved
 from anomalyvfm.errors import InputError
-from anomalyvfm.line import TABLES
+from anomalyvfm.line import WATCH_TABLES
 
 if TYPE_CHECKING:
     from anomalyvfm.line.filing import Then
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=ENVIRONMENT)
-@config_file(TABLES)
+@config_file(WATCH_TABLES)
 @click.argument("model", type=PATH)
 @click.argument("folder", type=PATH)
 @click.option("--out", type=PATH, required=True, help="Results and the ledger; gone on with if it is there.")

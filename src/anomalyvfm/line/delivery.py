@@ -144,15 +144,15 @@ class Delivery:
                 self._sink.beat()
                 if not self._in_a_row:
                     self._mend()
-                pause = _BEAT_SECONDS
+                rest = _BEAT_SECONDS
             except SinkDownError as error:
-                pause = self._down(str(error))
+                rest = self._down(str(error))
             except OSError as error:  # of the outbox's disk
-                pause = self._down(f"what it was told is not noted: {error.strerror or error}")
+                rest = self._down(f"what it was told is not noted: {error.strerror or error}")
             except Exception as error:
                 _log.exception("telling %s", self.name)
-                pause = self._down(f"{type(error).__name__}: {error}")
-            self._rest(pause)
+                rest = self._down(f"{type(error).__name__}: {error}")
+            self._rest(rest)
         try:
             self._sink.close()
         except Exception:
@@ -245,7 +245,7 @@ class Delivery:
             _log.warning("%s: will not take part %d: %s", self.name, message.number, refusal.reason)
             return
         self._in_a_row += 1
-        heapq.heappush(self._again, (time.monotonic() + _pause(tries), tries + 1, message.number))
+        heapq.heappush(self._again, (time.monotonic() + pause(tries), tries + 1, message.number))
 
     def _mend(self) -> None:
         self._in_a_row = self._pauses = 0
@@ -255,7 +255,7 @@ class Delivery:
         self._states.trouble(f"sink {self.name}", f"{why}; what it is to be told waits")
         self._pauses += 1
         # What is of no use after a second is not to wait for a minute when the other side is back.
-        return min(_pause(self._pauses - 1), self._max_age or _LONGEST_PAUSE)
+        return min(pause(self._pauses - 1), self._max_age or _LONGEST_PAUSE)
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, Any]:
@@ -267,6 +267,6 @@ def quantiles(seconds: Sequence[float]) -> dict[str, Any]:
     return {"count": len(values), "p50": p50, "p99": p99}
 
 
-def _pause(times: int) -> float:
+def pause(times: int, longest: float | None = None) -> float:
     """Seconds before the next try, scattered, so that many lines do not all come at once."""
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(times, 20)) * random.uniform(0.5, 1.0)
+    return min(longest or _LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(times, 20)) * random.uniform(0.5, 1.0)

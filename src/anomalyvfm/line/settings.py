@@ -1,4 +1,4 @@
-"""What a line's TOML file says: the gate, the fields of parts, and the sinks."""
+"""What a line's TOML file says: the sources, the gate, the fields of parts, and the sinks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line import TABLES
@@ -16,7 +16,7 @@ from anomalyvfm.line.fields import FIELDS, FieldRules, NamePattern, Shifts
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.messages import OUTCOMES, Outcome
 
-_KINDS = ("webhook", "mqtt", "modbus", "opcua")
+_KINDS = ("webhook", "mqtt", "modbus", "opcua", "folder", "snapshot", "video", "camera", "genicam")
 _SECRETS = re.compile(r"(?<=//)[^/@]*@|[?#].*")
 _Positive = Annotated[float, Field(gt=0)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -56,8 +56,9 @@ class WebhookSettings(_SinkSettings):
         return _SECRETS.sub("", self.url)
 
 
-class MqttSettings(_SinkSettings):
-    kind: Literal["mqtt"]
+class BrokerSettings(_Table):
+    """A broker of MQTT, and the topic there."""
+
     host: str
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     topic: Annotated[str, Field(min_length=1, max_length=200)]
@@ -74,12 +75,14 @@ class MqttSettings(_SinkSettings):
 
     @field_validator("topic")
     @classmethod
-    def _is_to_publish(cls, topic: str) -> str:
+    def _is_one_topic(cls, topic: str) -> str:
         if set("+#\0").intersection(topic) or topic.startswith("$") or topic.endswith("/"):
-            raise ValueError(
-                "a topic to publish to has no + and #, no $ at its beginning and no / at its end"
-            )
+            raise ValueError("one topic has no + and #, no $ at its beginning and no / at its end")
         return topic
+
+
+class MqttSettings(_SinkSettings, BrokerSettings):
+    kind: Literal["mqtt"]
 
 
 class ModbusSettings(_SinkSettings):
@@ -117,14 +120,132 @@ AnySink: TypeAlias = WebhookSettings | MqttSettings | ModbusSettings | OpcUaSett
 SinkSettings = Annotated[AnySink, Field(discriminator="kind")]
 
 
-class _FieldTable(_Table):
-    pattern: str | None = None
+class _Fields(_Table):
     line: str | None = None
     product: str | None = None
     lot: str | None = None
     serial: str | None = None
     operator: str | None = None
     shift: str | None = None
+
+    @property
+    def known(self) -> dict[str, str]:
+        return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+
+
+class _FieldTable(_Fields):
+    pattern: str | None = None
+
+
+class _SourceSettings(_Table):
+    model: str | None = None
+    """Which of the station's models judges; none: the one it takes when none is named."""
+    fields: _Fields = _Fields()
+    """Of the parts that come from here."""
+
+
+class FolderSettings(_SourceSettings):
+    kind: Literal["folder"]
+    folder: Path
+    then: Literal["leave", "delete"] = "leave"
+    """What becomes of a file that was judged; the station keeps its own copy."""
+    settle: Annotated[float, Field(ge=0)] = 0.5
+    """Seconds that a file must not have changed, where the system cannot tell whether it is being written."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return str(self.folder)
+
+
+class _CameraSettings(_SourceSettings):
+    trigger: Literal["time", "motion", "message"] = "time"
+    every: _Positive | None = None
+    """Seconds between two frames that are judged, or with ``motion`` looked at; none: 1, or 0.1."""
+    motion: Annotated[float, Field(gt=0, le=255)] = 8.0
+    """Grey levels by which some place of the picture must change for something to have moved."""
+    empty: Path | None = None
+    """A picture of the place without a part, which ``motion`` does not have judged."""
+    broker: BrokerSettings | None = None
+    """Who else may ask for a frame: a message to a topic of MQTT."""
+    timeout: _Positive = 5.0
+    """Seconds for the camera to answer."""
+
+    @model_validator(mode="after")
+    def _has_what_its_trigger_takes(self) -> _CameraSettings:
+        if self.broker is not None and self.trigger != "message":
+            raise ValueError('broker: is for trigger = "message"')
+        if self.empty is not None and self.trigger != "motion":
+            raise ValueError('empty: is for trigger = "motion"')
+        if self.every is not None and self.trigger == "message":
+            raise ValueError('every: has no meaning with trigger = "message"')
+        return self
+
+
+class SnapshotSettings(_CameraSettings):
+    kind: Literal["snapshot"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+    username: str | None = None
+    password_file: Path | None = None
+    login: Literal["digest", "basic"] = "digest"
+    ca_file: Path | None = None
+    """Certificates to trust in place of the system's."""
+
+    @property
+    def where(self) -> str:
+        """For people; what an address may have of a secret is left out."""
+        return _SECRETS.sub("", self.url)
+
+    @field_validator("trigger")
+    @classmethod
+    def _sees_no_motion(cls, trigger: str) -> str:
+        if trigger == "motion":
+            raise ValueError("single pictures show no motion; use a stream, or time or message")
+        return trigger
+
+
+class VideoSettings(_CameraSettings):
+    kind: Literal["video"]
+    file: Path
+    repeat: bool = False
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return str(self.file)
+
+
+class StreamSettings(_CameraSettings):
+    kind: Literal["camera"]
+    address: int | Annotated[str, Field(min_length=1)]
+    """A URL such as rtsp://, a device such as /dev/video0, or a device's number."""
+    size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] | None = None
+    """Width and height that a USB camera is asked for; none: its own."""
+
+    @property
+    def where(self) -> str:
+        """For people; what an address may have of a secret is left out."""
+        return _SECRETS.sub("", str(self.address))
+
+
+class GenicamSettings(_CameraSettings):
+    kind: Literal["genicam"]
+    producer: Path
+    """The camera maker's GenTL producer, a .cti file."""
+    serial: str | None = None
+    """Of the camera; none: the only one there is."""
+    features: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Set before it starts, as ``ExposureTime = 5000``."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"{self.producer.name}: {self.serial or 'the only camera'}"
+
+
+AnyCamera: TypeAlias = SnapshotSettings | VideoSettings | StreamSettings | GenicamSettings
+AnySource: TypeAlias = FolderSettings | AnyCamera
+SourceSettings = Annotated[AnySource, Field(discriminator="kind")]
 
 
 class _GateTable(_Table):
@@ -138,6 +259,7 @@ class _LineTable(_Table):
     gate: _GateTable = _GateTable()
     fields: _FieldTable = _FieldTable()
     shifts: dict[str, time] = Field(default_factory=dict)
+    sources: dict[_Name, SourceSettings] = Field(default_factory=dict)
     sinks: dict[_Name, SinkSettings] = Field(default_factory=dict)
 
 
@@ -151,13 +273,13 @@ class LineSettings:
         except ValidationError as error:
             raise InputError(f"{where}: {_first(error)}") from None
         self.gate = Gate(**table.gate.model_dump())
+        self.sources: dict[str, AnySource] = dict(table.sources)
         self.sinks: dict[str, AnySink] = dict(table.sinks)
-        fixed = {name: value for name in FIELDS if (value := getattr(table.fields, name)) is not None}
         try:
             pattern = None if table.fields.pattern is None else NamePattern(table.fields.pattern)
         except InputError as error:
             raise InputError(f"{where}: fields.pattern: {error}") from None
-        self.fields = FieldRules(fixed, pattern, Shifts(table.shifts))
+        self.fields = FieldRules(table.fields.known, pattern, Shifts(table.shifts))
 
 
 def _first(error: ValidationError) -> str:

@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from anomalyvfm.errors import InputError
+from anomalyvfm.line.broker import AT_LEAST_ONCE, KEEP_ALIVE_SECONDS, client_id, new_client
 from anomalyvfm.line.messages import Message
+from anomalyvfm.line.secrets import read_password
 from anomalyvfm.line.sinks.sink import Refusal, SinkDownError
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
     from anomalyvfm.line.settings import MqttSettings
 
-_AT_LEAST_ONCE = 1
-_KEEP_ALIVE_SECONDS = 15
 _OFFLINE = json.dumps({"state": "offline"})
 
 
@@ -35,9 +32,8 @@ class Mqtt:
 
     def __init__(self, settings: MqttSettings, name: str) -> None:
         self._settings = settings
-        # Two with one name would take the connection from each other for ever.
-        self._client_id = settings.client_id or f"anomalyvfm-{name}-{uuid4().hex[:8]}"
-        self._password = _password(settings.password_file)
+        self._client_id = client_id(settings, name)
+        self._password = read_password(settings.password_file)
         self._where = f"mqtt://{settings.host}:{settings.port}"
         self._connected = threading.Event()
         self._answered = threading.Event()
@@ -48,16 +44,8 @@ class Mqtt:
 
     def _new_client(self) -> Client:
         """One for each connection: it would send what was under way in another beside what the outbox has."""
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        settings = self._settings
-        client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id)
-        if settings.username is not None:
-            client.username_pw_set(settings.username, self._password)
-        if settings.tls or settings.ca_file is not None:
-            client.tls_set(ca_certs=None if settings.ca_file is None else str(settings.ca_file))
-        client.will_set(self._topic("state"), _OFFLINE, _AT_LEAST_ONCE, retain=True)
+        client = new_client(self._settings, self._client_id, self._password)
+        client.will_set(self._topic("state"), _OFFLINE, AT_LEAST_ONCE, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         return client
@@ -65,7 +53,7 @@ class Mqtt:
     def send(self, messages: Sequence[Message]) -> Iterator[Refusal | None]:
         self._connect()
         topic = self._topic("verdict")
-        under_way = [self._client.publish(topic, message.body, _AT_LEAST_ONCE) for message in messages]
+        under_way = [self._client.publish(topic, message.body, AT_LEAST_ONCE) for message in messages]
         until = time.monotonic() + self._settings.timeout
         for sent in under_way:
             try:
@@ -83,7 +71,7 @@ class Mqtt:
 
     def close(self) -> None:
         if self._connected.is_set():
-            gone = self._client.publish(self._topic("state"), _OFFLINE, _AT_LEAST_ONCE, retain=True)
+            gone = self._client.publish(self._topic("state"), _OFFLINE, AT_LEAST_ONCE, retain=True)
             with suppress(ValueError, RuntimeError):  # else the last will says it
                 gone.wait_for_publish(1.0)
         self._end()
@@ -94,7 +82,7 @@ class Mqtt:
         self._end()
         self._client = self._new_client()
         try:
-            self._client.connect(self._settings.host, self._settings.port, _KEEP_ALIVE_SECONDS)
+            self._client.connect(self._settings.host, self._settings.port, KEEP_ALIVE_SECONDS)
         except (OSError, ValueError) as error:
             raise SinkDownError(f"{self._where}: {getattr(error, 'strerror', None) or error}") from error
         self._answer = "no answer"
@@ -119,7 +107,7 @@ class Mqtt:
             self._answer = f"the broker says: {reason}"
             self._answered.set()
             return
-        client.publish(self._topic("state"), json.dumps({"state": "online"}), _AT_LEAST_ONCE, retain=True)
+        client.publish(self._topic("state"), json.dumps({"state": "online"}), AT_LEAST_ONCE, retain=True)
         self._connected.set()
         self._answered.set()
 
@@ -129,12 +117,3 @@ class Mqtt:
 
     def _topic(self, below: str) -> str:
         return f"{self._settings.topic}/{below}"
-
-
-def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no password can be read there ({error})") from None

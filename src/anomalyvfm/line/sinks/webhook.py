@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.messages import Message
+from anomalyvfm.line.secrets import trusting
 from anomalyvfm.line.sinks.sink import Refusal, SinkDownError
 from anomalyvfm.version import __version__
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
     from anomalyvfm.line.settings import WebhookSettings
@@ -70,7 +69,7 @@ class Webhook:
 
         self._settings = settings
         self._key = None if settings.secret_file is None else read_secret(settings.secret_file)
-        verify = True if settings.ca_file is None else _trusting(settings.ca_file)
+        verify = True if settings.ca_file is None else trusting(settings.ca_file)
         self._client = client or httpx.Client(timeout=settings.timeout, verify=verify, follow_redirects=False)
 
     def send(self, messages: Sequence[Message]) -> Iterator[Refusal | None]:
@@ -109,12 +108,3 @@ class Webhook:
         if status in _NOBODYS_MESSAGE or 300 <= status < 400:
             raise SinkDownError(f"{self._settings.where}: answers {status}; check its address and secret")
         return Refusal(f"answered {status}", final=400 <= status < 500 and status not in _FOR_NOW)
-
-
-def _trusting(ca_file: Path) -> ssl.SSLContext:
-    import ssl
-
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{ca_file}: no certificates can be read there ({error})") from None

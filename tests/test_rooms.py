@@ -28,6 +28,7 @@ STATION = (
         "outbox",
         "drift_monitor",
         "inspections",
+        "sources",
         "reviewed_parts",
         "recalibration",
         "teaching",

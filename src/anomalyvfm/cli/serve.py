@@ -14,6 +14,7 @@ from anomalyvfm.cli.config_file import ENVIRONMENT, config_file, tables_of
 from anomalyvfm.cli.options import PATH, common, weights_moved
 from anomalyvfm.cli.station_options import require_extra, station_settings
 from anomalyvfm.errors import InputError
+from anomalyvfm.line import TABLES
 from anomalyvfm.server import logs
 from anomalyvfm.server.settings import Settings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=ENVIRONMENT)
-@config_file(("fields", "shifts", "sinks"))
+@config_file(TABLES)
 @click.argument("models", nargs=-1, type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to answer at.")
 @click.option(
@@ -82,6 +83,7 @@ def serve(
             click.echo(_add_pin(settings.token_file, new_pin))
         return
     require_extra()
+    from anomalyvfm.line.folder import asking_for_leases
     from anomalyvfm.line.settings import LineSettings
 
     settings = replace(settings, line=LineSettings(*tables_of(click.get_current_context())))
@@ -118,9 +120,10 @@ def serve(
         click.echo(json.dumps({"url": url, "models": names}) if as_json else f"serving {url}")
 
     app = create_app(station, gate)
-    with ExitStack() as traced:
+    with ExitStack() as while_serving:
+        while_serving.enter_context(asking_for_leases())
         if otlp is not None:
-            traced.callback(tracing.trace(app, otlp))
+            while_serving.callback(tracing.trace(app, otlp))
         answer(app, station, address, ready)
 
 

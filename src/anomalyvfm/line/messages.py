@@ -49,11 +49,12 @@ def describe(
 
     ``at`` is in seconds since 1970, ``path`` that below the watched folder.
     """
+    moment = datetime.fromtimestamp(at, timezone.utc)
     outcome: Outcome = "refused" if "error" in verdict else "anomalous" if verdict["anomalous"] else "good"
     return {
         "id": part_id,
         "number": number,
-        "at": datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds"),
+        "at": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "path": path,
         "sha256": sha256,
         "fields": dict(fields),

@@ -18,6 +18,12 @@ class Metrics:
         self.refused = Counter(
             "anomalyvfm_refused", "Images refused, by status", ["status"], registry=registry
         )
+        self.source_images = Counter(
+            "anomalyvfm_source_images",
+            "Images of the station's own sources: judged, refused, failed, or dropped for want of room",
+            ["source", "outcome"],
+            registry=registry,
+        )
         self.reviews = Counter("anomalyvfm_reviews", "Reviews", ["label"], registry=registry)
         self.versions = Counter(
             "anomalyvfm_versions", "New versions of models", ["model", "action"], registry=registry

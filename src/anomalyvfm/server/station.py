@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.fields import FieldRules
+from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.line.sinks.opening import open_deliveries
 from anomalyvfm.line.states import States
 from anomalyvfm.server import drift_monitor, statistics
@@ -41,7 +42,9 @@ from anomalyvfm.server.recalibration import Recalibration
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.settings import Settings
-from anomalyvfm.server.store import answers, audit, identity, retention, versions
+from anomalyvfm.server.sources.intake import Intake
+from anomalyvfm.server.sources.sources import Sources
+from anomalyvfm.server.store import answers, audit, identity, refusals, retention, versions
 from anomalyvfm.server.store.clock import zone
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.deletions import Deletions
@@ -51,6 +54,7 @@ from anomalyvfm.server.store.trash import Trash
 _log = logging.getLogger(__name__)
 
 _TIDY_SECONDS = 600.0
+_RECENT_REFUSALS = 20
 _TELLING_SECONDS = 3.0
 """What sinks have at the end to be told what waits; the others hear of it after the next start."""
 # Of what is kept; the rest is for images and maps.
@@ -100,6 +104,13 @@ class Station:
         opened.callback(self.version_folders.close)
         self.registry = ModelRegistry(self.version_folders, self.database, load, self._publish_version)
         self.registry.open(models)  # before any file goes: versions are made again from some
+        line = settings.line or LineSettings({}, "")
+        names = self.registry.names()
+        for name, source in line.sources.items():
+            if source.model is not None and source.model not in names:
+                raise InputError(
+                    f"sources.{name}.model: no model {source.model} here; there are {', '.join(names)}"
+                )
         self._sweep(older_than=0)
         with self.database.reading() as session:
             for name, on in drift_monitor.alarms(session).items():
@@ -112,6 +123,7 @@ class Station:
         sinks = settings.line.sinks if settings.line else {}
         self._deliveries = open_deliveries(sinks, self._outbox, self.states)
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
+        opened.callback(self.batcher.close)
         self.reviewed_parts = ReviewedParts(
             self.database, self.files, self.registry, self.decoders, lambda: self.batcher.is_busy
         )
@@ -120,6 +132,20 @@ class Station:
             self.reviewed_parts.look_again(name)
         self.models = Catalogue(
             self.registry, self.version_folders, self.database, self.reviewed_parts.defect_scores
+        )
+        intake = Intake(
+            line.gate,
+            self.batcher,
+            self.decoders,
+            self.models,
+            self.database,
+            self.states,
+            self.metrics,
+            self._fields,
+            self._tell_sinks,
+        )
+        self.sources = Sources(
+            line.sources, intake, self.database, self.states, self.metrics, settings.limits.image_bytes
         )
         self.recalibration = Recalibration(
             self.database, self.files, self.registry, self.decoders, self.reviewed_parts
@@ -142,6 +168,7 @@ class Station:
         )
         for delivery in self._deliveries:
             delivery.start()
+        self.sources.start()
         self._closing = threading.Event()
         self._tidier = threading.Thread(target=self._tidy_now_and_then, name="tidy")
         self._tidier.start()
@@ -151,6 +178,7 @@ class Station:
         if self._closing.is_set():
             return
         self._closing.set()
+        self.sources.close()
         self.jobs.close()
         self.batcher.close()
         self.recalibration.close()
@@ -199,10 +227,14 @@ class Station:
         return rules.of(Path(name), datetime.now(self.zone)) | dict(sent)
 
     def line(self) -> dict[str, Any]:
-        """How sources and sinks fare."""
+        """How sources and sinks fare, and which images of sources were refused last."""
         troubles = self.states.troubles()
         settings = self.settings.line
+        with self.database.reading() as session:
+            refused = refusals.newest(session, _RECENT_REFUSALS)
         return {
+            "sources": self.sources.describe(),
+            "refusals": refused,
             "sinks": [
                 {
                     "name": delivery.name,

@@ -102,14 +102,14 @@ def test_a_camera_that_is_away_fails_or_breaks_is_opened_again_and_said_to_be_we
         ("source top", "RuntimeError: of the maker's library; it is tried again"),
         ("source top", None),
     ]
-    assert feed.describe() == {"frames": 3, "dropped": 0, "ended": True}
+    assert (feed.dropped, feed.has_ended) == (0, True)
 
 
 def test_a_frame_for_which_there_is_no_room_is_dropped_and_counted(line: Line) -> None:
     line.room = False
     feed = line.feed(Scripted(*["frame"] * 5), EveryTrigger(1e-9))
     feed.join()
-    assert feed.describe() == {"frames": 0, "dropped": 5, "ended": True}
+    assert (feed.taken, feed.dropped, feed.has_ended) == (0, 5, True)
     assert line.lost == []  # moments, not parts
 
 

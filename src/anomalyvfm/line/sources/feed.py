@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from anomalyvfm.line.delivery import pause
 from anomalyvfm.line.sources.camera import Camera, CameraDownError, Frame, RecordingEnded
@@ -37,7 +36,12 @@ class Feed:
         ``lose`` is told of a part that was asked for by message and not seen, and why. ``ending`` ends it.
         """
         self.name = name
-        self.taken = self.dropped = 0
+        self.taken = 0
+        """Frames that were handed on."""
+        self.dropped = 0
+        """Those for which there was no room, and parts that were asked for and not seen."""
+        self.has_ended = False
+        """Whether a recording is over."""
         self._camera = camera
         self._trigger = trigger
         self._states = states
@@ -45,8 +49,12 @@ class Feed:
         self._lose = lose
         self._ending = ending
         self._state = f"source {name}"
-        self._has_ended = False
         self._thread = threading.Thread(target=self._run, name=f"see {name}")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it takes frames when it is told to."""
+        return isinstance(self._trigger, MessageTrigger)
 
     def start(self) -> None:
         self._thread.start()
@@ -55,18 +63,13 @@ class Feed:
         self._thread.join()
 
     def ask(self, fields: Fields) -> None:
-        """Have the next frame judged. Raises CameraDownError, and then the part counts as lost."""
-        if not isinstance(self._trigger, MessageTrigger):
-            raise TypeError(f"{self.name} is not triggered by message")
+        """Have the next frame judged, where it `is_asked`. Raises CameraDownError; the part is lost then."""
+        assert isinstance(self._trigger, MessageTrigger)
         try:
             self._trigger.ask(fields)
         except CameraDownError as error:
             self._drop(fields, str(error))
             raise
-
-    def describe(self) -> dict[str, Any]:
-        """Frames that were taken, those for which there was no room, and whether a recording is over."""
-        return {"frames": self.taken, "dropped": self.dropped, "ended": self._has_ended}
 
     def _run(self) -> None:
         failures = 0
@@ -79,7 +82,7 @@ class Feed:
                     self._next()
                     failures = 0
             except RecordingEnded:
-                self._has_ended = True
+                self.has_ended = True
                 _log.info("%s: the recording is over", self._state)
                 break
             except CameraDownError as error:
@@ -102,7 +105,7 @@ class Feed:
         try:
             picture = self._camera.frame()
         except CameraDownError as error:
-            if isinstance(self._trigger, MessageTrigger):
+            if self.is_asked:
                 self._drop(fields, str(error))
             raise
         if not self._trigger.passes(picture):
@@ -114,7 +117,7 @@ class Feed:
 
     def _drop(self, fields: Fields, why: str) -> None:
         self.dropped += 1
-        if isinstance(self._trigger, MessageTrigger):  # else it was a moment, not a part
+        if self.is_asked:  # else it was a moment, not a part
             self._lose(fields, why)
 
     def _down(self, why: str) -> None:

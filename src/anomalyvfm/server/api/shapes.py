@@ -151,8 +151,44 @@ class SinkShape(_Shape):
     ms: Milliseconds = Field(description="from the image's arrival to the sink's acknowledgement")
 
 
+class SourceShape(_Shape):
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str
+    kind: str
+    from_: str = Field(alias="from")
+    trigger: str | None = Field(description="time, motion or message; null for a folder")
+    model: str | None = Field(description="null: the one that is taken when none is named")
+    trouble: str | None = Field(description="what is wrong; null where all is well")
+    judged: int = Field(description="since the station's start, as the numbers below")
+    refused: int = Field(description="images that were no good")
+    failed: int = Field(description="times an image could not be judged or kept")
+    dropped: int = Field(description="frames for which there was no room")
+    ended: bool = Field(description="a recording is over")
+    last: str | None = Field(description="when the last image came")
+
+
+class Refusal(_Shape):
+    number: int
+    at: str
+    source: str
+    model: str
+    name: str
+    reason: str
+    fields: dict[str, str]
+
+
 class Line(_Shape):
+    sources: list[SourceShape]
+    refusals: list[Refusal] = Field(description="the newest first")
     sinks: list[SinkShape]
+
+
+class Asked(_Shape):
+    """A frame that was asked for."""
+
+    source: str
+    fields: dict[str, str]
 
 
 class Result(_Shape):

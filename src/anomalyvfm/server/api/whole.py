@@ -10,7 +10,17 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from anomalyvfm.server.api.shapes import Before, Limit, Line, ModelQuery, Users, VersionQuery, seconds
+from anomalyvfm.server.api.shapes import (
+    Asked,
+    Before,
+    Limit,
+    Line,
+    ModelQuery,
+    PartFields,
+    Users,
+    VersionQuery,
+    seconds,
+)
 from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.problems import Problem
@@ -43,8 +53,14 @@ def router(station: Station) -> APIRouter:
 
     @routes.get("/api/line", response_model=Line)
     def line(user: Operator) -> dict[str, Any]:
-        """How the sinks of inspections fare, and what waits for them."""
+        """How the sources of images and the sinks of inspections fare, and what was refused last."""
         return station.line()
+
+    @routes.post("/api/line/sources/{name}/trigger", status_code=202, response_model=Asked)
+    def trigger(name: str, user: Operator, fields: PartFields) -> dict[str, Any]:
+        """Have the next frame of a camera judged whose trigger is `message`; the fields are the part's."""
+        station.sources.ask(name, fields)
+        return {"source": name, "fields": fields}
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(user: Operator) -> Response:

@@ -22,6 +22,7 @@ from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.models.registry import ActiveVersion, ModelRegistry
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Settings
+from anomalyvfm.server.store.refusals import FileTaken
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Part:
     job_item: int | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     """Who it is, by `line.fields.FIELDS`."""
+    file: FileTaken | None = None
+    """Of a watched folder: it is noted as taken with the inspection, in one transaction."""
     accepted: float = field(default_factory=time.monotonic)
     answer: Future[dict[str, Any]] = field(default_factory=Future)
     """The inspection, once it is in the store."""

@@ -90,6 +90,8 @@ class Recorder:
                     session.add_all(found)
                     if part.job_item is not None:
                         jobs.finish(session, part.job_item, row.id)
+                    if part.file is not None:
+                        session.merge(part.file.row())
                 scores = [row.score for row in rows]
                 alarm = self._drift_monitor.add(session, model, current.number, current.detector, scores)
         for (part, _), row in zip(judged, rows, strict=True):

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from anomalyvfm.server.settings import Retention
-from anomalyvfm.server.store import audit
+from anomalyvfm.server.store import audit, refusals
 from anomalyvfm.server.store.clock import now
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.files import Files
@@ -33,6 +33,9 @@ def apply(retention: Retention, database: Database, files: Files, forget: Callab
         freed += files.remove(gone, lambda digest: is_needed(database, digest))
         for digest in gone:
             forget(digest)
+    if retention.days is not None:
+        with database.writing() as session:
+            refusals.forget_old(session, now() - retention.days * 86400)
     if retention.log_days is not None:
         with database.writing() as session:
             audit.forget(session, now() - retention.log_days * 86400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _HASH = String(64)
@@ -215,17 +215,52 @@ class AnswerRow(Base):
     """JSON."""
 
 
+class RefusalRow(Base):
+    """A frame or file of a source that got no verdict."""
+
+    __tablename__ = "refusals"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(index=True)
+    source: Mapped[str] = mapped_column(String(40))
+    model: Mapped[str] = mapped_column(String(100))
+    """Which would have judged."""
+    name: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(Text)
+    line: Mapped[str | None] = mapped_column(_FIELD)
+    product: Mapped[str | None] = mapped_column(_FIELD)
+    lot: Mapped[str | None] = mapped_column(_FIELD)
+    serial: Mapped[str | None] = mapped_column(_FIELD)
+    operator: Mapped[str | None] = mapped_column(_FIELD)
+    shift: Mapped[str | None] = mapped_column(_FIELD)
+
+
+class SourceFileRow(Base):
+    """A file that a watched folder had, as it was when it was judged or refused."""
+
+    __tablename__ = "source_files"
+
+    source: Mapped[str] = mapped_column(String(40), primary_key=True)
+    path: Mapped[str] = mapped_column(_HASH, primary_key=True)
+    """SHA-256 of the path below the folder: paths are of any length, and of any bytes."""
+    size: Mapped[int] = mapped_column(BigInteger)
+    modified: Mapped[int] = mapped_column(BigInteger)
+    """In nanoseconds."""
+
+
 class SinkRow(Base):
-    """Up to which inspection a sink has been told."""
+    """Up to which inspection, and which refusal, a sink has been told."""
 
     __tablename__ = "sinks"
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     told: Mapped[int]
+    refusals_told: Mapped[int] = mapped_column(server_default="0")
 
 
 class PutOffRow(Base):
-    """An inspection that a sink would not take: not yet, or never."""
+    """An inspection that a sink would not take, not yet or never; a refusal has its number below zero."""
 
     __tablename__ = "put_off"
 

@@ -1,0 +1,1 @@
+"""What the station fetches itself: frames of cameras, and files of folders that the line fills."""

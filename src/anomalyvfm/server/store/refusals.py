@@ -1,0 +1,91 @@
+"""Images of sources that got no verdict, and files that were taken whatever became of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from anomalyvfm.line.ledger import FileState
+from anomalyvfm.server.store.clock import iso, now
+from anomalyvfm.server.store.inspections import fields_of
+from anomalyvfm.server.store.tables import RefusalRow, SourceFileRow
+
+
+@dataclass(frozen=True)
+class FileTaken:
+    """A file of a watched folder, as it was when it was taken."""
+
+    source: str
+    path: Path
+    """Below the folder."""
+    state: FileState
+
+    def row(self) -> SourceFileRow:
+        return SourceFileRow(
+            source=self.source,
+            path=_digest(self.path),
+            size=self.state.size,
+            modified=self.state.modified,
+        )
+
+
+def is_taken(session: Session, file: FileTaken) -> bool:
+    """Whether the file was judged or refused as it is."""
+    row = session.get(SourceFileRow, (file.source, _digest(file.path)))
+    return row is not None and (row.size, row.modified) == (file.state.size, file.state.modified)
+
+
+def forget_file(session: Session, file: FileTaken) -> None:
+    """It is gone: another of its name is another part."""
+    row = SourceFileRow
+    session.execute(delete(row).where(row.source == file.source, row.path == _digest(file.path)))
+
+
+def add(
+    session: Session,
+    source: str,
+    model: str,
+    name: str,
+    reason: str,
+    fields: Mapping[str, str],
+    file: FileTaken | None,
+) -> int:
+    """The number of the refusal."""
+    row = RefusalRow(at=now(), source=source, model=model, name=name, reason=reason, **fields)
+    session.add(row)
+    if file is not None:
+        session.merge(file.row())
+    session.flush()
+    return row.id
+
+
+def newest(session: Session, limit: int) -> list[dict[str, Any]]:
+    rows = session.scalars(select(RefusalRow).order_by(RefusalRow.id.desc()).limit(limit))
+    return [
+        {
+            "number": row.id,
+            "at": iso(row.at),
+            "source": row.source,
+            "model": row.model,
+            "name": row.name,
+            "reason": row.reason,
+            "fields": {name: value for name, value in fields_of(row).items() if value is not None},
+        }
+        for row in rows
+    ]
+
+
+def forget_old(session: Session, before: float) -> None:
+    """Delete the refusals of earlier times, in seconds since 1970."""
+    session.execute(delete(RefusalRow).where(RefusalRow.at < before))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()

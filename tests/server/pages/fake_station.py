@@ -179,7 +179,30 @@ class FakeStation:
         ms = {"count": 2_000, "p50": 45.2, "p99": 137.0}
         away = {"waiting": 57, "trouble": "mqtt://broker:1883: 111"}
         none = {"count": 0, "p50": None, "p99": None}
+        seen = {"model": None, "failed": 0, "ended": False, "last": "2026-11-02T09:30:00Z"}
+        unseen = "rtsp://top/1: 404"
+        top = {"name": "top", "kind": "camera", "from": "rtsp://top/1", "trigger": "message", "judged": 812}
+        lots = {"name": "lots", "kind": "folder", "from": "/mnt/lots", "trigger": None, "judged": 40_000}
         return {
+            "sources": [
+                {**top, **seen, "refused": 3, "dropped": 12, "trouble": unseen},
+                {**lots, **seen, "refused": 0, "dropped": 0, "trouble": None},
+            ]
+            if self.parts
+            else [],
+            "refusals": [
+                {
+                    "number": 3,
+                    "at": "2026-11-02T09:30:00Z",
+                    "source": "top",
+                    "model": "gear",
+                    "name": "1041.png",
+                    "reason": "0.21 < 1",
+                    "fields": {"serial": "1041"},
+                }
+            ]
+            if self.parts
+            else [],
             "sinks": [
                 {"name": "mes", "kind": "webhook", "to": "https://mes.example/hook", **said, "ms": ms},
                 {
@@ -192,7 +215,7 @@ class FakeStation:
                 },
             ]
             if self.parts
-            else []
+            else [],
         }
 
     def drift_test(self, name: str) -> dict[str, Any] | None:

@@ -97,6 +97,18 @@ def test_files_that_are_to_go_go_when_they_are_kept(
         time.sleep(0.5)  # the folder is looked at meanwhile
 
 
+def test_a_file_that_is_refused_is_left_for_somebody_to_look_at(open_station: Open, folder: Path) -> None:
+    file = put(folder, "half.png", picture(100)[:200])
+    station = open_station(line=watched(folder, then="delete"))
+    until(lambda: state(station)["refused"] == 1)
+    station.close()
+    station = open_station(models=[], line=watched(folder, then="delete"))
+    put(folder, "a.png", picture(100))
+    until(lambda: state(station)["judged"] == 1)
+    time.sleep(0.3)
+    assert file.exists() and len(station.line()["refusals"]) == 1
+
+
 def _files_noted(station: Station) -> int:
     with station.reading() as session:
         return session.scalar(select(func.count()).select_from(SourceFileRow)) or 0

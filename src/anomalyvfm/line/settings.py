@@ -148,7 +148,7 @@ class FolderSettings(_SourceSettings):
     kind: Literal["folder"]
     folder: Path
     then: Literal["leave", "delete"] = "leave"
-    """What becomes of a file that was judged; the station keeps its own copy."""
+    """What becomes of a file that was judged; the station keeps its own copy. One that is refused is left."""
     settle: Annotated[float, Field(ge=0)] = 0.5
     """Seconds that a file must not have changed, where the system cannot tell whether it is being written."""
 

@@ -116,9 +116,10 @@ class FolderSource:
             return
         except OSError as error:
             reason = f"decode: cannot be read ({error.strerror})"
-            kept = file.settled and self._intake.refuse(image, reason)
-        if kept:
+            kept = self._intake.refuse(image, reason) if file.settled else "nothing"
+        if kept == "verdict":
             self._remove(taken)
+        if kept != "nothing":
             return
         if file.settled:  # it is the station that cannot
             self._ending.wait(_PAUSE_SECONDS)
@@ -127,10 +128,10 @@ class FolderSource:
     def _is_taken(self, path: Path, state: FileState) -> bool:
         taken = FileTaken(self._source.name, path, state)
         with self._database.reading() as session:
-            if not refusals.is_taken(session, taken):
-                return False
-        self._remove(taken)  # a station that was killed has left it
-        return True
+            became = refusals.taken(session, taken)
+        if became == "judged":
+            self._remove(taken)  # a station that was killed has left it
+        return became != "never"
 
     def _remove(self, file: FileTaken) -> None:
         """The file, where it is to go: the station has what was in it."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Literal
 
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.settings import AnySource
@@ -28,6 +29,9 @@ UNDER_WAY = 8
 """Images of one source that may be on their way to a verdict."""
 _ABOUT_THE_IMAGE = (413, 415, 422)
 """Answers that say that the image is no good; after all others it could be tried again."""
+
+Kept = Literal["verdict", "refusal", "nothing"]
+"""With a verdict the image is kept as well; of one that is refused it is not."""
 
 
 @dataclass
@@ -102,8 +106,8 @@ class Intake:
             return None
         return place
 
-    def judge(self, image: SourceImage, content: bytes, is_whole: bool = True) -> bool:
-        """Whether the verdict, or that there is none, is in the store; else the image could be tried again.
+    def judge(self, image: SourceImage, content: bytes, is_whole: bool = True) -> Kept:
+        """What the store has of the image now; where it has nothing, the image could be tried again.
 
         What does not decode is refused if it ``is_whole``, that is, if no more of it can come.
         """
@@ -129,18 +133,17 @@ class Intake:
         except Exception as error:
             problem = as_problem(error)
             if problem.status in _ABOUT_THE_IMAGE:
-                return is_whole and self.refuse(
-                    image, f"decode: {problem.detail.removeprefix('image data: ')}"
-                )
+                reason = f"decode: {problem.detail.removeprefix('image data: ')}"
+                return self.refuse(image, reason) if is_whole else "nothing"
             self._fail(source, problem)
-            return False
+            return "nothing"
         source.judged += 1
         self._metrics.source_images.labels(source.name, "judged").inc()
         self._states.well(source.trouble)
-        return True
+        return "verdict"
 
-    def refuse(self, image: SourceImage, reason: str) -> bool:
-        """Keep that an image has no verdict, and why; whether the store has taken it."""
+    def refuse(self, image: SourceImage, reason: str) -> Kept:
+        """Keep that an image has no verdict, and why, where the store takes it."""
         source = image.source
         try:
             model = self._models.name(source.settings.model)
@@ -156,12 +159,12 @@ class Intake:
                 )
         except Exception as error:
             self._fail(source, as_problem(error))
-            return False
+            return "nothing"
         source.refused += 1
         self._metrics.source_images.labels(source.name, "refused").inc()
         self._states.trouble(source.trouble, f"the last one was refused: {reason}")
         self._tell({-number: image.taken})
-        return True
+        return "refusal"
 
     def _fail(self, source: Source, problem: Problem) -> None:
         source.failed += 1

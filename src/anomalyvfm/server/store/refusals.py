@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -16,6 +16,8 @@ from anomalyvfm.line.ledger import FileState
 from anomalyvfm.server.store.clock import iso, now
 from anomalyvfm.server.store.inspections import fields_of
 from anomalyvfm.server.store.tables import RefusalRow, SourceFileRow
+
+Taken = Literal["never", "judged", "refused"]
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,22 @@ class FileTaken:
     """Below the folder."""
     state: FileState
 
-    def row(self) -> SourceFileRow:
+    def row(self, refused: bool = False) -> SourceFileRow:
         return SourceFileRow(
             source=self.source,
             path=_digest(self.path),
             size=self.state.size,
             modified=self.state.modified,
+            refused=refused,
         )
 
 
-def is_taken(session: Session, file: FileTaken) -> bool:
-    """Whether the file was judged or refused as it is."""
+def taken(session: Session, file: FileTaken) -> Taken:
+    """What became of the file as it is."""
     row = session.get(SourceFileRow, (file.source, _digest(file.path)))
-    return row is not None and (row.size, row.modified) == (file.state.size, file.state.modified)
+    if row is None or (row.size, row.modified) != (file.state.size, file.state.modified):
+        return "never"
+    return "refused" if row.refused else "judged"
 
 
 def forget_file(session: Session, file: FileTaken) -> None:
@@ -61,7 +66,7 @@ def add(
     row = RefusalRow(at=now(), source=source, model=model, name=name, reason=reason, **fields)
     session.add(row)
     if file is not None:
-        session.merge(file.row())
+        session.merge(file.row(refused=True))
     session.flush()
     return row.id
 

@@ -247,6 +247,7 @@ class SourceFileRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     modified: Mapped[int] = mapped_column(BigInteger)
     """In nanoseconds."""
+    refused: Mapped[bool]
 
 
 class SinkRow(Base):

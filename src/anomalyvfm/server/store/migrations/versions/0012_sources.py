@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("path", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("modified", sa.BigInteger(), nullable=False),
+        sa.Column("refused", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("source", "path", name=op.f("pk_source_files")),
     )
     op.add_column("sinks", sa.Column("refusals_told", sa.Integer(), nullable=False, server_default="0"))

@@ -34,6 +34,7 @@ STATION = (
         "teaching",
         "review",
         "statistics",
+        "report",
         "station",
     ),
     "backup",

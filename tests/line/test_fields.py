@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
+from itertools import pairwise
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.fields import LONGEST, FieldRules, NamePattern, Shifts
@@ -80,3 +84,24 @@ def test_fields_are_one_line_of_bounded_length() -> None:
     assert len(lot) == LONGEST
     assert lot.startswith("ab[31mx")
     lot.encode()
+
+
+CLOCK = st.times().map(lambda at: at.replace(second=0, microsecond=0))
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), CLOCK, max_size=4).filter(
+        lambda begins: len(set(begins.values())) == len(begins)
+    ),
+    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(ZoneInfo("Europe/Berlin"))),
+)
+def test_the_last_shifts_follow_one_another_and_the_first_holds_the_moment(
+    begins: dict[str, time], moment: datetime
+) -> None:
+    shifts = Shifts(begins)
+    found = shifts.last(moment, 6)
+    name, start, end = found[0]
+    assert name == shifts.at(moment)
+    assert start <= moment < end
+    assert all(start == earlier[2] for (_, start, _), earlier in pairwise(found))
+    assert sum((end - start for _, start, end in found[: len(begins) or 1]), timedelta()) == timedelta(days=1)

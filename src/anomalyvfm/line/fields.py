@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +65,22 @@ class Shifts:
         in_order = sorted(self.begins.items(), key=lambda shift: shift[1])
         begun = [name for name, begin in in_order if begin <= moment.time()]
         return begun[-1] if begun else in_order[-1][0]
+
+    def last(self, moment: datetime, count: int) -> list[tuple[str | None, datetime, datetime]]:
+        """The shift at a moment of the site's clock and those before, with begin and end; else days."""
+        begins: list[tuple[str | None, time]] = [(None, time())]
+        if self.begins:
+            begins = sorted(self.begins.items(), key=lambda shift: shift[1])
+        found: list[tuple[str | None, datetime, datetime]] = []
+        day, end = moment.date() + timedelta(days=1), None
+        while len(found) < count:
+            for name, begin in reversed(begins):
+                start = datetime.combine(day, begin, moment.tzinfo)
+                if end is not None and start <= moment and len(found) < count:
+                    found.append((name, start, end))
+                end = start
+            day -= timedelta(days=1)
+        return found
 
 
 @dataclass(frozen=True)

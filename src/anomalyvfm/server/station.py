@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from anomalyvfm.errors import InputError
-from anomalyvfm.line.fields import FieldRules
+from anomalyvfm.line.fields import FieldRules, Shifts
 from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.line.sinks.opening import open_deliveries
 from anomalyvfm.line.states import States
@@ -39,6 +39,7 @@ from anomalyvfm.server.models.version_folders import Loader, VersionFolders
 from anomalyvfm.server.outbox import InspectionOutbox
 from anomalyvfm.server.problems import Problem, cannot_start
 from anomalyvfm.server.recalibration import Recalibration
+from anomalyvfm.server.report import compile_report
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.settings import Settings
@@ -49,6 +50,7 @@ from anomalyvfm.server.store.clock import zone
 from anomalyvfm.server.store.database import Database
 from anomalyvfm.server.store.deletions import Deletions
 from anomalyvfm.server.store.files import Files
+from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.server.store.trash import Trash
 
 _log = logging.getLogger(__name__)
@@ -283,6 +285,16 @@ class Station:
             if model is not None and version is not None:
                 threshold = versions.find_version(session, model, version).calibration["threshold"]
             return statistics.summarize(session, model, version, since, until, bucket, threshold, self.zone)
+
+    def report(self, wanted: InspectionFilter) -> dict[str, Any]:
+        """What the parts of a time, shift or lot came to."""
+        with self.database.reading() as session:
+            return compile_report(session, wanted)
+
+    def shifts(self, count: int) -> list[tuple[str | None, datetime, datetime]]:
+        """The present shift and those before, by name, begin and end; days where there are no shifts."""
+        shifts = self.settings.line.fields.shifts if self.settings.line else Shifts({})
+        return shifts.last(datetime.now(self.zone), count)
 
     def audit(self, before: int | None, limit: int) -> list[dict[str, Any]]:
         with self.database.reading() as session:

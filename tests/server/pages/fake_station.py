@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from anomalyvfm.line.fields import Shifts
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store.inspections import InspectionFilter
 
@@ -166,6 +167,34 @@ class FakeStation:
         self.models = FakeCatalogue(self.parts, [model()] if models is None else models)
         self.drift: dict[str, Any] | None = None
         self.zone = ZoneInfo("UTC")
+
+    def shifts(self, count: int) -> list[tuple[str | None, datetime, datetime]]:
+        return Shifts({"1": time(6), "2": time(14), "3": time(22)}).last(START, count)
+
+    def report(self, wanted: InspectionFilter) -> dict[str, Any]:
+        rejected = [each for each in self.parts if each["anomalous"]]
+        count = {
+            "inspections": len(self.parts),
+            "anomalous": len(rejected),
+            "defect_rate": len(rejected) / len(self.parts) if self.parts else None,
+        }
+        refused = [
+            {"source": "top", "reason": "contrast", "count": 3},
+            {"source": "top", "reason": "not seen", "count": 1},
+        ]
+        learned = {"at": START.isoformat(), "what": "learn", "model": "can", "version": 3}
+        drift = {"at": START.isoformat(), "what": "drift", "model": "can", "version": None}
+        return {
+            **count,
+            "reviewed": 12,
+            "false_alarms": 2,
+            "missed": 0,
+            "groups": {"lot": [{"value": "L7", **count}]} if self.parts else {},
+            "versions": [{"model": "can", "version": 3, **count}] if self.parts else [],
+            "worst": rejected[:10],
+            "refused": refused if self.parts else [],
+            "events": [learned, drift] if self.parts else [],
+        }
 
     def line(self) -> dict[str, Any]:
         said = {

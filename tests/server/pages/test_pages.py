@@ -25,6 +25,7 @@ PAGES = (
     "/upload",
     "/roi",
     "/line",
+    "/report",
     "/inspections/1/outline",
 )
 HOSTILE = "\"><img src=x onerror=alert(1)>'</script><script>alert(2)</script>{{7*7}}.png"
@@ -164,6 +165,7 @@ def test_sign_in_leads_to_no_other_site(path: str, open_pages: Open) -> None:
         ("/inspections?until=9999-12-31", 422, "until="),
         ("/inspections?verdict=odd", 422, "verdict=odd"),
         ("/trends?span=year", 422, "span=year"),
+        ("/report?since=yesterday", 422, "since=yesterday"),
         ("/wall?model=<b>", 422, "model="),
     ],
 )

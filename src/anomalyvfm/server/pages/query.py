@@ -29,6 +29,17 @@ def identity(query: Mapping[str, str], name: str) -> int | None:
     return int(value)
 
 
+def minute(query: Mapping[str, str], name: str, zone: tzinfo) -> datetime | None:
+    """A minute by the zone's clock, or None. Raises Problem 422."""
+    value = query.get(name)
+    if not value:
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%dT%H:%M").replace(tzinfo=zone)
+    except ValueError:
+        raise Problem(422, f"{name}={value[:40]}: not a time as 2026-11-23T14:00") from None
+
+
 def day(query: Mapping[str, str], name: str, zone: tzinfo, end: bool = False) -> datetime | None:
     """When a day in the zone begins, or ends; or None. Raises Problem 422."""
     value = query.get(name)

@@ -41,6 +41,7 @@ _PAGES: tuple[tuple[str, str, str, str, Callable[..., views.Data]], ...] = (
     ("/upload", "upload.html", N_("Upload"), "upload", views.upload),
     ("/roi", "roi.html", N_("Region of interest"), "models", views.roi),
     ("/line", "line.html", N_("Line"), "", views.line),
+    ("/report", "report.html", N_("Report"), "", views.report),
     ("/audit", "audit.html", N_("Log"), "", views.audit),
 )
 _TABS = {

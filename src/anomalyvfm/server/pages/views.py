@@ -12,7 +12,7 @@ from anomalyvfm.line.fields import FIELDS, plain
 from anomalyvfm.server.auth.guard import User
 from anomalyvfm.server.pages.charts import gauge
 from anomalyvfm.server.pages.language import N_, _, ngettext, number
-from anomalyvfm.server.pages.query import chosen, day, identity
+from anomalyvfm.server.pages.query import chosen, day, identity, minute
 from anomalyvfm.server.pages.wording import NEAR, contributions, drift_words, odds, score, word
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.statistics import Bucket, bucket_start
@@ -32,6 +32,8 @@ LAST = 50
 """Parts whose rate the wall shows beside the day's: what the line does now."""
 PLACES = 8
 """Odd places of a part that are shown one by one, the oddest first."""
+SHIFTS = 6
+"""That a report can be had of with one click."""
 PAGE = 50
 """Parts in the list at a time."""
 LAST_PARTS = 1000
@@ -198,6 +200,45 @@ def trends(station: Station, user: User, query: Query) -> Data:
             for name, each in SPANS.items()
         ],
     }
+
+
+def report(station: Station, user: User, query: Query) -> Data:
+    """Of a time, which is the present shift where none is asked for."""
+    models = _names(station)
+    shifts = station.shifts(SHIFTS)
+    since, until = (minute(query, name, station.zone) for name in ("since", "until"))
+    if since is None and until is None:
+        _name, since, until = shifts[0]
+    model = chosen(query, "model", models)
+    fields = {field: text for field in FIELDS if (text := plain(query.get(field, "")))}
+    wanted = InspectionFilter(
+        model=model or None,
+        since=since.timestamp() if since else None,
+        until=until.timestamp() if until else None,
+        fields=fields,
+    )
+    kept = {"model": model, **fields}
+    return station.report(wanted) | {
+        "models": models,
+        "model": model,
+        "fields": fields,
+        "since": _minute(since),
+        "until": _minute(until),
+        "now": _now().isoformat(),
+        "shifts": [
+            {
+                "name": name,
+                "since": start.isoformat(),
+                "url": _url("/report", {**kept, "since": _minute(start), "until": _minute(end)}),
+                "current": (start, end) == (since, until),
+            }
+            for name, start, end in shifts
+        ],
+    }
+
+
+def _minute(at: datetime | None) -> str:
+    return "" if at is None else at.strftime("%Y-%m-%dT%H:%M")
 
 
 def models(station: Station, user: User, query: Query) -> Data:

@@ -19,6 +19,16 @@ _WORDS = {
     "good": N_("Good"),
     "defect": N_("Defect"),
     "unsure": N_("Unsure"),
+    # why there is none
+    "decode": N_("Damaged file"),
+    "size": N_("Another size"),
+    "contrast": N_("Nothing to be seen"),
+    "torn": N_("Torn picture"),
+    "focus": N_("Out of focus"),
+    "not seen": N_("Not seen by the camera"),
+    # what happened
+    "drift": N_("Drift alarm"),
+    "drift settled": N_("Drift alarm settled"),
     # who a part is
     "line": N_("Line"),
     "product": N_("Product"),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from anomalyvfm.line.ledger import FileState
 from anomalyvfm.server.store.clock import iso, now
-from anomalyvfm.server.store.inspections import fields_of
+from anomalyvfm.server.store.inspections import InspectionFilter, fields_of
 from anomalyvfm.server.store.tables import RefusalRow, SourceFileRow
 
 Taken = Literal["never", "judged", "refused"]
@@ -84,6 +85,23 @@ def newest(session: Session, limit: int) -> list[dict[str, Any]]:
             "fields": {name: value for name, value in fields_of(row).items() if value is not None},
         }
         for row in rows
+    ]
+
+
+def count_by_reason(session: Session, wanted: InspectionFilter) -> list[dict[str, Any]]:
+    """Refusals of parts that a filter names, by source and kind of reason, the most frequent first."""
+    row = RefusalRow
+    conditions = [fields_of(row)[field] == value for field, value in wanted.fields.items()]
+    conditions += [] if wanted.model is None else [row.model == wanted.model]
+    conditions += [] if wanted.since is None else [row.at >= wanted.since]
+    conditions += [] if wanted.until is None else [row.at < wanted.until]
+    counts = Counter[tuple[str, str]]()
+    reasons = select(row.source, row.reason, func.count()).where(*conditions)
+    for source, reason, count in session.execute(reasons.group_by(row.source, row.reason)):
+        counts[source, reason.partition(":")[0]] += count
+    return [
+        {"source": source, "reason": reason, "count": count}
+        for (source, reason), count in counts.most_common()
     ]
 
 

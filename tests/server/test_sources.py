@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sqlalchemy import func, select
 
 from anomalyvfm.errors import InputError
@@ -245,6 +247,44 @@ def test_who_asks_for_a_frame_says_which_part_it_is(open_station: Open) -> None:
     with camera() as (_, url):
         station = open_station(models=[], line=snapshot(url))
         assert client_of(station).post(place).status_code == 409
+
+
+class _Breaks:
+    """Judges what it is told to, and fails on the others as a library does."""
+
+    def __init__(self, station: Station, broken: int) -> None:
+        self._detector = station.registry.get("part").active.detector
+        self._judge = self._detector.judge
+        self._broken = broken
+        self._detector.judge = self._one_by_one  # type: ignore[method-assign, assignment]
+
+    def _one_by_one(self, images: Any) -> Any:
+        if any(round(float(np.mean(image))) == self._broken for image in images):
+            raise RuntimeError("of the model's library")
+        return self._judge(images)
+
+
+def test_what_breaks_the_model_is_refused_and_the_next_is_judged(open_station: Open, folder: Path) -> None:
+    station = open_station(line=watched(folder))
+    _Breaks(station, 140)
+    put(folder, "breaks.png", png(np.full((32, 32, 3), 140, np.uint8)))
+    until(lambda: state(station)["refused"] == 1)
+    put(folder, "good.png", picture(100))
+    until(lambda: state(station)["judged"] == 1)
+    (refusal,) = station.line()["refusals"]
+    assert (refusal["name"], refusal["reason"][:11]) == ("breaks.png", "not judged:")
+
+
+def test_a_frame_that_cannot_be_judged_is_told_of(open_station: Open) -> None:
+    with camera() as (kind, url):
+        kind.content = noisy()
+        station = open_station(line=snapshot(url, trigger="message"))
+        _Breaks(station, round(float(np.mean(np.array(Image.open(io.BytesIO(kind.content)))))))
+        client = client_of(station)
+        until(lambda: client.post("/api/line/sources/top/trigger?serial=s1").status_code == 202)
+        until(lambda: state(station)["refused"] == 1)
+        (refusal,) = station.line()["refusals"]
+        assert refusal["fields"]["serial"] == "s1" and refusal["reason"].startswith("not judged:")
 
 
 def test_frames_for_which_there_is_no_room_are_dropped_and_counted(open_station: Open) -> None:

@@ -82,6 +82,9 @@ def test_a_message_waits_for_a_camera_that_is_there_and_no_longer() -> None:
     trigger.ask({"serial": "1"})
     trigger.ask({"serial": "2"})
     assert trigger.wanted() == {"serial": "1"}
+    started = time.monotonic()
+    trigger.wait(threading.Event())
+    assert time.monotonic() - started < 0.1, "one that was asked for meanwhile is not waited for"
     assert trigger.lost() == [{"serial": "2"}]
     assert trigger.wanted() is None
     trigger.begin()

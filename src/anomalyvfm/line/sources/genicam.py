@@ -84,6 +84,8 @@ class Genicam:
         if not components:
             raise CameraDownError(f"{self._settings.where}: a frame has no picture in it")
         found = components[0]
+        if found.data.size % (found.height * found.width):
+            raise CameraDownError(f"{self._settings.where}: {_unknown(found.data_format)}")
         return rgb_of(found.data_format, found.data.reshape(found.height, found.width, -1))
 
     def close(self) -> None:

@@ -122,8 +122,9 @@ class MessageTrigger:
         self._some.set()
 
     def wait(self, ending: threading.Event) -> None:
-        self._some.wait(0.2)
-        self._some.clear()
+        if not self._asked:
+            self._some.wait(0.2)
+            self._some.clear()
 
     def wanted(self) -> Fields | None:
         with self._lock:

@@ -25,6 +25,7 @@ _WORDS = {
     "contrast": N_("Nothing to be seen"),
     "torn": N_("Torn picture"),
     "focus": N_("Out of focus"),
+    "not judged": N_("The station could not judge it"),
     "not seen": N_("Not seen by the camera"),
     # what happened
     "drift": N_("Drift alarm"),

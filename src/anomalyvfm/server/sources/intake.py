@@ -135,6 +135,9 @@ class Intake:
             if problem.status in _ABOUT_THE_IMAGE:
                 reason = f"decode: {problem.detail.removeprefix('image data: ')}"
                 return self.refuse(image, reason) if is_whole else "nothing"
+            # A frame cannot be had again, and an image that breaks the model would do so again.
+            if image.file is None or problem.status == 500:
+                return self.refuse(image, f"not judged: {problem.detail}")
             self._fail(source, problem)
             return "nothing"
         source.judged += 1

@@ -7,9 +7,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from anomalyvfm.server.station import Station
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.server.store.tables import SourceFileRow
 from tests.line.sinks.receiver import receiving
+from tests.line.sources.http_camera import http_camera
 from tests.server.conftest import Open, client_of
 from tests.server.fake_detector import picture, png
 from tests.waiting import until
@@ -170,41 +168,17 @@ def test_a_folder_that_vanishes_is_looked_for(open_station: Open, folder: Path) 
     until(lambda: state(station)["judged"] == 1)
 
 
-class _Camera(BaseHTTPRequestHandler):
-    content = b""
-    status = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(self.content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def camera() -> Iterator[tuple[Any, str]]:
-    kind = type("Camera", (_Camera,), {"content": picture(100)})
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield kind, f"http://127.0.0.1:{server.server_address[1]}/a.png"
-        server.shutdown()
-        thread.join()
-
-
 def noisy(seed: int = 0) -> bytes:
     return png(np.random.default_rng(seed).integers(60, 140, (64, 64, 3)).astype(np.uint8))
 
 
 def snapshot(url: str, **settings: Any) -> LineSettings:
-    table = {"kind": "snapshot", "url": url, "fields": {"product": "gear"}, **settings}
+    table = {"kind": "snapshot", "url": f"{url}/a.png", "fields": {"product": "gear"}, **settings}
     return LineSettings({"sources": {"top": table}}, "station.toml")
 
 
 def test_a_camera_that_shows_nothing_is_refused_until_it_shows_something(open_station: Open) -> None:
-    with camera() as (kind, url):
+    with http_camera() as (kind, url):
         kind.content = png(np.zeros((64, 64, 3), np.uint8))
         station = open_station(line=snapshot(url, every=0.05))
         until(lambda: state(station)["refused"] >= 2)
@@ -224,7 +198,7 @@ def test_a_camera_that_shows_nothing_is_refused_until_it_shows_something(open_st
 
 
 def test_who_asks_for_a_frame_says_which_part_it_is(open_station: Open) -> None:
-    with camera() as (kind, url):
+    with http_camera() as (kind, url):
         kind.content = noisy()
         station = open_station(line=snapshot(url, trigger="message"))
         client = client_of(station)
@@ -244,7 +218,7 @@ def test_who_asks_for_a_frame_says_which_part_it_is(open_station: Open) -> None:
         assert lost["s4"] == "not seen: the camera is not there"
         assert client.post("/api/line/sources/side/trigger").status_code == 404
     station.close()
-    with camera() as (_, url):
+    with http_camera(noisy()) as (_, url):
         station = open_station(models=[], line=snapshot(url))
         assert client_of(station).post(place).status_code == 409
 
@@ -276,7 +250,7 @@ def test_what_breaks_the_model_is_refused_and_the_next_is_judged(open_station: O
 
 
 def test_a_frame_that_cannot_be_judged_is_told_of(open_station: Open) -> None:
-    with camera() as (kind, url):
+    with http_camera() as (kind, url):
         kind.content = noisy()
         station = open_station(line=snapshot(url, trigger="message"))
         _Breaks(station, round(float(np.mean(np.array(Image.open(io.BytesIO(kind.content)))))))
@@ -288,7 +262,7 @@ def test_a_frame_that_cannot_be_judged_is_told_of(open_station: Open) -> None:
 
 
 def test_frames_for_which_there_is_no_room_are_dropped_and_counted(open_station: Open) -> None:
-    with camera() as (kind, url):
+    with http_camera() as (kind, url):
         kind.content = noisy()
         station = open_station(line=snapshot(url, every=0.01))
         until(lambda: state(station)["judged"] >= 1)

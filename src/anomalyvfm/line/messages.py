@@ -19,7 +19,7 @@ class Message:
     """A part's news, as it lies in the ledger."""
 
     number: int
-    """Counts the parts of a ledger from 1, without gaps."""
+    """Counts the parts of a ledger from 1, without gaps; or a station's inspections, and refusals below 0."""
     id: str
     """The same however often it is sent."""
     outcome: Outcome

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.settings import (
@@ -28,6 +23,7 @@ from anomalyvfm.line.sources.camera import Camera, CameraDownError, RecordingEnd
 from anomalyvfm.line.sources.genicam import Genicam, rgb_of
 from anomalyvfm.line.sources.opencv import Stream, Video
 from anomalyvfm.line.sources.snapshot import Snapshot
+from tests.line.sources.http_camera import http_camera
 from tests.server.fake_detector import picture
 
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200))
@@ -37,54 +33,8 @@ def source(**table: Any) -> Any:
     return LineSettings({"sources": {"top": table}}, "station.toml").sources["top"]
 
 
-def jpeg(level: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 48), (level, level, level)).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-class HttpCamera(BaseHTTPRequestHandler):
-    """One picture, or one after another without end."""
-
-    status = 200
-    login: str | None = None
-
-    def do_GET(self) -> None:
-        if self.login is not None and self.headers.get("authorization") != self.login:
-            self.send_response(401)
-            self.end_headers()
-            return
-        self.send_response(self.status)
-        if self.path == "/stream":
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
-            self.end_headers()
-            for number in range(30):
-                content = jpeg(60 + 5 * number)
-                self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\n")
-                self.wfile.write(f"Content-Length: {len(content)}\r\n\r\n".encode() + content + b"\r\n")
-                time.sleep(0.02)
-            return
-        self.end_headers()
-        self.wfile.write(picture(100))
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def http_camera() -> Iterator[tuple[type[HttpCamera], str]]:
-    """Its class, for it to be told what to do, and its address."""
-    kind = type("Camera", (HttpCamera,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield kind, f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
 def test_a_snapshot_is_the_file_that_the_camera_sends() -> None:
-    with http_camera() as (kind, address):
+    with http_camera(picture(100)) as (kind, address):
         camera = Snapshot(source(kind="snapshot", url=f"{address}/a.png"))
         camera.open()
         assert camera.frame() == picture(100)
@@ -98,7 +48,7 @@ def test_a_snapshot_is_the_file_that_the_camera_sends() -> None:
 
 def test_a_camera_may_ask_who_we_are(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("open sesame\n")
-    with http_camera() as (kind, address):
+    with http_camera(picture(100)) as (kind, address):
         kind.login = "Basic " + base64.b64encode(b"viewer:open sesame").decode()
         login = {"username": "viewer", "password-file": str(tmp_path / "password"), "login": "basic"}
         camera = Snapshot(source(kind="snapshot", url=f"{address}/a.png", **login))

@@ -36,8 +36,6 @@ class Feed:
         ``lose`` is told of a part that was asked for by message and not seen, and why. ``ending`` ends it.
         """
         self.name = name
-        self.taken = 0
-        """Frames that were handed on."""
         self.dropped = 0
         """Those for which there was no room, and parts that were asked for and not seen."""
         self.has_ended = False
@@ -110,9 +108,7 @@ class Feed:
             raise
         if not self._trigger.passes(picture):
             return
-        if self._take(Frame(picture, time.monotonic(), fields)):
-            self.taken += 1
-        else:
+        if not self._take(Frame(picture, time.monotonic(), fields)):
             self._drop(fields, "the station is busy")
 
     def _drop(self, fields: Fields, why: str) -> None:

@@ -19,14 +19,39 @@ if TYPE_CHECKING:
 _RTSP_OVER_TCP = "rtsp_transport;tcp"
 
 
-class Stream:
-    """A camera that sends by itself; frames that are not taken are passed over undecoded as far as can be."""
+class _Capture:
+    """What OpenCV has open, and the frame at hand."""
 
     streams = True
 
-    def __init__(self, settings: StreamSettings) -> None:
-        self._settings = settings
+    def __init__(self, where: str) -> None:
+        self._where = where
         self._capture: Any = None
+
+    def frame(self) -> NDArray[np.uint8]:
+        """(H, W, 3), red first."""
+        import cv2
+
+        there, frame = self._capture.retrieve()
+        if not there or frame is None:
+            raise CameraDownError(f"{self._where}: a frame cannot be decoded")
+        if frame.ndim == 2:
+            frame = np.repeat(frame[..., None], 3, axis=2)
+        rgb: NDArray[np.uint8] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        return rgb
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+class Stream(_Capture):
+    """A camera that sends by itself; frames that are not taken are passed over undecoded as far as can be."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        super().__init__(settings.where)
+        self._settings = settings
 
     def open(self) -> None:
         import cv2
@@ -53,27 +78,17 @@ class Stream:
 
     def advance(self) -> None:
         if not self._capture.grab():
-            raise CameraDownError(f"{self._settings.where}: sends no more frames")
-
-    def frame(self) -> NDArray[np.uint8]:
-        return _retrieved(self._capture, self._settings.where)
-
-    def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
+            raise CameraDownError(f"{self._where}: sends no more frames")
 
 
-class Video:
+class Video(_Capture):
     """A recording, played at its own pace, as the camera was; 25 frames a second if it does not say."""
-
-    streams = True
 
     def __init__(self, settings: VideoSettings, ending: threading.Event) -> None:
         """``ending`` cuts short the wait for the next frame."""
+        super().__init__(settings.where)
         self._settings = settings
         self._ending = ending
-        self._capture: Any = None
         self._began = 0.0
         self._shown = 0
         self._each = 0.04
@@ -96,7 +111,7 @@ class Video:
     def advance(self) -> None:
         if not self._capture.grab():
             if not self._shown:
-                raise CameraDownError(f"{self._settings.where}: no frame in it can be read")
+                raise CameraDownError(f"{self._where}: no frame in it can be read")
             if not self._settings.repeat:
                 raise RecordingEnded
             self.close()
@@ -106,24 +121,3 @@ class Video:
         due = self._began + self._shown * self._each
         self._shown += 1
         self._ending.wait(max(0.0, due - time.monotonic()))
-
-    def frame(self) -> NDArray[np.uint8]:
-        return _retrieved(self._capture, self._settings.where)
-
-    def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-
-
-def _retrieved(capture: Any, where: str) -> NDArray[np.uint8]:
-    """The frame at hand, (H, W, 3), red first."""
-    import cv2
-
-    there, frame = capture.retrieve()
-    if not there or frame is None:
-        raise CameraDownError(f"{where}: a frame cannot be decoded")
-    if frame.ndim == 2:
-        frame = np.repeat(frame[..., None], 3, axis=2)
-    rgb: NDArray[np.uint8] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    return rgb

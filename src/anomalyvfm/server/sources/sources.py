@@ -27,7 +27,7 @@ from anomalyvfm.server.store.clock import iso_or_none, now
 from anomalyvfm.server.store.database import Database
 
 _FAST = 1
-"""Of PNG's levels of compression: a frame's file is to be there soon, and 5 megapixels take 0.2 s."""
+"""Of PNG's levels of compression: the part goes by meanwhile."""
 
 
 class Sources:

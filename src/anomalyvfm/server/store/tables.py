@@ -73,7 +73,18 @@ class VersionRow(Base):
     """What it says of reviewed parts, and what the version before said; null where not compared."""
 
 
-class InspectionRow(Base):
+class PartFields:
+    """Who a part is, as far as it is known: `line.fields.FIELDS`."""
+
+    line: Mapped[str | None] = mapped_column(_FIELD)
+    product: Mapped[str | None] = mapped_column(_FIELD)
+    lot: Mapped[str | None] = mapped_column(_FIELD)
+    serial: Mapped[str | None] = mapped_column(_FIELD)
+    operator: Mapped[str | None] = mapped_column(_FIELD)
+    shift: Mapped[str | None] = mapped_column(_FIELD)
+
+
+class InspectionRow(PartFields, Base):
     __tablename__ = "inspections"
     __table_args__ = (
         Index(None, "model", "id"),
@@ -94,13 +105,6 @@ class InspectionRow(Base):
     version: Mapped[int]
     name: Mapped[str] = mapped_column(String(200))
     by: Mapped[str] = mapped_column(String(100))
-    line: Mapped[str | None] = mapped_column(_FIELD)
-    """Who the part is, as far as it is known; so are the five below."""
-    product: Mapped[str | None] = mapped_column(_FIELD)
-    lot: Mapped[str | None] = mapped_column(_FIELD)
-    serial: Mapped[str | None] = mapped_column(_FIELD)
-    operator: Mapped[str | None] = mapped_column(_FIELD)
-    shift: Mapped[str | None] = mapped_column(_FIELD)
     score: Mapped[float]
     p_value: Mapped[float]
     threshold: Mapped[float]
@@ -215,7 +219,7 @@ class AnswerRow(Base):
     """JSON."""
 
 
-class RefusalRow(Base):
+class RefusalRow(PartFields, Base):
     """A frame or file of a source that got no verdict."""
 
     __tablename__ = "refusals"
@@ -228,12 +232,6 @@ class RefusalRow(Base):
     """Which would have judged."""
     name: Mapped[str] = mapped_column(String(200))
     reason: Mapped[str] = mapped_column(Text)
-    line: Mapped[str | None] = mapped_column(_FIELD)
-    product: Mapped[str | None] = mapped_column(_FIELD)
-    lot: Mapped[str | None] = mapped_column(_FIELD)
-    serial: Mapped[str | None] = mapped_column(_FIELD)
-    operator: Mapped[str | None] = mapped_column(_FIELD)
-    shift: Mapped[str | None] = mapped_column(_FIELD)
 
 
 class SourceFileRow(Base):

@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.server.station import Station
+from anomalyvfm.server.store import refusals
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.server.store.tables import SourceFileRow
 from tests.line.sinks.receiver import receiving
@@ -155,6 +156,22 @@ def test_a_file_that_is_no_image_is_refused_once_and_told_of(
         assert len(receiver.got) == 2
 
 
+def test_pictures_are_kept_of_the_last_refusals_alone(open_station: Open, database_url: str) -> None:
+    station = open_station(database=database_url)
+    with station.database.writing() as session:
+        for number in range(1, refusals.PICTURES + 3):
+            picture_ = b"jpeg" if number != 50 else None
+            assert refusals.add(session, "top", "part", "a", "torn", {}, None, picture_) == number
+    client = client_of(station)
+    gone = [
+        number
+        for number in (1, 2, 3, 50, 102)
+        if client.get(f"/api/line/refusals/{number}/thumbnail.jpg").status_code == 404
+    ]
+    assert gone == [1, 2, 50]
+    assert [one["has_picture"] for one in station.line()["refusals"]] == [True] * 20
+
+
 def test_a_folder_that_vanishes_is_looked_for(open_station: Open, folder: Path) -> None:
     station = open_station(line=watched(folder))
     until(lambda: state(station)["trouble"] is None)
@@ -183,6 +200,9 @@ def test_a_camera_that_shows_nothing_is_refused_until_it_shows_something(open_st
         station = open_station(line=snapshot(url, every=0.05))
         until(lambda: state(station)["refused"] >= 2)
         assert "contrast: grey levels spread by 0.00" in state(station)["trouble"]
+        number = station.line()["refusals"][-1]["number"]
+        shown = client_of(station).get(f"/api/line/refusals/{number}/thumbnail.jpg")
+        assert np.array(Image.open(io.BytesIO(shown.content))).max() < 3
         assert inspections(station) == []
         assert client_of(station).get("/ready").json()["warnings"][0].startswith("images of top: ")
         kind.content = noisy()

@@ -228,6 +228,7 @@ class FakeStation:
                     "name": "1041.png",
                     "reason": "0.21 < 1",
                     "fields": {"serial": "1041"},
+                    "has_picture": False,
                 }
             ]
             if self.parts

@@ -176,6 +176,7 @@ class Refusal(_Shape):
     name: str
     reason: str
     fields: dict[str, str]
+    has_picture: bool
 
 
 class Line(_Shape):

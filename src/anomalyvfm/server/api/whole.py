@@ -16,6 +16,7 @@ from anomalyvfm.server.api.shapes import (
     Limit,
     Line,
     ModelQuery,
+    Number,
     PartFields,
     Users,
     VersionQuery,
@@ -25,10 +26,12 @@ from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
+from anomalyvfm.server.store import refusals
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.version import __version__
 
 _MOST_REPLAYED = 1000
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
 
 def router(station: Station) -> APIRouter:
@@ -55,6 +58,13 @@ def router(station: Station) -> APIRouter:
     def line(user: Operator) -> dict[str, Any]:
         """How the sources of images and the sinks of inspections fare, and what was refused last."""
         return station.line()
+
+    @routes.get("/api/line/refusals/{number}/thumbnail.jpg", response_class=Response, responses=_JPEG)
+    def refused(number: Number, user: Operator) -> Response:
+        """What a refused image showed; of the last hundred that could be decoded."""
+        with station.reading() as session:
+            content = refusals.picture(session, number)
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     @routes.post("/api/line/sources/{name}/trigger", status_code=202, response_model=Asked)
     def trigger(name: str, user: Operator, fields: PartFields) -> dict[str, Any]:

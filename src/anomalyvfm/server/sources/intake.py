@@ -116,7 +116,7 @@ class Intake:
             model = self._models.name(source.settings.model)
             decoded = self._decoders.pixels(content, self._models.white_level(model))
             if (reason := self._gate.refusal(decoded.pixels)) is not None:
-                return self.refuse(image, reason)
+                return self.refuse(image, reason, decoded.thumbnail)
             part = Part(
                 model,
                 plain_name(image.name),
@@ -145,8 +145,8 @@ class Intake:
         self._states.well(source.trouble)
         return "verdict"
 
-    def refuse(self, image: SourceImage, reason: str) -> Kept:
-        """Keep that an image has no verdict, and why, where the store takes it."""
+    def refuse(self, image: SourceImage, reason: str, picture: bytes | None = None) -> Kept:
+        """Keep that an image has no verdict, and why, and a small JPEG of it, where the store takes it."""
         source = image.source
         try:
             model = self._models.name(source.settings.model)
@@ -159,6 +159,7 @@ class Intake:
                     reason,
                     self._fields_of(image),
                     image.file,
+                    picture,
                 )
         except Exception as error:
             self._fail(source, as_problem(error))

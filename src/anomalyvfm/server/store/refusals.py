@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from anomalyvfm.line.ledger import FileState
+from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.store.clock import iso, now
 from anomalyvfm.server.store.inspections import InspectionFilter, fields_of
 from anomalyvfm.server.store.tables import RefusalRow, SourceFileRow
+
+PICTURES = 100
+"""So many of the last refusals have their pictures."""
 
 Taken = Literal["never", "judged", "refused"]
 
@@ -62,18 +66,23 @@ def add(
     reason: str,
     fields: Mapping[str, str],
     file: FileTaken | None,
+    picture: bytes | None = None,
 ) -> int:
-    """The number of the refusal."""
-    row = RefusalRow(at=now(), source=source, model=model, name=name, reason=reason, **fields)
+    """The number of the refusal. Pictures are kept of the last ones: a camera may be dark for days."""
+    row = RefusalRow(
+        at=now(), source=source, model=model, name=name, reason=reason, picture=picture, **fields
+    )
     session.add(row)
     if file is not None:
         session.merge(file.row(refused=True))
     session.flush()
+    before = RefusalRow.id.between(row.id - 2 * PICTURES, row.id - PICTURES)  # a bounded few
+    session.execute(update(RefusalRow).where(before).values(picture=None))
     return row.id
 
 
 def newest(session: Session, limit: int) -> list[dict[str, Any]]:
-    rows = session.scalars(select(RefusalRow).order_by(RefusalRow.id.desc()).limit(limit))
+    query = select(RefusalRow, RefusalRow.picture.is_not(None)).order_by(RefusalRow.id.desc()).limit(limit)
     return [
         {
             "number": row.id,
@@ -83,9 +92,18 @@ def newest(session: Session, limit: int) -> list[dict[str, Any]]:
             "name": row.name,
             "reason": row.reason,
             "fields": {name: value for name, value in fields_of(row).items() if value is not None},
+            "has_picture": has_picture,
         }
-        for row in rows
+        for row, has_picture in session.execute(query)
     ]
+
+
+def picture(session: Session, number: int) -> bytes:
+    """The picture of a refusal. Raises Problem 404 where there is none, or none any more."""
+    found = session.scalar(select(RefusalRow.picture).where(RefusalRow.id == number))
+    if found is None:
+        raise Problem(404, f"refusal {number}: has no picture here")
+    return found
 
 
 def count_by_reason(session: Session, wanted: InspectionFilter) -> list[dict[str, Any]]:

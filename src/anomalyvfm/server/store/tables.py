@@ -232,6 +232,8 @@ class RefusalRow(PartFields, Base):
     """Which would have judged."""
     name: Mapped[str] = mapped_column(String(200))
     reason: Mapped[str] = mapped_column(Text)
+    picture: Mapped[bytes | None] = mapped_column(deferred=True)
+    """A small JPEG, of the newest ones that could be decoded."""
 
 
 class SourceFileRow(Base):

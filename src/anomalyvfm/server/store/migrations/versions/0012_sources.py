@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=100), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("picture", sa.LargeBinary(), nullable=True),
         *(sa.Column(field, sa.String(length=100), nullable=True) for field in fields),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refusals")),
         sqlite_autoincrement=True,

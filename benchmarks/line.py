@@ -1,10 +1,14 @@
-"""Play a line: parts come as files at a steady rate, the watch is killed in the middle, and sinks fail.
+"""Play a line: parts come at a steady rate, who judges them is killed in the middle, and sinks fail.
 
-A real mosquitto and a receiver of webhooks that fails half of the time, after it has taken a message as
-often as before, note when each part's news arrives. Each part must have arrived at each by one id, however
-often; the times are from the moment a file is whole to the arrival.
+They come as files to `anomalyvfm watch` (--to watch) or to a station (--to folder), or a station takes them
+from a camera when a message says that one is there (--to camera; nobody is killed, for a part that nobody
+took a picture of has gone by). A real mosquitto and a receiver of webhooks that fails half of the time, after
+it has taken a message as often as before, note when each part's news arrives. Each part must have arrived at
+each by one id, however often; the times are from the moment a file is whole, or a message to the camera is
+sent, to the arrival.
 
     python benchmarks/line.py                                             # drawn parts
+    python benchmarks/line.py --to watch folder camera --calm
     python benchmarks/line.py --model MODEL --images DIR --parts 500 --rate 20
 """
 
@@ -14,7 +18,6 @@ import argparse
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,14 +25,16 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.acceptance.station_process import Server, ask
 from tests.line.sinks.mosquitto import Broker, Listener
+from tests.line.sources.http_camera import http_camera
 
 _PATIENCE_SECONDS = 120
 
@@ -44,10 +49,107 @@ class Arrivals:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, message: dict[str, Any]) -> None:
+        part = message["fields"].get("serial") or message["path"]
         with self.lock:
             self.count += 1
-            self.first.setdefault(message["path"], time.monotonic())
-            self.ids[message["path"]].add(message["id"])
+            self.first.setdefault(part, time.monotonic())
+            self.ids[part].add(message["id"])
+
+
+class Watch:
+    """`anomalyvfm watch`, to which parts come as files."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self._folder = folder
+        self._command = [sys.executable, "-m", "anomalyvfm", "watch", model, folder / "in"]
+        self._command += ["--out", folder / "out", "--config", folder / "line.toml", "--then", "move"]
+        self._start()
+        while b"watching" not in (folder / "log").read_bytes():
+            assert self._process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+
+    def give(self, part: str, image: Path) -> str:
+        return _copy(part, image, self._folder)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._start()
+
+    def judged(self) -> int:
+        return len((self._folder / "out" / "predictions.jsonl").read_text().splitlines())
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def _start(self) -> None:
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([str(part) for part in self._command], stdout=log, stderr=log)
+
+
+class Station:
+    """A station that looks into the folder to which parts come as files."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self._model, self._folder = model, folder
+        with (folder / "line.toml").open("a") as settings:
+            settings.write(f"[sources.in]\n{self._source()}")
+        self._restarting: threading.Thread | None = None
+        self._start()
+
+    def _source(self) -> str:
+        return f'kind = "folder"\nfolder = "{self._folder / "in"}"\nthen = "delete"\n'
+
+    def give(self, part: str, image: Path) -> str:
+        return _copy(part, image, self._folder)
+
+    def kill(self) -> None:
+        self._server.process.kill()
+        self._server.process.wait()
+        self._restarting = threading.Thread(target=self._start)  # the line does not wait for it
+        self._restarting.start()
+
+    def judged(self) -> int:
+        _, newest = ask(self._server.client(), "GET", "/api/inspections?limit=1")
+        return int(newest["items"][0]["id"])  # they count from 1
+
+    def stop(self) -> None:
+        if self._restarting is not None:
+            self._restarting.join()
+        self._server.stop()
+
+    def _start(self) -> None:
+        self._server = Server(self._folder / "data", self._model, "--config", str(self._folder / "line.toml"))
+
+
+class StationWithCamera(Station):
+    """A station with a camera, which is told when a part is there, and which one."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self._end = ExitStack()
+        self._camera, self._address = self._end.enter_context(http_camera())
+        super().__init__(model, folder)
+
+    def _source(self) -> str:
+        return f'kind = "snapshot"\nurl = "{self._address}/now.png"\ntrigger = "message"\n'
+
+    def give(self, part: str, image: Path) -> str:
+        self._camera.content = image.read_bytes()
+        status, said = ask(self._server.client(), "POST", f"/api/line/sources/in/trigger?serial={part}")
+        assert status < 300, said
+        return part
+
+    def stop(self) -> None:
+        super().stop()
+        self._end.close()
+
+
+_JUDGES: dict[str, type[Watch] | type[Station]] = {
+    "watch": Watch,
+    "folder": Station,
+    "camera": StationWithCamera,
+}
 
 
 def main() -> int:
@@ -58,17 +160,24 @@ def main() -> int:
         "--model", type=Path, help="a fitted or exported model; else one of drawn parts is made"
     )
     parser.add_argument("--images", type=Path, help="a folder of images to play, over and over")
+    parser.add_argument("--to", choices=_JUDGES, nargs="+", default=["watch"], help="who judges")
     parser.add_argument("--parts", type=int, default=500)
     parser.add_argument("--rate", type=float, default=20, help="parts a second")
     parser.add_argument("--calm", action="store_true", help="no kill, and a receiver that takes everything")
     options = parser.parse_args()
+    once = True
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        model, images = _given(options.model, options.images, folder)
-        return _play(folder, model, images, options.parts, options.rate, options.calm)
+        fitted, exported, images = _given(options.model, options.images, Path(place))
+        for judge in options.to:
+            folder = Path(place) / judge
+            folder.mkdir()
+            print(f"{judge}:", flush=True)
+            model = exported if judge == "watch" else fitted  # a station exports by itself
+            once &= _play(_JUDGES[judge], folder, model, images, options.parts, options.rate, options.calm)
+    return 0 if once else 1
 
 
-def _given(model: Path | None, images: Path | None, folder: Path) -> tuple[Path, list[Path]]:
+def _given(model: Path | None, images: Path | None, folder: Path) -> tuple[Path, Path, list[Path]]:
     from anomalyvfm.data.datasets.listing import list_images
 
     if model is None or images is None:
@@ -77,11 +186,20 @@ def _given(model: Path | None, images: Path | None, folder: Path) -> tuple[Path,
         _run("fit", category, "--image-size", "128", "--out", folder / "fitted")
         _run("export", folder / "fitted", "--to", "openvino", "--out", folder / "model")
         test = category / "test_public"
-        return folder / "model", list_images(test / "good") + list_images(test / "bad")
-    return model, list_images(images)
+        return folder / "fitted", folder / "model", list_images(test / "good") + list_images(test / "bad")
+    return model, model, list_images(images)
 
 
-def _play(folder: Path, model: Path, images: list[Path], parts: int, rate: float, calm: bool) -> int:
+def _play(
+    kind: type[Watch] | type[Station],
+    folder: Path,
+    model: Path,
+    images: list[Path],
+    parts: int,
+    rate: float,
+    calm: bool,
+) -> bool:
+    """Whether each part came to each sink by one id; what came, and when, is printed."""
     (folder / "in").mkdir()
     (folder / "secret").write_text("a secret of the line's own\n")
     broker = Broker(folder)
@@ -94,50 +212,45 @@ def _play(folder: Path, model: Path, images: list[Path], parts: int, rate: float
             f'[sinks.mes]\nkind = "webhook"\nurl = "{url}"\ntimeout = 1.0\n'
             f'secret-file = "{folder / "secret"}"\n'
         )
-        command = [sys.executable, "-m", "anomalyvfm", "watch", model, folder / "in"]
-        command += ["--out", folder / "out", "--config", folder / "line.toml", "--then", "move"]
-        watch = _start(command, folder)
-        dropped: dict[str, float] = {}
+        judge = kind(model, folder)
+        time.sleep(1.0)  # a line does not start in the second in which its judge does
+        given: dict[str, float] = {}
         begun = time.monotonic()
         for number in range(parts):
             time.sleep(max(0.0, begun + number / rate - time.monotonic()))
-            image = images[number % len(images)]
-            name = f"{number:05d}{image.suffix}"
-            shutil.copyfile(
-                image, folder / "in" / name
-            )  # as a camera writes it, not renamed when it is whole
-            dropped[name] = time.monotonic()
-            if not calm and number == parts // 2:
-                watch.send_signal(signal.SIGKILL)
-                watch.wait()
-                watch = _start(command, folder, wait=False)
+            asked = time.monotonic()
+            part = judge.give(f"{number:05d}", images[number % len(images)])
+            given[part] = asked if kind is StationWithCamera else time.monotonic()
+            if not calm and kind is not StationWithCamera and number == parts // 2:
+                judge.kill()
         end = time.monotonic() + _PATIENCE_SECONDS
         while min(len(over_mqtt.first), len(over_http.first)) < parts and time.monotonic() < end:
             time.sleep(0.1)
         time.sleep(1.0)  # whatever else may come
-        watch.send_signal(signal.SIGTERM)
-        watch.wait()
+        judged = judge.judged()
+        judge.stop()
     listener.close()
     broker.stop()
-    return _report(dropped, {"mqtt": over_mqtt, "webhook": over_http}, folder / "out")
+    return _report(given, {"mqtt": over_mqtt, "webhook": over_http}, judged)
 
 
-def _report(dropped: dict[str, float], sinks: dict[str, Arrivals], out: Path) -> int:
-    judged = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
-    print(
-        f"{len(dropped)} parts, {len(judged)} judged, {sum(part['anomalous'] for part in judged)} anomalous"
-    )
-    wrong = {part["path"] for part in judged} ^ set(dropped)
-    once = len(judged) == len(dropped) and not wrong
+def _report(given: dict[str, float], sinks: dict[str, Arrivals], judged: int) -> bool:
+    print(f"  {len(given)} parts, {judged} judged")
+    once = judged == len(given)
     for name, arrivals in sinks.items():
-        once &= arrivals.ids == {part["path"]: {part["id"]} for part in judged}
-        times = [arrivals.first[path] - at for path, at in dropped.items() if path in arrivals.first]
+        ids: set[str] = set().union(*arrivals.ids.values())
+        once &= set(arrivals.ids) == set(given) and len(ids) == sum(map(len, arrivals.ids.values())) == judged
+        times = [arrivals.first[part] - at for part, at in given.items() if part in arrivals.first]
         p50, p99, longest = 1000 * np.quantile(times, [0.5, 0.99, 1])
-        ids = sum(map(len, arrivals.ids.values()))
-        print(f"{name}: {len(times)} parts by {ids} ids in {arrivals.count} messages")
-        print(f"{name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {longest:.0f} ms after the file")
-    print("each part once at each sink" if once else "NOT each part once at each sink")
-    return 0 if once else 1
+        print(f"  {name}: {len(times)} parts by {len(ids)} ids in {arrivals.count} messages")
+        print(f"  {name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {longest:.0f} ms")
+    print("  each part once at each sink" if once else "  NOT each part once at each sink")
+    return once
+
+
+def _copy(part: str, image: Path, folder: Path) -> str:
+    """As a camera writes it, not renamed when it is whole."""
+    return shutil.copyfile(image, folder / "in" / (part + image.suffix)).name
 
 
 @contextmanager
@@ -172,15 +285,6 @@ def _receiver(arrivals: Arrivals, failing: float) -> Iterator[str]:
     finally:
         server.shutdown()
         thread.join()
-
-
-def _start(command: list[Any], folder: Path, wait: bool = True) -> subprocess.Popen[bytes]:
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
-    while wait and b"watching" not in (folder / "log").read_bytes():
-        assert process.poll() is None, (folder / "log").read_text()
-        time.sleep(0.05)
-    return process
 
 
 def _run(*arguments: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -341,6 +343,20 @@ def test_a_calibration_knows_whether_it_is_of_learned_images(tmp_path: Path) -> 
     assert again.calibration_.cross_fitted
     assert not again.calibrate(held_out).calibration_.cross_fitted
     assert again.clone().merge(few).calibration_.cross_fitted
+
+
+def test_a_model_that_is_replaced_is_freed_at_once(tmp_path: Path) -> None:
+    fitted(good(8), good(3, seed=1)).save(tmp_path / "model")
+    detector = Detector.load(tmp_path / "model", device="cpu")
+    detector.predict(bad(2))
+    parts = detector, detector.pipeline_.scorer, detector.pipeline_.extractor
+    watched = [weakref.ref(part) for part in parts]
+    gc.disable()  # a process that answers for long does not look at what was loaded first
+    try:
+        del parts, detector
+        assert [reference() for reference in watched] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_a_clone_learns_alone() -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
 from anomalyvfm.data import freed_memory, parallel
+from anomalyvfm.data.freed_memory import all_there_is_stays
 
 # In a process of its own: in one that has run other tests, the C library puts these where it has room.
 FREE_AND_GIVE_BACK = """
 from pathlib import Path
-from anomalyvfm.data.freed_memory import give_back
+from anomalyvfm.data.freed_memory import all_there_is_stays, give_back
 
 def resident_mb():
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096 / 1e6
@@ -33,6 +35,16 @@ def test_what_is_free_between_what_stays_goes_back() -> None:
     before, too_soon, after = map(float, told.split())
     assert too_soon > before - 10
     assert after < before - 30
+
+
+def test_what_was_there_before_is_not_looked_at_again() -> None:
+    before: list[list[int]] = [[]]
+    assert gc.is_tracked(before)
+    with all_there_is_stays():
+        looked_at = gc.get_objects()
+        assert not any(found is before for found in looked_at)
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
 
 
 def test_it_is_given_back_while_many_images_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from anomalyvfm.server.inspections import exporting
 from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
 from tests.server.conftest import Open, client_of
-from tests.server.fake_detector import picture
+from tests.server.fake_detector import FakeDetector, picture
 from tests.server.piecewise import Message, ask
 
 PICTURES = ("thumbnail.jpg", "preview.jpg", "heat.png", "outline.png", "regions/1.jpg")
@@ -376,6 +376,21 @@ def test_the_openapi_document_resolves_and_has_examples(client: TestClient) -> N
         assert reference in schemas
     assert schemas["Inspection"]["examples"] and schemas["ProblemShape"]["examples"]
     assert document["paths"]["/health"]["get"]["security"] == []
+
+
+def test_a_version_has_judged_an_image_before_it_judges_the_first_part(
+    open_station: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+    judge = FakeDetector.judge
+
+    def counted(detector: FakeDetector, images: list[Any]) -> Any:
+        judged.append(len(images))
+        return judge(detector, images)
+
+    monkeypatch.setattr(FakeDetector, "judge", counted)
+    open_station()
+    assert judged == [1]
 
 
 def test_what_was_submitted_is_judged_before_the_station_ends(open_station: Open) -> None:

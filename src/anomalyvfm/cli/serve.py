@@ -83,6 +83,7 @@ def serve(
             click.echo(_add_pin(settings.token_file, new_pin))
         return
     require_extra()
+    from anomalyvfm.data.freed_memory import all_there_is_stays
     from anomalyvfm.line.folder import asking_for_leases
     from anomalyvfm.line.settings import LineSettings
 
@@ -122,6 +123,7 @@ def serve(
     app = create_app(station, gate)
     with ExitStack() as while_serving:
         while_serving.enter_context(asking_for_leases())
+        while_serving.enter_context(all_there_is_stays())
         if otlp is not None:
             while_serving.callback(tracing.trace(app, otlp))
         answer(app, station, address, ready)

@@ -82,6 +82,7 @@ def watch(
     of the TOML file that --config names; docs/line.md has them. Stopped or killed, it goes on where it was.
     """
     from anomalyvfm.cli.predict import load_judge
+    from anomalyvfm.data.freed_memory import all_there_is_stays
     from anomalyvfm.files import check_apart, locked
     from anomalyvfm.line.folder import asking_for_leases
     from anomalyvfm.line.settings import LineSettings
@@ -110,7 +111,7 @@ def watch(
     )
     watched = Watch(detector, settings)
     watched.states.listen(_say)
-    with asking_for_leases(), _stopping(watched.stop):
+    with asking_for_leases(), all_there_is_stays(), _stopping(watched.stop):
         click.echo(f"watching {folder}", err=True)
         done = watched.run(_tell)
     report(as_json, {"out": str(out), **done}, lambda: _print(out, done))

@@ -360,9 +360,9 @@ def _upper_bound(ordered: Array, rate: float, usual_spread: float) -> float:
     rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
     if rank <= n:
         return float(ordered[rank - 1])
-    from scipy.stats import t
+    from scipy.special import stdtrit  # of scipy.stats, whose import takes most of a second, t.ppf is this
 
     center, spread = _location(ordered, usual_spread)
-    quantile = float(t.ppf(1 - rate, n - 1 + _PRIOR_FREEDOM))
+    quantile = float(stdtrit(n - 1 + _PRIOR_FREEDOM, 1 - rate))
     limit = center + spread * math.sqrt(1 + 1 / n) * quantile
     return limit + (n / images_needed(rate)) ** 2 * max(float(ordered[-1]) - limit, 0.0)

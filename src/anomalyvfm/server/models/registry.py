@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,8 @@ from anomalyvfm.server.store.tables import ModelRow, VersionRow
 
 if TYPE_CHECKING:
     from anomalyvfm.detector import Detector
+
+_BLANK = np.zeros((256, 256, 3), np.uint8)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 
@@ -309,6 +312,8 @@ class ModelRegistry:
 
     def _loaded(self, version: VersionRow) -> ActiveVersion:
         detector = self._folders.load(version)
+        # What is made with a first image is made with this one: the first part waits for nothing.
+        list(detector.judge([_BLANK]))
         self._folders.copy_soon(version.model, version.folder, detector)
         return ActiveVersion(version.number, detector)
 

@@ -25,7 +25,7 @@ from anomalyvfm.server.store.refusals import FileTaken
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS, _PAUSE_SECONDS = 0.1, 1.0
+_POLL_SECONDS, _PAUSE_SECONDS = 0.05, 1.0
 
 
 class FolderSource:

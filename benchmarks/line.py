@@ -8,7 +8,7 @@ each by one id, however often; the times are from the moment a file is whole, or
 sent, to the arrival.
 
     python benchmarks/line.py                                             # drawn parts
-    python benchmarks/line.py --to watch folder camera --calm
+    python benchmarks/line.py --to camera --calm
     python benchmarks/line.py --model MODEL --images DIR --parts 500 --rate 20
 """
 
@@ -160,7 +160,7 @@ def main() -> int:
         "--model", type=Path, help="a fitted or exported model; else one of drawn parts is made"
     )
     parser.add_argument("--images", type=Path, help="a folder of images to play, over and over")
-    parser.add_argument("--to", choices=_JUDGES, nargs="+", default=["watch"], help="who judges")
+    parser.add_argument("--to", choices=_JUDGES, nargs="+", default=list(_JUDGES), help="who judges")
     parser.add_argument("--parts", type=int, default=500)
     parser.add_argument("--rate", type=float, default=20, help="parts a second")
     parser.add_argument("--calm", action="store_true", help="no kill, and a receiver that takes everything")

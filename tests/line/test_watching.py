@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.line.watching import Watch, WatchSettings
 from anomalyvfm.runtime import Runtime, load
 from tests.cli.commands import as_json, refused, run
+from tests.line.codes import with_codes
 from tests.waiting import until
 
 
@@ -167,6 +167,19 @@ def test_what_no_verdict_is_possible_on_is_refused_with_the_reason(
     assert watched(runtime, settings) == []
 
 
+def test_a_code_in_the_picture_says_which_part_it_is(
+    runtime: Runtime, settings: WatchSettings, images: list[Path]
+) -> None:
+    pytest.importorskip("zxingcpp")
+    Image.fromarray(with_codes(("QRCode", "A-1041", 20, 20))).save(settings.folder / "with.png")
+    put(images[:1], settings.folder)
+    told = watched(runtime, replace(settings, line=LineSettings({"barcode": {}}, "")))
+    assert {message["path"]: message["fields"] for message in told} == {
+        "with.png": {"serial": "A-1041"},
+        "0.png": {},
+    }
+
+
 def test_a_file_that_is_written_slowly_is_judged_when_it_is_whole(
     runtime: Runtime, settings: WatchSettings, images: list[Path]
 ) -> None:
@@ -297,22 +310,6 @@ def test_what_goes_wrong_on_the_way_ends_nothing(
     told = watched(runtime, replace(settings, maps="all"))
     assert len(told) == len(lines(settings.out)) == 8
     assert [(settings.out / message["map"]).is_file() for message in told].count(False) == 1
-
-
-def test_a_line_that_a_full_disk_cut_is_written_whole_later(tmp_path: Path) -> None:
-    place = tmp_path / "predictions.jsonl"
-    filing._append(place, "one\n")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6, limits[1]))
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        with pytest.raises(OSError):
-            filing._append(place, "two\n")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
-    filing._append(place, "two\n")
-    assert place.read_text() == "one\ntwo\n"
 
 
 def test_a_lot_that_is_called_as_an_image_was_holds_nothing_up(

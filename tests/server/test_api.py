@@ -23,9 +23,11 @@ from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.server.inspections import exporting
 from anomalyvfm.server.settings import Limits
 from anomalyvfm.server.station import Station
+from tests.line.codes import with_codes
 from tests.server.conftest import Open, client_of
-from tests.server.fake_detector import FakeDetector, picture
+from tests.server.fake_detector import FakeDetector, picture, png
 from tests.server.piecewise import Message, ask
+from tests.waiting import until
 
 PICTURES = ("thumbnail.jpg", "preview.jpg", "heat.png", "outline.png", "regions/1.jpg")
 
@@ -376,6 +378,20 @@ def test_the_openapi_document_resolves_and_has_examples(client: TestClient) -> N
         assert reference in schemas
     assert schemas["Inspection"]["examples"] and schemas["ProblemShape"]["examples"]
     assert document["paths"]["/health"]["get"]["security"] == []
+
+
+def test_a_code_in_the_picture_says_which_part_it_is_unless_the_sender_does(open_station: Open) -> None:
+    pytest.importorskip("zxingcpp")
+    line = LineSettings({"barcode": {"formats": ["QRCode"]}, "fields": {"lot": "L7"}}, "")
+    client = client_of(open_station(line=line))
+    content = png(with_codes(("QRCode", "A-1041", 20, 20)))
+    for address, serial in (("/api/judge", "A-1041"), ("/api/judge?serial=B", "B")):
+        assert client.post(address, content=content).json()["fields"] == {"lot": "L7", "serial": serial}
+    assert client.post("/api/judge", content=picture(100)).json()["fields"] == {"lot": "L7"}
+    job = client.post("/api/jobs", files=[("image", ("a.png", content))]).json()["id"]
+    until(lambda: client.get(f"/api/jobs/{job}").json()["done"] == 1)
+    (newest,) = client.get("/api/inspections?limit=1").json()["items"]
+    assert newest["fields"] == {"lot": "L7", "serial": "A-1041"}
 
 
 def test_a_version_has_judged_an_image_before_it_judges_the_first_part(

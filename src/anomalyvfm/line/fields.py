@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from anomalyvfm.errors import InputError
 
@@ -27,17 +27,7 @@ class NamePattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        pieces, at = [], 0
-        for found in _PLACEHOLDER.finditer(text):
-            if found[1] not in FIELDS:
-                raise InputError(f"{text!r}: no field {found[1]!r}; there are {', '.join(FIELDS)}")
-            pieces += [_literal(text[at : found.start()]), f"(?P<{found[1]}>[^/]+?)"]
-            at = found.end()
-        pieces.append(_literal(text[at:]))
-        try:
-            self._pattern = re.compile("".join(pieces), re.DOTALL)
-        except re.error:
-            raise InputError(f"{text!r}: names a field twice; leave one out") from None
+        self._pattern = _with_fields(text, "[^/]+?")
         # Without folders in it, the pattern is that of the name alone, in whatever lot.
         self._whole = "/" in text
 
@@ -46,6 +36,33 @@ class NamePattern:
         named = path.with_suffix("")
         found = self._pattern.fullmatch(named.as_posix() if self._whole else named.name)
         return found.groupdict() if found else {}
+
+
+class CodePattern:
+    """What a bar code says as a text with fields in braces, as those of names: ``(01)*(21){serial}``."""
+
+    def __init__(self, text: str) -> None:
+        self._pattern = _with_fields(text, ".+?")
+
+    def fields(self, codes: Iterable[str]) -> dict[str, str]:
+        """The fields in the one code that is as the pattern says; none where there are several such."""
+        found = [match.groupdict() for code in sorted(set(codes)) if (match := self._pattern.fullmatch(code))]
+        return found[0] if len(found) == 1 else {}
+
+
+def _with_fields(text: str, field_: str) -> re.Pattern[str]:
+    """``field_``: what a field may be. Raises InputError."""
+    pieces, at = [], 0
+    for found in _PLACEHOLDER.finditer(text):
+        if found[1] not in FIELDS:
+            raise InputError(f"{text!r}: no field {found[1]!r}; there are {', '.join(FIELDS)}")
+        pieces += [_literal(text[at : found.start()]), f"(?P<{found[1]}>{field_})"]
+        at = found.end()
+    pieces.append(_literal(text[at:]))
+    try:
+        return re.compile("".join(pieces), re.DOTALL)
+    except re.error:
+        raise InputError(f"{text!r}: names a field twice; leave one out") from None
 
 
 def _literal(text: str) -> str:
@@ -90,9 +107,13 @@ class FieldRules:
     fixed: Mapping[str, str] = field(default_factory=dict)
     pattern: NamePattern | None = None
     shifts: Shifts = field(default_factory=lambda: Shifts({}))
+    code: CodePattern | None = None
 
-    def of(self, path: Path, moment: datetime) -> dict[str, str]:
-        """The fields of the part in a file below the watched folder, whose sub-folders are lots."""
+    def of(self, path: Path, moment: datetime, codes: Iterable[str] = ()) -> dict[str, str]:
+        """The fields of the part in a file below the watched folder, whose sub-folders are lots.
+
+        ``codes``: what bar codes in its picture say.
+        """
         found = dict(self.fixed)
         if (shift := self.shifts.at(moment)) is not None:
             found["shift"] = shift
@@ -100,7 +121,14 @@ class FieldRules:
             found["lot"] = path.parent.as_posix()
         if self.pattern is not None:
             found |= self.pattern.fields(path)
+        if self.code is not None:
+            found |= self.code.fields(codes)
         return {name: plain(found[name]) for name in FIELDS if found.get(name)}
+
+
+def harmless(value: Any) -> Any:
+    """A table's value: a spreadsheet runs what begins like a formula, and names come from anywhere."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
 def plain(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import shutil
 import threading
 import time
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.folder import state_of
+from anomalyvfm.line.growing import append, last_lines
 from anomalyvfm.line.ledger import FileState, Ledger, Unfiled
 from anomalyvfm.line.states import States
 
@@ -149,7 +149,7 @@ class Filing:
                 _log.exception("%s is not drawn", message["map"])
         _write_text(place.with_name(f"{place.name}.json"), part.message + "\n")
         if part.number > self._listed:
-            _append(self._out / PREDICTIONS, part.message + "\n")
+            append(self._out / PREDICTIONS, (part.message + "\n").encode())
             self._listed = part.number
         if self._then == "move":
             _move(self._folder / part.path, part.state, place)
@@ -167,19 +167,6 @@ def _write_text(place: Path, text: str) -> None:
     partial = place.with_name(f".{place.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(place)
-
-
-def _append(place: Path, text: str) -> None:
-    """All of it or nothing: what a full disk took of a line is taken back."""
-    with place.open("ab", buffering=0) as stream:
-        end = stream.seek(0, 2)
-        try:
-            content = text.encode()
-            if stream.write(content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
-        except OSError:
-            stream.truncate(end)
-            raise
 
 
 def _move(source: Path, state: FileState, place: Path) -> None:
@@ -201,16 +188,7 @@ def _move(source: Path, state: FileState, place: Path) -> None:
 
 def _last_number(place: Path) -> int:
     """Of the last whole line; what follows it in the file, of a process that was killed, is cut off."""
-    try:
-        with place.open("rb+") as stream:
-            end = stream.seek(0, 2)
-            stream.seek(max(0, end - _LAST_BYTES))
-            tail = stream.read()
-            whole = tail.rfind(b"\n") + 1
-            stream.truncate(end - len(tail) + whole)
-            lines = tail[:whole].splitlines()
-    except FileNotFoundError:
-        return 0
+    lines = last_lines(place)
     if not lines:
         return 0
     try:

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line import TABLES
-from anomalyvfm.line.fields import FIELDS, FieldRules, NamePattern, Shifts
+from anomalyvfm.line.barcodes import Barcodes
+from anomalyvfm.line.fields import FIELDS, CodePattern, FieldRules, NamePattern, Shifts
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.messages import OUTCOMES, Outcome
 
-_KINDS = ("webhook", "mqtt", "modbus", "opcua", "folder", "snapshot", "video", "camera", "genicam")
+_KINDS = ("webhook", "mqtt", "modbus", "opcua", "table", "folder", "snapshot", "video", "camera", "genicam")
 _SECRETS = re.compile(r"(?<=//)[^/@]*@|[?#].*")
 _Positive = Annotated[float, Field(gt=0)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -36,13 +37,16 @@ class _Table(BaseModel):
 class _SinkSettings(_Table):
     send: tuple[Outcome, ...] = OUTCOMES
     """Of which outcomes it hears."""
-    timeout: _Positive = 5.0
-    """Seconds for the other side to answer."""
     max_age: float | None = Field(default=None, gt=0)
     """Seconds after which a message is of no use any more; none: it always is."""
 
 
-class WebhookSettings(_SinkSettings):
+class _AnsweredSettings(_SinkSettings):
+    timeout: _Positive = 5.0
+    """Seconds for the other side to answer."""
+
+
+class WebhookSettings(_AnsweredSettings):
     kind: Literal["webhook"]
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
     secret_file: Path | None = None
@@ -81,11 +85,11 @@ class BrokerSettings(_Table):
         return topic
 
 
-class MqttSettings(_SinkSettings, BrokerSettings):
+class MqttSettings(_AnsweredSettings, BrokerSettings):
     kind: Literal["mqtt"]
 
 
-class ModbusSettings(_SinkSettings):
+class ModbusSettings(_AnsweredSettings):
     kind: Literal["modbus"]
     host: str
     coil: Annotated[int, Field(ge=0, le=65535)]
@@ -116,7 +120,18 @@ class OpcUaSettings(_SinkSettings):
         return self.endpoint
 
 
-AnySink: TypeAlias = WebhookSettings | MqttSettings | ModbusSettings | OpcUaSettings
+class TableSettings(_SinkSettings):
+    kind: Literal["table"]
+    folder: Path
+    format: Literal["csv", "parquet"] = "csv"
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"{self.folder}, {self.format}"
+
+
+AnySink: TypeAlias = WebhookSettings | MqttSettings | ModbusSettings | OpcUaSettings | TableSettings
 SinkSettings = Annotated[AnySink, Field(discriminator="kind")]
 
 
@@ -135,6 +150,23 @@ class _Fields(_Table):
 
 class _FieldTable(_Fields):
     pattern: str | None = None
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _BarcodeTable(_Table):
+    pattern: str = "{serial}"
+    formats: tuple[str, ...] = ()
+    area: tuple[_Share, _Share, _Share, _Share] = (0.0, 0.0, 1.0, 1.0)
+
+    @field_validator("area")
+    @classmethod
+    def _has_an_inside(cls, area: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        left, top, right, bottom = area
+        if left >= right or top >= bottom:
+            raise ValueError("left, top, right and bottom, in this order, as shares of the picture")
+        return area
 
 
 class _SourceSettings(_Table):
@@ -258,6 +290,7 @@ class _GateTable(_Table):
 class _LineTable(_Table):
     gate: _GateTable = _GateTable()
     fields: _FieldTable = _FieldTable()
+    barcode: _BarcodeTable | None = None
     shifts: dict[str, time] = Field(default_factory=dict)
     sources: dict[_Name, SourceSettings] = Field(default_factory=dict)
     sinks: dict[_Name, SinkSettings] = Field(default_factory=dict)
@@ -279,7 +312,22 @@ class LineSettings:
             pattern = None if table.fields.pattern is None else NamePattern(table.fields.pattern)
         except InputError as error:
             raise InputError(f"{where}: fields.pattern: {error}") from None
-        self.fields = FieldRules(table.fields.known, pattern, Shifts(table.shifts))
+        self.barcodes = None if table.barcode is None else _barcodes(table.barcode, where)
+        code = None if self.barcodes is None else self.barcodes.pattern
+        self.fields = FieldRules(table.fields.known, pattern, Shifts(table.shifts), code)
+
+
+def _barcodes(table: _BarcodeTable, where: str) -> Barcodes:
+    try:
+        pattern = CodePattern(table.pattern)
+    except InputError as error:
+        raise InputError(f"{where}: barcode.pattern: {error}") from None
+    barcodes = Barcodes(pattern, table.formats, table.area)
+    try:
+        barcodes.check()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return barcodes
 
 
 def _first(error: ValidationError) -> str:

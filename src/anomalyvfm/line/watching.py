@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from anomalyvfm.data.parallel import cores
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
 from anomalyvfm.files import shortened
+from anomalyvfm.line.barcodes import read_codes
 from anomalyvfm.line.delivery import quantiles
 from anomalyvfm.line.fields import plain
 from anomalyvfm.line.filing import PARTS, Filing, Picture, Then
@@ -83,6 +84,8 @@ class _Taken:
     sha256: str | None
     image: NDArray[np.uint8] | None
     error: str | None = None
+    codes: Sequence[str] = ()
+    """What bar codes in it say."""
 
 
 class Watch:
@@ -101,7 +104,7 @@ class Watch:
         self._folder = WatchedFolder(
             settings.folder, is_known, settings.settle, _PATIENCE_SECONDS, without=settings.out
         )
-        self._deliveries = open_deliveries(settings.line.sinks, self._ledger, self.states)
+        self._deliveries = open_deliveries(settings.line, self._ledger, self.states)
         self._counts = Counter[Outcome]()
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
         self._taken: queue.Queue[Future[_Taken | None]] = queue.Queue(judge.together + 2 * cores())
@@ -229,9 +232,11 @@ class Watch:
             image = read_source(content, self._judge.settings.image)
         except ImageError as error:
             return self._broken(file, sha256, f"decode: {str(error).removeprefix('image data: ')}")
+        barcodes = self._settings.line.barcodes
+        codes = () if barcodes is None else tuple(read_codes(image, barcodes.formats, barcodes.area))
         if (reason := self._settings.line.gate.refusal(image)) is not None:
-            return _Taken(file, sha256, None, reason)
-        return _Taken(file, sha256, image)
+            return _Taken(file, sha256, None, reason, codes)
+        return _Taken(file, sha256, image, codes=codes)
 
     def _broken(self, file: FileFound, sha256: str | None, why: str) -> _Taken | None:
         """Refused, unless more of it may come."""
@@ -321,7 +326,7 @@ class Watch:
             at=now,
             path=plain(path.as_posix()),
             sha256=taken.sha256,
-            fields=self._settings.line.fields.of(path, datetime.fromtimestamp(now)),
+            fields=self._settings.line.fields.of(path, datetime.fromtimestamp(now), taken.codes),
             model=self._settings.model,
             verdict=said,
         )

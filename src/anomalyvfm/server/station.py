@@ -92,7 +92,8 @@ class Station:
         self.files = Files(settings.data / "files")
         self.trash = Trash(settings.data, settings.trash_days)
         self._deletions = Deletions(settings.data)
-        self.decoders = Decoders(settings.decoders, settings.limits)
+        line = settings.line or LineSettings({}, "")
+        self.decoders = Decoders(settings.decoders, settings.limits, line.barcodes)
         opened.callback(self.decoders.close)
         self.version_folders = VersionFolders(
             settings.data / "models",
@@ -106,7 +107,6 @@ class Station:
         opened.callback(self.version_folders.close)
         self.registry = ModelRegistry(self.version_folders, self.database, load, self._publish_version)
         self.registry.open(models)  # before any file goes: versions are made again from some
-        line = settings.line or LineSettings({}, "")
         names = self.registry.names()
         for name, source in line.sources.items():
             if source.model is not None and source.model not in names:
@@ -122,8 +122,7 @@ class Station:
             self.database, self.files, self.thumbnails, self.events, self.metrics, settings, self._tell_sinks
         )
         self._outbox = InspectionOutbox(self.database, self.identity)
-        sinks = settings.line.sinks if settings.line else {}
-        self._deliveries = open_deliveries(sinks, self._outbox, self.states)
+        self._deliveries = open_deliveries(line, self._outbox, self.states)
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
         opened.callback(self.batcher.close)
         self.reviewed_parts = ReviewedParts(
@@ -218,15 +217,15 @@ class Station:
             content,
             decoded.pixels,
             decoded.thumbnail,
-            fields=self._fields(name, fields or {}),
+            fields=self._fields(name, fields or {}, decoded.codes),
         )
         self.batcher.submit(part)
         return part.answer
 
-    def _fields(self, name: str, sent: Mapping[str, str]) -> dict[str, str]:
-        """A part's fields: as they were sent, else by its name, the shift and the settings."""
+    def _fields(self, name: str, sent: Mapping[str, str], codes: Sequence[str]) -> dict[str, str]:
+        """A part's fields: as they were sent, else by its codes, its name, the shift and the settings."""
         rules = self.settings.line.fields if self.settings.line else FieldRules()
-        return rules.of(Path(name), datetime.now(self.zone)) | dict(sent)
+        return rules.of(Path(name), datetime.now(self.zone), codes) | dict(sent)
 
     def line(self) -> dict[str, Any]:
         """How sources and sinks fare, and which images of sources were refused last."""

@@ -105,7 +105,7 @@ def test_without_a_pulse_the_coil_is_the_plcs_to_turn_off(plc: Plc) -> None:
 def test_only_what_is_not_good_and_not_gone_by_moves_the_coil(plc: Plc, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l")
     line = LineSettings({"sinks": {"reject": settings(plc.port)}}, "")
-    (delivery,) = open_deliveries(line.sinks, ledger, States())
+    (delivery,) = open_deliveries(line, ledger, States())
     ledger.add(part(ledger, outcome="anomalous", arrived=time.monotonic() - 2))  # has gone by
     fill(ledger, 1, "good")
     fill(ledger, 1, "anomalous")

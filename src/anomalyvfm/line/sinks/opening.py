@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 
 from anomalyvfm.errors import InputError
 from anomalyvfm.line.delivery import Delivery, Outbox
-from anomalyvfm.line.settings import AnySink, ModbusSettings, MqttSettings, WebhookSettings
+from anomalyvfm.line.fields import Shifts
+from anomalyvfm.line.settings import (
+    AnySink,
+    LineSettings,
+    ModbusSettings,
+    MqttSettings,
+    TableSettings,
+    WebhookSettings,
+)
 from anomalyvfm.line.sinks.sink import Sink
 from anomalyvfm.line.states import States
 
@@ -16,25 +23,27 @@ _NEEDS = {
     "mqtt": ("paho", "line"),
     "modbus": ("pymodbus", "plc"),
     "opcua": ("asyncua", "plc"),
+    "parquet": ("pyarrow", "parquet"),
 }
 
 
-def open_deliveries(settings: Mapping[str, AnySink], outbox: Outbox, states: States) -> list[Delivery]:
+def open_deliveries(line: LineSettings, outbox: Outbox, states: States) -> list[Delivery]:
     """One for each sink of a line, not started; nothing is connected yet.
 
     Raises InputError where what one of them needs is not there.
     """
-    sinks = {name: _open(name, of_one) for name, of_one in settings.items()}
+    sinks = {name: _open(name, of_one, line.fields.shifts) for name, of_one in line.sinks.items()}
     return [
-        Delivery(name, sink, outbox, states, settings[name].send, settings[name].max_age)
+        Delivery(name, sink, outbox, states, line.sinks[name].send, line.sinks[name].max_age)
         for name, sink in sinks.items()
     ]
 
 
-def _open(name: str, settings: AnySink) -> Sink:
-    package, extra = _NEEDS[settings.kind]
-    if find_spec(package) is None:
-        raise InputError(f"sinks.{name}: {settings.kind} needs {package}; pip install 'anomalyvfm[{extra}]'")
+def _open(name: str, settings: AnySink, shifts: Shifts) -> Sink:
+    kind = settings.format if isinstance(settings, TableSettings) else settings.kind
+    package, extra = _NEEDS.get(kind, (None, None))
+    if package is not None and find_spec(package) is None:
+        raise InputError(f"sinks.{name}: {kind} needs {package}; pip install 'anomalyvfm[{extra}]'")
     if isinstance(settings, WebhookSettings):
         from anomalyvfm.line.sinks.webhook import Webhook
 
@@ -47,6 +56,10 @@ def _open(name: str, settings: AnySink) -> Sink:
         from anomalyvfm.line.sinks.modbus import ModbusCoil
 
         return ModbusCoil(settings)
+    if isinstance(settings, TableSettings):
+        from anomalyvfm.line.sinks.table import ShiftTables
+
+        return ShiftTables(settings, shifts)
     from anomalyvfm.line.sinks.opcua import OpcUaServer
 
     return OpcUaServer(settings)

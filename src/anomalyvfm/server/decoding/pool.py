@@ -9,6 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -16,6 +17,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyvfm.line.barcodes import Barcodes
 from anomalyvfm.server.decoding.worker import PREVIEW_SIDE, THUMBNAIL_SIDE
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.settings import Limits
@@ -41,6 +43,8 @@ class Decoded:
 
     pixels: NDArray[np.uint8]
     thumbnail: bytes
+    codes: Sequence[str] = ()
+    """What bar codes say, where they are to be read."""
 
 
 class Decoders:
@@ -50,8 +54,9 @@ class Decoders:
     replaced.
     """
 
-    def __init__(self, count: int, limits: Limits) -> None:
+    def __init__(self, count: int, limits: Limits, barcodes: Barcodes | None = None) -> None:
         self._limits = limits
+        self._barcodes = None if barcodes is None else {"formats": barcodes.formats, "area": barcodes.area}
         self._free: queue.Queue[_Worker] = queue.Queue()
         self._workers = [_Worker(limits.decode_bytes) for _ in range(count)]
         for worker in self._workers:
@@ -71,9 +76,10 @@ class Decoders:
     def pixels(self, content: bytes, white_level: int = 65535) -> Decoded:
         """Raises Problem 413, 415 or 422 for what is no image, or too large a one."""
         self.check(content)
-        head, (pixels, thumbnail) = self._ask(content, {"op": "pixels", "white_level": white_level})
+        request = {"op": "pixels", "white_level": white_level, "barcodes": self._barcodes}
+        head, (pixels, thumbnail) = self._ask(content, request)
         image = np.frombuffer(pixels, np.uint8).reshape(head["height"], head["width"], 3)
-        return Decoded(image, thumbnail)
+        return Decoded(image, thumbnail, head.get("codes", ()))
 
     def picture(self, content: bytes, side: int = PREVIEW_SIDE, white_level: int = 65535) -> bytes:
         """A JPEG of an image, made anew, no side over ``side`` pixels."""

@@ -46,8 +46,12 @@ def main() -> None:
 
 def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     image = read_image(content, max_pixels=request["max_pixels"], white_level=request["white_level"])
-    shape = {"height": image.shape[0], "width": image.shape[1]}
+    shape: dict[str, Any] = {"height": image.shape[0], "width": image.shape[1]}
     if request["op"] == "pixels":
+        if (barcodes := request["barcodes"]) is not None:
+            from anomalyvfm.line.barcodes import read_codes
+
+            shape["codes"] = read_codes(image, **barcodes)
         return shape, [image.tobytes(), _jpeg(image, THUMBNAIL_SIDE, 80)]
     return shape, [_jpeg(image, request["side"], 85)]
 

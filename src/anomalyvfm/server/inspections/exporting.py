@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.line.fields import FIELDS
+from anomalyvfm.line.fields import FIELDS, harmless
 from anomalyvfm.server.inspections.verdicts import restore
 from anomalyvfm.server.store.inspections import as_dict, fields_of
 from anomalyvfm.server.store.tables import InspectionRow
@@ -48,7 +48,7 @@ def as_csv(rows: Iterator[InspectionRow]) -> Iterator[bytes]:
         writer = csv.writer(text)
         for row in part:
             record = as_dict(row) | fields_of(row)
-            writer.writerow([_harmless(record[column]) for column in COLUMNS])
+            writer.writerow([harmless(record[column]) for column in COLUMNS])
         yield text.getvalue().encode()
 
 
@@ -146,8 +146,3 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths = np.diff(np.concatenate([[0], changes, [flat.size]]))
     return ([0] if flat[0] else []) + [int(length) for length in lengths]
-
-
-def _harmless(value: Any) -> Any:
-    # A spreadsheet runs what begins like a formula; names come from clients.
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

@@ -31,8 +31,8 @@ _REFUSED = (400, 413, 415, 422, 404)
 """Answers that trying again would not change."""
 
 
-Fields = Callable[[str, Mapping[str, str]], dict[str, str]]
-"""A part's fields, by its name and what was sent of them."""
+Fields = Callable[[str, Mapping[str, str], Sequence[str]], dict[str, str]]
+"""A part's fields, by its name, what was sent of them, and what bar codes say."""
 
 
 class JobRunner:
@@ -151,7 +151,7 @@ class JobRunner:
                 decoded.pixels,
                 decoded.thumbnail,
                 item.id,
-                self._fields(item.name, job.fields or {}),
+                self._fields(item.name, job.fields or {}, decoded.codes),
             )
             self._batcher.submit(part)
         except (Problem, OSError) as error:

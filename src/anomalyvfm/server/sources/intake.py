@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +15,7 @@ from typing import Literal
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.settings import AnySource
 from anomalyvfm.line.states import States
-from anomalyvfm.server.decoding.pool import Decoders
+from anomalyvfm.server.decoding.pool import Decoded, Decoders
 from anomalyvfm.server.inspections.batching import Batcher, Part, plain_name
 from anomalyvfm.server.inspections.job_runner import Fields
 from anomalyvfm.server.metrics import Metrics
@@ -116,7 +116,7 @@ class Intake:
             model = self._models.name(source.settings.model)
             decoded = self._decoders.pixels(content, self._models.white_level(model))
             if (reason := self._gate.refusal(decoded.pixels)) is not None:
-                return self.refuse(image, reason, decoded.thumbnail)
+                return self.refuse(image, reason, decoded)
             part = Part(
                 model,
                 plain_name(image.name),
@@ -124,7 +124,7 @@ class Intake:
                 content,
                 decoded.pixels,
                 decoded.thumbnail,
-                fields=self._fields_of(image),
+                fields=self._fields_of(image, decoded.codes),
                 file=image.file,
                 accepted=image.taken,
             )
@@ -145,8 +145,8 @@ class Intake:
         self._states.well(source.trouble)
         return "verdict"
 
-    def refuse(self, image: SourceImage, reason: str, picture: bytes | None = None) -> Kept:
-        """Keep that an image has no verdict, and why, and a small JPEG of it, where the store takes it."""
+    def refuse(self, image: SourceImage, reason: str, decoded: Decoded | None = None) -> Kept:
+        """Keep that an image has no verdict, and why, and what it shows, where the store takes it."""
         source = image.source
         try:
             model = self._models.name(source.settings.model)
@@ -157,9 +157,9 @@ class Intake:
                     model,
                     plain_name(image.name),
                     reason,
-                    self._fields_of(image),
+                    self._fields_of(image, () if decoded is None else decoded.codes),
                     image.file,
-                    picture,
+                    None if decoded is None else decoded.thumbnail,
                 )
         except Exception as error:
             self._fail(source, as_problem(error))
@@ -175,5 +175,5 @@ class Intake:
         self._metrics.source_images.labels(source.name, "failed").inc()
         self._states.trouble(source.trouble, f"the last one could not be judged: {problem.detail}")
 
-    def _fields_of(self, image: SourceImage) -> dict[str, str]:
-        return self._fields(image.name, {**image.source.settings.fields.known, **image.told})
+    def _fields_of(self, image: SourceImage, codes: Sequence[str]) -> dict[str, str]:
+        return self._fields(image.name, {**image.source.settings.fields.known, **image.told}, codes)

@@ -1,5 +1,11 @@
 """The one kind of error that is the user's to mend."""
 
+from __future__ import annotations
+
+import re
+
+_SECRETS = re.compile(r"(?<=//)[^/@\s]*@|[?#].*")
+
 
 class InputError(ValueError):
     """Something given from outside is wrong.
@@ -15,3 +21,8 @@ class NotLearnedError(InputError):
 
 class ImageWarning(UserWarning):
     """Something about one image that is read which its user would want to know, in one line."""
+
+
+def without_secrets(address: str) -> str:
+    """An address as people may see it: who signs in, and what is asked, are left out."""
+    return _SECRETS.sub("", address)

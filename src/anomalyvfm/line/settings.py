@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import InputError, without_secrets
 from anomalyvfm.line import TABLES
 from anomalyvfm.line.barcodes import Barcodes
 from anomalyvfm.line.fields import FIELDS, CodePattern, FieldRules, NamePattern, Shifts
@@ -18,7 +17,6 @@ from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.messages import OUTCOMES, Outcome
 
 _KINDS = ("webhook", "mqtt", "modbus", "opcua", "table", "folder", "snapshot", "video", "camera", "genicam")
-_SECRETS = re.compile(r"(?<=//)[^/@]*@|[?#].*")
 _Positive = Annotated[float, Field(gt=0)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
@@ -57,7 +55,7 @@ class WebhookSettings(_AnsweredSettings):
     @property
     def where(self) -> str:
         """For people; what an address may have of a secret is left out."""
-        return _SECRETS.sub("", self.url)
+        return without_secrets(self.url)
 
 
 class BrokerSettings(_Table):
@@ -226,7 +224,7 @@ class SnapshotSettings(_CameraSettings):
     @property
     def where(self) -> str:
         """For people; what an address may have of a secret is left out."""
-        return _SECRETS.sub("", self.url)
+        return without_secrets(self.url)
 
     @field_validator("trigger")
     @classmethod
@@ -257,7 +255,7 @@ class StreamSettings(_CameraSettings):
     @property
     def where(self) -> str:
         """For people; what an address may have of a secret is left out."""
-        return _SECRETS.sub("", str(self.address))
+        return without_secrets(str(self.address))
 
 
 class GenicamSettings(_CameraSettings):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from anomalyvfm.cli.options import PATH, common, image_size, names, out, overrides, report, setting
+from anomalyvfm.cli.options import PATH, common, image_size, log_to, names, out, overrides, report, setting
 from anomalyvfm.errors import InputError
 
 
@@ -24,6 +24,7 @@ from anomalyvfm.errors import InputError
 @click.option(
     "--baseline/--no-baseline", default=True, show_default=True, help="Also the features without LoRA."
 )
+@log_to
 @setting("A setting of every preset that has it.")
 @common
 def compare(
@@ -36,6 +37,7 @@ def compare(
     image_size: str | None,
     seeds: int,
     baseline: bool,
+    log: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     device: str,
@@ -56,13 +58,21 @@ def compare(
     from anomalyvfm.cli.progress import status
     from anomalyvfm.evaluation.compare import compare as run_all
     from anomalyvfm.evaluation.compare import open_comparison, pipelines
-    from anomalyvfm.evaluation.reports.comparison import write_comparison
+    from anomalyvfm.evaluation.experiments import open_log
+    from anomalyvfm.evaluation.reports.comparison import FILES, as_logged, write_comparison
 
+    experiment = None if log is None else open_log(log)
     compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline, device)
     click.get_current_context().with_resource(open_comparison(out, overwrite))
     with status("comparing") as say:
         runs = run_all(data, chosen, compared, range(seed, seed + seeds), out, device, say)
-    text = write_comparison(runs, out, {one.label: one.settings.model_dump(mode="json") for one in compared})
+    chosen_settings = {one.label: one.settings.model_dump(mode="json") for one in compared}
+    text = write_comparison(runs, out, chosen_settings)
     if all(run.error is not None for run in runs):
         raise InputError(f"no pipeline gave a result; the first: {runs[0].error}")
     report(as_json, json.loads((out / "comparison.json").read_text()), lambda: click.echo(f"{text}→ {out}"))
+    if experiment is not None:
+        files = [out / name for name in FILES]
+        experiment.add(
+            as_logged(runs, f"{data.resolve().name} by {len(compared)} pipelines", chosen_settings, files)
+        )

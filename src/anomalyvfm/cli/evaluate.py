@@ -11,6 +11,7 @@ from anomalyvfm.cli.options import (
     PATH,
     check_order,
     common,
+    log_to,
     out,
     reading,
     reading_overrides,
@@ -44,6 +45,7 @@ _SHOWN_METRICS = (
     metavar="MODEL",
     help="Another model: judged on the same images, to tell what of the difference is more than chance.",
 )
+@log_to
 @weights_moved
 @reading
 @common
@@ -54,6 +56,7 @@ def evaluate(
     overwrite: bool,
     category: str | None,
     against: Path | None,
+    log: str | None,
     backbone: str | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -69,15 +72,18 @@ def evaluate(
     changed = reading_overrides(settings)
     reserve(out, overwrite)
     check_apart(out, model, data, *([] if against is None else [against]))
-    learned = read_description(model)["fitted_on"]["category"]
+    description = read_description(model)
+    learned = description["fitted_on"]["category"]
     if category is None and learned in list_categories(data):
         category = learned
     images = open_dataset(data, category, seed)
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
     from anomalyvfm.evaluation.evaluate import evaluate as measure
+    from anomalyvfm.evaluation.experiments import Logged, open_log
     from anomalyvfm.evaluation.reports.writing import save_report  # the one place that needs matplotlib
 
+    experiment = None if log is None else open_log(log)
     detector = Detector.load(model, backbone=backbone, device=device, reading=changed)
     other = None
     if against is not None:
@@ -85,6 +91,12 @@ def evaluate(
     measured = measure(detector, images, track=bar, against=other)
     save_report(measured, out, overwrite)
     report(as_json, measured.metrics, lambda: _print_metrics(measured.metrics, out))
+    if experiment is not None:
+        on, learned_with = measured.metrics["category"], description["settings"]
+        about = {"folder": str(model), "preset": learned_with["name"], "sha256": description["sha256"]}
+        what = {"category": on, "model": about, **learned_with}
+        files = sorted(path for path in out.iterdir() if not path.name.startswith("."))
+        experiment.add(Logged(f"{model.resolve().name} on {on}", what, measured.metrics, files))
 
 
 def _print_metrics(metrics: dict[str, Any], out: Path) -> None:

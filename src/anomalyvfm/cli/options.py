@@ -56,6 +56,15 @@ def out(**settings: Any) -> Callable[[_Command], _Command]:
     return lambda command: place(overwrite(command))
 
 
+def log_to(command: _Command) -> _Command:
+    """Where else what was measured is to go."""
+    return click.option(
+        "--log",
+        metavar="TARGET",
+        help="Also log what was measured: mlflow:EXPERIMENT or wandb:PROJECT.",
+    )(command)
+
+
 def reserve(out: Path, overwrite: bool) -> None:
     """Check that --out can be written, and keep other runs out of it until the command ends."""
     from anomalyvfm.files import reserved

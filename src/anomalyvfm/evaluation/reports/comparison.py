@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from anomalyvfm.evaluation.compare import Run, table
+from anomalyvfm.evaluation.experiments import Logged
 from anomalyvfm.evaluation.reports import style
 from anomalyvfm.evaluation.reports.text import AVERAGE_AUROC, CATEGORY_AUROC, CAVEAT, SOURCE
 from anomalyvfm.metrics.difference import Difference, Placements, area_difference
@@ -26,6 +27,26 @@ _SHOWN = {
     "aupro_0.30": "AU-PRO up to FPR 0.30",
     "aupro_0.05": "AU-PRO up to FPR 0.05",
 }
+
+
+FILES = ("comparison.json", "comparison.md", "comparison.png")
+
+
+def as_logged(runs: Sequence[Run], name: str, settings: Mapping[str, Any], files: Sequence[Path]) -> Logged:
+    """A comparison as experiments are logged: its summary and files, and in it each run that has a result."""
+    within = [
+        Logged(
+            f"{run.pipeline} on {run.category}, seed {run.seed}",
+            {"pipeline": run.pipeline, "category": run.category, "seed": run.seed, **settings[run.pipeline]},
+            {**run.metrics, "fit_s": run.fit_s, "predict_s": run.predict_s, "images": run.images},
+        )
+        for run in runs
+        if run.error is None
+    ]
+    asked = {
+        key: sorted({str(getattr(run, key)) for run in runs}) for key in ("pipeline", "category", "seed")
+    }
+    return Logged(name, asked, summary(runs), [path for path in files if path.exists()], within)
 
 
 def write_comparison(runs: Sequence[Run], folder: Path, settings: dict[str, Any]) -> str:

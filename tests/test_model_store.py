@@ -134,6 +134,7 @@ def test_the_commands_say_what_they_did(fitted_folder: Path, tmp_path: Path) -> 
     [
         ("nonsense://user:secret@host/x?key=secret", "nonsense://host/x: Protocol not known: nonsense"),
         ("gs://bucket/x", "gs://bucket/x: .*gcsfs"),
+        ("http://127.0.0.1:9/x", r"http://127\.0\.0\.1:9/x: "),
         ("file:///dev/null/x", "file:///dev/null/x: "),
     ],
 )

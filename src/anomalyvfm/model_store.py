@@ -1,8 +1,8 @@
 """Models in stores of objects or files elsewhere, by whatever address fsspec knows: s3://, gs://, sftp://, ….
 
-The document that says what a model is goes last and comes first: who takes a model while it is being put
-there finds none, or the one before. What is taken is checked against it, and the files are those that it
-names; a store is trusted with nothing else.
+The document that says what a model is goes last and comes first: who takes a model while another takes its
+place finds none, or is told that it has changed. What is taken is checked against the document, and the files
+are those that it names; a store is trusted with nothing else.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ def _names_in(store: AbstractFileSystem, place: str, document: str, url: str) ->
 
 def _make_folders(store: AbstractFileSystem, place: str) -> None:
     """Those on the way to a place that are not there; but no bucket, which may be a slip of the pen."""
+    if "://" in place:  # of the web alone a place is the whole address
+        raise InputError(f"{place}: can only be read from; push to another store")
     folders = [place[: found.start()] for found in re.finditer("/", place)] + [place]
     if folders[0] and not store.exists(folders[0]):
         raise InputError(f"{folders[0]}: no such bucket; make it first")

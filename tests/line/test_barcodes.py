@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anomalyvfm.errors import InputError
@@ -41,6 +41,7 @@ shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), shares, shares)
+@example(10, 10, [1.0, 1.0], [1.0, 1.0])
 def test_any_part_of_any_picture_can_be_looked_at(
     height: int, width: int, across: list[float], down: list[float]
 ) -> None:

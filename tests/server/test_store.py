@@ -105,7 +105,7 @@ def test_a_database_of_earlier_days_is_read_on(open_station: Open, database_url:
         for field in FIELDS:
             session.execute(text(f"ALTER TABLE inspections DROP COLUMN {field}"))
         session.execute(text("ALTER TABLE jobs DROP COLUMN fields"))
-        for table in ("sinks", "put_off", "refusals", "source_files"):
+        for table in ("sinks", "put_off", "refusals", "source_files", "line_sources"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     station.close()

@@ -49,11 +49,15 @@ def read_codes(
     """What the codes in an (H, W, 3) RGB image say, from top to bottom, as people read it: (01)…(21)…"""
     from zxingcpp import ImageFormat, ImageView, barcode_formats_from_str, read_barcodes
 
-    height, width = image.shape[:2]
     left, top, right, bottom = area
-    rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
-    columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
+    rows, columns = _pixels(top, bottom, image.shape[0]), _pixels(left, right, image.shape[1])
     place = np.ascontiguousarray(image[rows, columns])
     view = ImageView(place, place.shape[1], place.shape[0], ImageFormat.RGB)
     found = read_barcodes(view, formats=barcode_formats_from_str(",".join(formats)))
     return [code.text for code in sorted(found, key=lambda code: (code.position.top_left.y, code.text))]
+
+
+def _pixels(begin: float, end: float, count: int) -> slice:
+    """Shares of a side as its pixels, at least one."""
+    first = min(int(begin * count), count - 1)
+    return slice(first, max(first + 1, round(end * count)))

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from anomalyvfm.server import problems
-from anomalyvfm.server.api import inspections, judge, models, once, reviews, session, shapes, whole
+from anomalyvfm.server.api import inspections, judge, line, models, once, reviews, session, shapes, whole
 from anomalyvfm.server.auth.accounts import Accounts
 from anomalyvfm.server.auth.guard import Gate
 from anomalyvfm.server.auth.sessions import Sessions
@@ -64,7 +64,7 @@ def create_app(station: Station, gate: Gate, hosts: Collection[str] | None = Non
     )
     app.state.gate = gate
     problems.install(app)
-    for room in (judge, inspections, reviews, models, whole, session):
+    for room in (judge, inspections, reviews, models, line, whole, session):
         app.include_router(room.router(station))
     if find_spec("anomalyvfm.server.pages") is not None:
         from anomalyvfm.server.pages import router

@@ -43,6 +43,7 @@ from anomalyvfm.server.report import compile_report
 from anomalyvfm.server.review import Learning
 from anomalyvfm.server.reviewed_parts import ReviewedParts
 from anomalyvfm.server.settings import Settings
+from anomalyvfm.server.sources.changing import ChangingSources
 from anomalyvfm.server.sources.intake import Intake
 from anomalyvfm.server.sources.sources import Sources
 from anomalyvfm.server.store import answers, audit, identity, refusals, retention, versions
@@ -148,6 +149,7 @@ class Station:
         self.sources = Sources(
             line.sources, intake, self.database, self.states, self.metrics, settings.limits.image_bytes
         )
+        self.changing_sources = ChangingSources(self.sources, self.database, self.states, self.registry.names)
         self.recalibration = Recalibration(
             self.database, self.files, self.registry, self.decoders, self.reviewed_parts
         )
@@ -234,7 +236,7 @@ class Station:
         with self.database.reading() as session:
             refused = refusals.newest(session, _RECENT_REFUSALS)
         return {
-            "sources": self.sources.describe(),
+            "sources": self.changing_sources.describe(),
             "refusals": refused,
             "sinks": [
                 {

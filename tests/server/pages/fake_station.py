@@ -208,14 +208,14 @@ class FakeStation:
         ms = {"count": 2_000, "p50": 45.2, "p99": 137.0}
         away = {"waiting": 57, "trouble": "mqtt://broker:1883: 111"}
         none = {"count": 0, "p50": None, "p99": None}
-        seen = {"model": None, "failed": 0, "ended": False, "last": "2026-11-02T09:30:00Z"}
+        seen = {"model": None, "failed": 0, "ended": False, "paused": False, "last": "2026-11-02T09:30:00Z"}
         unseen = "rtsp://top/1: 404"
         top = {"name": "top", "kind": "camera", "from": "rtsp://top/1", "trigger": "message", "judged": 812}
         lots = {"name": "lots", "kind": "folder", "from": "/mnt/lots", "trigger": None, "judged": 40_000}
         return {
             "sources": [
-                {**top, **seen, "refused": 3, "dropped": 12, "trouble": unseen},
-                {**lots, **seen, "refused": 0, "dropped": 0, "trouble": None},
+                {**top, **seen, "refused": 3, "dropped": 12, "trouble": unseen, "named_in": "page"},
+                {**lots, **seen, "refused": 0, "dropped": 0, "trouble": None, "named_in": "file"},
             ]
             if self.parts
             else [],

@@ -159,7 +159,9 @@ class SourceShape(_Shape):
     from_: str = Field(alias="from")
     trigger: str | None = Field(description="time, motion or message; null for a folder")
     model: str | None = Field(description="null: the one that is taken when none is named")
+    named_in: Literal["file", "page"] = Field(description="those of the station's file are changed there")
     trouble: str | None = Field(description="what is wrong; null where all is well")
+    paused: bool = Field(description="it takes no images until a person says so")
     judged: int = Field(description="since the station's start, as the numbers below")
     refused: int = Field(description="images that were no good")
     failed: int = Field(description="times an image could not be judged or kept")
@@ -183,6 +185,10 @@ class Line(_Shape):
     sources: list[SourceShape]
     refusals: list[Refusal] = Field(description="the newest first")
     sinks: list[SinkShape]
+
+
+class PauseRequest(_Shape):
+    paused: bool
 
 
 class Asked(_Shape):

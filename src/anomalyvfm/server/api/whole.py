@@ -11,13 +11,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from anomalyvfm.server.api.shapes import (
-    Asked,
     Before,
     Limit,
-    Line,
     ModelQuery,
-    Number,
-    PartFields,
     Users,
     VersionQuery,
     seconds,
@@ -26,7 +22,6 @@ from anomalyvfm.server.auth.guard import Admin, Operator, find_user, gate_of
 from anomalyvfm.server.events import Event
 from anomalyvfm.server.problems import Problem
 from anomalyvfm.server.station import Station
-from anomalyvfm.server.store import refusals
 from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.version import __version__
 
@@ -53,24 +48,6 @@ def router(station: Station) -> APIRouter:
             warnings.append(f"copies of versions cannot be written: {fault}")
         warnings += [f"{name}: {trouble}" for name, trouble in station.states.troubles().items()]
         return {"status": "ready", "warnings": warnings}
-
-    @routes.get("/api/line", response_model=Line)
-    def line(user: Operator) -> dict[str, Any]:
-        """How the sources of images and the sinks of inspections fare, and what was refused last."""
-        return station.line()
-
-    @routes.get("/api/line/refusals/{number}/thumbnail.jpg", response_class=Response, responses=_JPEG)
-    def refused(number: Number, user: Operator) -> Response:
-        """What a refused image showed; of the last hundred that could be decoded."""
-        with station.reading() as session:
-            content = refusals.picture(session, number)
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
-
-    @routes.post("/api/line/sources/{name}/trigger", status_code=202, response_model=Asked)
-    def trigger(name: str, user: Operator, fields: PartFields) -> dict[str, Any]:
-        """Have the next frame of a camera judged whose trigger is `message`; the fields are the part's."""
-        station.sources.ask(name, fields)
-        return {"source": name, "fields": fields}
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(user: Operator) -> Response:

@@ -293,7 +293,7 @@ def check_admin(user: User) -> None:
 
 
 def line(station: Station, user: User, query: Query) -> Data:
-    return station.line()
+    return {**station.line(), "models": _names(station)}
 
 
 def audit(station: Station, user: User, query: Query) -> Data:

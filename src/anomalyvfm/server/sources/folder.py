@@ -40,7 +40,6 @@ class FolderSource:
         database: Database,
         states: States,
         largest: int,
-        ending: threading.Event,
     ) -> None:
         """``largest``: bytes that a file may have."""
         self._source = source
@@ -50,7 +49,7 @@ class FolderSource:
         self._database = database
         self._states = states
         self._largest = largest
-        self._ending = ending
+        self._ending = threading.Event()
         self._state = f"source {source.name}"
         self._watched = WatchedFolder(settings.folder, self._is_taken, settings.settle)
         self._thread = threading.Thread(target=self._run, name=f"look at {source.name}")
@@ -58,7 +57,9 @@ class FolderSource:
     def start(self) -> None:
         self._thread.start()
 
-    def join(self) -> None:
+    def close(self) -> None:
+        """Hand on no more files."""
+        self._ending.set()
         self._thread.join()
 
     def _run(self) -> None:

@@ -44,6 +44,8 @@ class Source:
     refused: int = 0
     failed: int = 0
     """The station could not judge or keep them at the time."""
+    paused: bool = False
+    """It takes no images until a person says so."""
     last: float | None = None
     """When the last image came, in seconds since 1970."""
     room: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(UNDER_WAY))

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalyvfm.line.settings import AnyCamera, AnySource, FolderSettings
+from anomalyvfm.line.settings import AnySource, FolderSettings
 from anomalyvfm.line.sources.camera import CameraDownError, Frame
+from anomalyvfm.line.sources.feed import Feed
 from anomalyvfm.line.sources.opening import Cameras
 from anomalyvfm.line.states import States
 from anomalyvfm.server.decoding.pool import kind_of
@@ -26,6 +27,8 @@ from anomalyvfm.server.sources.intake import UNDER_WAY, Intake, Source, SourceIm
 from anomalyvfm.server.store.clock import iso_or_none, now
 from anomalyvfm.server.store.database import Database
 
+MOST = 32
+"""Sources of a station."""
 _FAST = 1
 """Of PNG's levels of compression: the part goes by meanwhile."""
 
@@ -44,39 +47,91 @@ class Sources:
     ) -> None:
         """``largest``: bytes that a file may have. Raises InputError where what a source needs is missing."""
         self._intake = intake
+        self._database = database
         self._states = states
         self._metrics = metrics
-        self._ending = threading.Event()
-        self._sources = {name: Source(name, of_one) for name, of_one in settings.items()}
-        cameras: dict[str, AnyCamera] = {
-            name: of_one for name, of_one in settings.items() if not isinstance(of_one, FolderSettings)
-        }
-        self._cameras = Cameras(cameras, states, self._take, self._lose)
-        self._workers = ThreadPoolExecutor(UNDER_WAY * max(1, len(self._sources)), thread_name_prefix="take")
-        self._folders = [
-            FolderSource(
-                self._sources[name], of_one, intake, self._workers, database, states, largest, self._ending
-            )
-            for name, of_one in settings.items()
-            if isinstance(of_one, FolderSettings)
-        ]
+        self._largest = largest
+        self._workers = ThreadPoolExecutor(UNDER_WAY * MOST, thread_name_prefix="take")
+        self._changing = threading.RLock()
+        self._sources: dict[str, Source] = {}
+        self._running: dict[str, Cameras | FolderSource] = {}
+        self._is_started = False
+        for name, of_one in settings.items():
+            self.add(name, of_one)
 
     def start(self) -> None:
-        self._cameras.start()
-        for folder in self._folders:
-            folder.start()
+        with self._changing:
+            self._is_started = True
+            for running in self._running.values():
+                running.start()
 
     def close(self) -> None:
         """Take no more, and let what was taken be judged and kept: the batcher goes on until then."""
-        self._ending.set()
-        self._cameras.close()
-        for folder in self._folders:
-            folder.join()
+        with self._changing:
+            for name in list(self._running):
+                self._stop(name)
         self._workers.shutdown()
+
+    def add(self, name: str, settings: AnySource, paused: bool = False) -> None:
+        """Have one source more, or this one instead of the one of its name.
+
+        Raises InputError where what it needs is missing; the one before is gone on with then.
+        """
+        with self._changing:
+            source = Source(name, settings, paused=paused)
+            opened = None if paused else self._open(source)
+            self._stop(name)
+            self._sources[name] = source
+            if opened is not None:
+                self._run(name, opened)
+
+    def hold(self, name: str, settings: AnySource, why: str) -> None:
+        """Have a source that cannot be opened, so that people see it, and why."""
+        with self._changing:
+            self._sources[name] = Source(name, settings)
+            self._states.trouble(f"source {name}", why)
+
+    def remove(self, name: str) -> None:
+        """Have one source less; what came from it before is judged."""
+        with self._changing:
+            self._stop(name)
+            self._sources.pop(name, None)
+
+    def pause(self, name: str, paused: bool) -> None:
+        """Have a source take no images, or take them again; it keeps its counts. Raises as `add` does."""
+        with self._changing:
+            source = self._sources[name]
+            if paused:
+                self._stop(name)
+            elif name not in self._running:
+                self._run(name, self._open(source))
+            source.paused = paused
+
+    def _open(self, source: Source) -> Cameras | FolderSource:
+        settings = source.settings
+        if not isinstance(settings, FolderSettings):
+            return Cameras({source.name: settings}, self._states, self._take, self._lose)
+        return FolderSource(
+            source, settings, self._intake, self._workers, self._database, self._states, self._largest
+        )
+
+    def _run(self, name: str, opened: Cameras | FolderSource) -> None:
+        self._running[name] = opened
+        if self._is_started:
+            opened.start()
+
+    def _stop(self, name: str) -> None:
+        running = self._running.pop(name, None)
+        if running is not None and self._is_started:
+            running.close()
+        for what in _STATES:
+            self._states.well(f"{what} {name}")
 
     def ask(self, name: str, fields: Mapping[str, str]) -> None:
         """Have the next frame of a camera judged. Raises Problem 404, 409, or 503 where none will come."""
-        feed = self._cameras.feeds.get(name)
+        source, feed = self._sources.get(name), self._feed(name)
+        if source is not None and source.paused:
+            raise Problem(409, f"{name}: is paused; have it go on first")
         if feed is None:
             raise Problem(404, f"{name}: no camera of this station")
         if not feed.is_asked:
@@ -88,14 +143,21 @@ class Sources:
         except CameraDownError as error:
             raise Problem(503, f"{name}: {error}; the part counts as refused", retry_after=2) from None
 
+    def _feed(self, name: str) -> Feed | None:
+        running = self._running.get(name)
+        return running.feeds[name] if isinstance(running, Cameras) else None
+
+    def names(self) -> list[str]:
+        return list(self._sources)
+
     def describe(self) -> list[dict[str, Any]]:
-        """How each fares; counts are since the station's start."""
+        """How each fares; counts are since the station's start, or the source's."""
         troubles = self._states.troubles()
-        return [self._describe(source, troubles) for source in self._sources.values()]
+        return [self._describe(source, troubles) for source in list(self._sources.values())]
 
     def _describe(self, source: Source, troubles: Mapping[str, str]) -> dict[str, Any]:
         settings = source.settings
-        feed = self._cameras.feeds.get(source.name)
+        feed = self._feed(source.name)
         found = [troubles[f"{what} {source.name}"] for what in _STATES if f"{what} {source.name}" in troubles]
         return {
             "name": source.name,
@@ -104,6 +166,7 @@ class Sources:
             "trigger": None if isinstance(settings, FolderSettings) else settings.trigger,
             "model": settings.model,
             "trouble": "; ".join(found) or None,
+            "paused": source.paused,
             "judged": source.judged,
             "refused": source.refused,
             "failed": source.failed,

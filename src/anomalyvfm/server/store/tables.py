@@ -236,6 +236,17 @@ class RefusalRow(PartFields, Base):
     """A small JPEG, of the newest ones that could be decoded."""
 
 
+class LineSourceRow(Base):
+    """What people have changed of the station's sources while it runs."""
+
+    __tablename__ = "line_sources"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    settings: Mapped[str | None] = mapped_column(Text)
+    """As JSON, of a source that was added; None for one of the station's file."""
+    paused: Mapped[bool]
+
+
 class SourceFileRow(Base):
     """A file that a watched folder had, as it was when it was judged or refused."""
 

@@ -25,10 +25,12 @@ class HttpCamera(BaseHTTPRequestHandler):
     content = b""
     status = 200
     login: str | None = None
+    """What a request's authorization begins with."""
 
     def do_GET(self) -> None:
-        if self.login is not None and self.headers.get("authorization") != self.login:
+        if self.login is not None and not (self.headers.get("authorization") or "").startswith(self.login):
             self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Digest realm="cam", nonce="a1", qop="auth"')
             self.end_headers()
             return
         self.send_response(self.status)

@@ -59,6 +59,20 @@ def test_a_camera_may_ask_who_we_are(tmp_path: Path) -> None:
             camera.open()
 
 
+def test_who_stands_in_the_address_signs_in(caplog: pytest.LogCaptureFixture) -> None:
+    with http_camera(picture(100)) as (kind, address):
+        kind.login = 'Digest username="viewer"'
+        inside = address.replace("//", "//viewer:open%20sesame@")
+        camera = Snapshot(source(kind="snapshot", url=f"{inside}/a.png"))
+        camera.open()
+        assert camera.frame() == picture(100)
+        camera.close()
+        kind.login = 'Digest username="somebody else"'
+        with pytest.raises(CameraDownError, match="answers 401") as said:
+            camera.open()
+    assert "sesame" not in str(said.value) + caplog.text
+
+
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Ten frames of each colour, at 50 a second."""

@@ -227,9 +227,10 @@ class FakeStation:
                     "model": "gear",
                     "name": "1041.png",
                     "reason": "0.21 < 1",
-                    "fields": {"serial": "1041"},
+                    "fields": fields,
                     "has_picture": False,
                 }
+                for fields in ({"serial": "1041"}, {"lot": "7"}, {})
             ]
             if self.parts
             else [],

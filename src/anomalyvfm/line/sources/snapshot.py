@@ -25,10 +25,13 @@ class Snapshot:
 
         self._settings = settings
         self._login: httpx.Auth | None = None
-        if settings.username is not None:
-            password = read_password(settings.password_file) or ""
+        address = httpx.URL(settings.url)
+        username, password = settings.username, read_password(settings.password_file) or ""
+        if username is None and address.username:
+            username, password = address.username, address.password
+        if username is not None:
             kinds = {"digest": httpx.DigestAuth, "basic": httpx.BasicAuth}
-            self._login = kinds[settings.login](settings.username, password)
+            self._login = kinds[settings.login](username, password)
         self._trust = True if settings.ca_file is None else trusting(settings.ca_file)
         self._client: httpx.Client | None = None
 

@@ -153,4 +153,7 @@ def _checked(name: str, table: Mapping[str, Any]) -> AnySource:
 
 
 def _read(name: str, table: Mapping[str, Any]) -> AnySource:
-    return LineSettings({"sources": {name: table}}, "").sources[name]
+    try:
+        return LineSettings({"sources": {name: table}}, "").sources[name]
+    except InputError as error:
+        raise InputError(str(error).removeprefix(": ")) from None  # of no file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,14 @@ def test_adding_takes_an_admin_and_pausing_an_engineer(open_station: Open, tmp_p
             client.put("/api/line/sources/top/paused", json=body, headers=headers).status_code,
         )
         assert found == statuses, role
+
+
+def test_cameras_that_hang_are_waited_for_together(open_station: Open) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        table = snapshot(url, timeout=1.0)
+        station = open_station(line=line(**{f"c{number}": table for number in range(5)}))
+        time.sleep(0.3)
+        began = time.monotonic()
+        station.close()
+        assert time.monotonic() - began < 3

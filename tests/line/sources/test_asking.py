@@ -15,7 +15,7 @@ from anomalyvfm.line.settings import BrokerSettings
 from anomalyvfm.line.sources import opening
 from anomalyvfm.line.sources.asking import fields_of
 from anomalyvfm.line.sources.camera import Frame
-from anomalyvfm.line.sources.opening import Cameras
+from anomalyvfm.line.sources.opening import CameraSource
 from anomalyvfm.line.states import States
 from tests.line.sinks.mosquitto import PROGRAM, Broker
 from tests.line.sources.test_cameras import source
@@ -73,12 +73,12 @@ def test_a_message_is_a_frame_and_a_broker_that_was_away_is_found_again(
     states = States()
     frames: list[Frame] = []
 
-    def take(_: str, frame: Frame) -> bool:
+    def take(frame: Frame) -> bool:
         frames.append(frame)
         return True
 
-    cameras = Cameras({"top": settings}, states, take, lambda *_: None)
-    cameras.start()
+    camera = CameraSource("top", settings, states, take, lambda *_: None)
+    camera.start()
     try:
         until(lambda: set(states.all()) == {"source top", "trigger of top"})
         publish(broker, '{"serial": "A-1", "lot": 7, "colour": "red"}')
@@ -92,7 +92,8 @@ def test_a_message_is_a_frame_and_a_broker_that_was_away_is_found_again(
         until(lambda: len(frames) == 2)
         assert frames[1].fields == {}
     finally:
-        cameras.close()
+        camera.end()
+        camera.join()
     assert states.troubles() == {}, "an end that was wanted is no trouble"
 
 
@@ -112,4 +113,4 @@ def test_what_a_message_says_of_a_part_is_one_line_each() -> None:
 def test_what_is_missing_for_a_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda package: None)
     with pytest.raises(InputError, match=r"sources\.top: needs cv2; pip install 'anomalyvfm\[camera\]'"):
-        Cameras({"top": source(kind="camera", address=0)}, States(), lambda *_: True, lambda *_: None)
+        CameraSource("top", source(kind="camera", address=0), States(), lambda _: True, lambda *_: None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from anomalyvfm.data import ImageError, read_image
@@ -24,69 +24,62 @@ _NEEDS = {
 _JUDGED_EVERY, _LOOKED_EVERY = 1.0, 0.1
 
 
-class Cameras:
-    """All cameras of a line, and who may ask them for frames."""
+class CameraSource:
+    """A camera of a line, and who may ask it for frames."""
 
     def __init__(
         self,
-        settings: Mapping[str, AnyCamera],
+        name: str,
+        settings: AnyCamera,
         states: States,
-        take: Callable[[str, Frame], bool],
-        lose: Callable[[str, Fields, str], None],
+        take: Callable[[Frame], bool],
+        lose: Callable[[Fields, str], None],
     ) -> None:
-        """Nothing is connected yet. ``take`` and ``lose`` are those of `Feed`, after the source's name.
+        """Nothing is connected yet. ``take`` and ``lose`` are those of `Feed`.
 
-        Raises InputError where what one of them needs is not there.
+        Raises InputError where what it needs is not there.
         """
         self._ending = threading.Event()
-        self.feeds: dict[str, Feed] = {}
-        self._asking: list[Asking] = []
-        for name, of_one in settings.items():
-            camera = self._camera(name, of_one)
-            self.feeds[name] = feed = Feed(
-                name,
-                camera,
-                _trigger(name, of_one),
-                states,
-                lambda frame, name=name: take(name, frame),  # type: ignore[misc]
-                lambda fields, why, name=name: lose(name, fields, why),  # type: ignore[misc]
-                self._ending,
-            )
-            if of_one.broker is not None:
-                _check(f"sources.{name}.broker", "paho", "line")
-                self._asking.append(Asking(of_one.broker, feed, states))
+        camera = _camera(name, settings, self._ending)
+        self.feed = Feed(name, camera, _trigger(name, settings), states, take, lose, self._ending)
+        self._asking: Asking | None = None
+        if settings.broker is not None:
+            _check(f"sources.{name}.broker", "paho", "line")
+            self._asking = Asking(settings.broker, self.feed, states)
 
     def start(self) -> None:
-        for feed in self.feeds.values():
-            feed.start()
-        for asking in self._asking:
-            asking.start()
+        self.feed.start()
+        if self._asking is not None:
+            self._asking.start()
 
-    def close(self) -> None:
-        """Take no more frames."""
+    def end(self) -> None:
+        """Take no more frames from now on."""
         self._ending.set()
-        for asking in self._asking:
-            asking.close()
-        for feed in self.feeds.values():
-            feed.join()
 
-    def _camera(self, name: str, settings: AnyCamera) -> Camera:
-        _check(f"sources.{name}", *_NEEDS[settings.kind])
-        if isinstance(settings, SnapshotSettings):
-            from anomalyvfm.line.sources.snapshot import Snapshot
+    def join(self) -> None:
+        """Wait until it has ended."""
+        if self._asking is not None:
+            self._asking.close()
+        self.feed.join()
 
-            return Snapshot(settings)
-        if isinstance(settings, VideoSettings):
-            from anomalyvfm.line.sources.opencv import Video
 
-            return Video(settings, self._ending)
-        if isinstance(settings, GenicamSettings):
-            from anomalyvfm.line.sources.genicam import Genicam
+def _camera(name: str, settings: AnyCamera, ending: threading.Event) -> Camera:
+    _check(f"sources.{name}", *_NEEDS[settings.kind])
+    if isinstance(settings, SnapshotSettings):
+        from anomalyvfm.line.sources.snapshot import Snapshot
 
-            return Genicam(settings)
-        from anomalyvfm.line.sources.opencv import Stream
+        return Snapshot(settings)
+    if isinstance(settings, VideoSettings):
+        from anomalyvfm.line.sources.opencv import Video
 
-        return Stream(settings)
+        return Video(settings, ending)
+    if isinstance(settings, GenicamSettings):
+        from anomalyvfm.line.sources.genicam import Genicam
+
+        return Genicam(settings)
+    from anomalyvfm.line.sources.opencv import Stream
+
+    return Stream(settings)
 
 
 def _trigger(name: str, settings: AnyCamera) -> Trigger:

@@ -57,9 +57,12 @@ class FolderSource:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
-        """Hand on no more files."""
+    def end(self) -> None:
+        """Hand on no more files from now on."""
         self._ending.set()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
         self._thread.join()
 
     def _run(self) -> None:

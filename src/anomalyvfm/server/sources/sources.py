@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from anomalyvfm.line.settings import AnySource, FolderSettings
 from anomalyvfm.line.sources.camera import CameraDownError, Frame
 from anomalyvfm.line.sources.feed import Feed
-from anomalyvfm.line.sources.opening import Cameras
+from anomalyvfm.line.sources.opening import CameraSource
 from anomalyvfm.line.states import States
 from anomalyvfm.server.decoding.pool import kind_of
 from anomalyvfm.server.metrics import Metrics
@@ -54,7 +55,7 @@ class Sources:
         self._workers = ThreadPoolExecutor(UNDER_WAY * MOST, thread_name_prefix="take")
         self._changing = threading.RLock()
         self._sources: dict[str, Source] = {}
-        self._running: dict[str, Cameras | FolderSource] = {}
+        self._running: dict[str, CameraSource | FolderSource] = {}
         self._is_started = False
         for name, of_one in settings.items():
             self.add(name, of_one)
@@ -68,6 +69,8 @@ class Sources:
     def close(self) -> None:
         """Take no more, and let what was taken be judged and kept: the batcher goes on until then."""
         with self._changing:
+            for running in self._running.values():
+                running.end()  # all at once: each may have a camera to wait for
             for name in list(self._running):
                 self._stop(name)
         self._workers.shutdown()
@@ -107,15 +110,16 @@ class Sources:
                 self._run(name, self._open(source))
             source.paused = paused
 
-    def _open(self, source: Source) -> Cameras | FolderSource:
+    def _open(self, source: Source) -> CameraSource | FolderSource:
         settings = source.settings
         if not isinstance(settings, FolderSettings):
-            return Cameras({source.name: settings}, self._states, self._take, self._lose)
+            take, lose = partial(self._take, source), partial(self._lose, source)
+            return CameraSource(source.name, settings, self._states, take, lose)
         return FolderSource(
             source, settings, self._intake, self._workers, self._database, self._states, self._largest
         )
 
-    def _run(self, name: str, opened: Cameras | FolderSource) -> None:
+    def _run(self, name: str, opened: CameraSource | FolderSource) -> None:
         self._running[name] = opened
         if self._is_started:
             opened.start()
@@ -123,7 +127,8 @@ class Sources:
     def _stop(self, name: str) -> None:
         running = self._running.pop(name, None)
         if running is not None and self._is_started:
-            running.close()
+            running.end()
+            running.join()
         for what in _STATES:
             self._states.well(f"{what} {name}")
 
@@ -145,7 +150,7 @@ class Sources:
 
     def _feed(self, name: str) -> Feed | None:
         running = self._running.get(name)
-        return running.feeds[name] if isinstance(running, Cameras) else None
+        return running.feed if isinstance(running, CameraSource) else None
 
     def names(self) -> list[str]:
         return list(self._sources)
@@ -175,11 +180,10 @@ class Sources:
             "last": iso_or_none(source.last),
         }
 
-    def _take(self, name: str, frame: Frame) -> bool:
-        source = self._sources[name]
+    def _take(self, source: Source, frame: Frame) -> bool:
         place = self._intake.place(source)
         if place is None:
-            self._metrics.source_images.labels(name, "dropped").inc()
+            self._metrics.source_images.labels(source.name, "dropped").inc()
             return False
         source.last = now()
         self._workers.submit(self._judge, source, frame, place)
@@ -193,9 +197,9 @@ class Sources:
             image = SourceImage(source, f"{name}.{kind_of(content)}".rstrip("."), frame.fields, frame.taken)
             self._intake.judge(image, content)
 
-    def _lose(self, name: str, fields: Mapping[str, str], why: str) -> None:
+    def _lose(self, source: Source, fields: Mapping[str, str], why: str) -> None:
         """A part that was asked for and not seen: who waits for its verdict is to know."""
-        self._intake.refuse(SourceImage(self._sources[name], name, fields), f"not seen: {why}")
+        self._intake.refuse(SourceImage(source, source.name, fields), f"not seen: {why}")
 
 
 _STATES = ("source", "trigger of", "images of", "files of")

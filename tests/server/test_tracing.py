@@ -6,10 +6,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.line.settings import LineSettings
 from anomalyvfm.server import tracing
 from anomalyvfm.server.app import create_app, create_gate
 from anomalyvfm.server.station import Station
+from tests.line.sources.http_camera import http_camera
+from tests.server.conftest import Open
 from tests.server.fake_detector import picture
+from tests.waiting import until
 
 export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
 
@@ -17,7 +21,7 @@ export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_expo
 def test_each_request_is_a_span_that_goes_on_from_the_clients(station: Station) -> None:
     app = create_app(station, create_gate(station.settings))
     collected = export.InMemorySpanExporter()
-    end = tracing.trace(app, "", collected)
+    end = tracing.trace(app, station, "", collected)
     client = TestClient(app, base_url="http://localhost")
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert client.post("/api/judge", content=picture(100), headers={"traceparent": parent}).status_code == 200
@@ -35,9 +39,26 @@ def test_each_request_is_a_span_that_goes_on_from_the_clients(station: Station) 
     assert spans[0].resource.attributes["service.name"] == "anomalyvfm"
 
 
+def test_each_image_of_a_source_is_a_span(open_station: Open) -> None:
+    pytest.importorskip("httpx")
+    with http_camera(picture(100)) as (_, url):
+        top = {"kind": "snapshot", "url": f"{url}/now", "trigger": "message"}
+        tables = {"gate": {"min-contrast": 0, "max-torn": 0}, "sources": {"top": top}}
+        station = open_station(line=LineSettings(tables, ""))
+        collected = export.InMemorySpanExporter()
+        end = tracing.trace(create_app(station, create_gate(station.settings)), station, "", collected)
+        until(lambda: "source top" in station.states.all())
+        station.sources.ask("top", {"serial": "A-1"})
+        until(lambda: station.sources.describe()[0]["judged"] == 1)
+        end()
+    (span,) = collected.get_finished_spans()
+    assert span.name == "source top"
+    assert span.attributes["anomalyvfm.serial"] == "A-1"
+
+
 def test_a_collector_that_is_away_costs_no_request(station: Station) -> None:
     app = create_app(station, create_gate(station.settings))
-    end = tracing.trace(app, "http://127.0.0.1:9")
+    end = tracing.trace(app, station, "http://127.0.0.1:9")
     assert TestClient(app, base_url="http://localhost").get("/api/models").status_code == 200
     end()
 

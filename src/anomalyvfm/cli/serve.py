@@ -125,7 +125,7 @@ def serve(
         while_serving.enter_context(asking_for_leases())
         while_serving.enter_context(all_there_is_stays())
         if otlp is not None:
-            while_serving.callback(tracing.trace(app, otlp))
+            while_serving.callback(tracing.trace(app, station, otlp))
         answer(app, station, address, ready)
 
 

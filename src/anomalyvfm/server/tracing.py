@@ -1,14 +1,17 @@
-"""OpenTelemetry: a span for each request, sent to a collector. Needs the extra ``otel``."""
+"""OpenTelemetry: a span for each request, and each image of a source. Needs the extra ``otel``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
 from anomalyvfm.errors import InputError
+from anomalyvfm.server.sources.intake import SourceImage
+from anomalyvfm.server.station import Station
 from anomalyvfm.version import __version__
 
 if TYPE_CHECKING:
@@ -25,10 +28,14 @@ def check() -> None:
         raise InputError("--otlp needs OpenTelemetry; pip install 'anomalyvfm[otel]'")
 
 
-def trace(app: FastAPI, url: str, exporter: SpanExporter | None = None) -> Callable[[], None]:
-    """Send a span of each request to the collector at ``url``, or to an exporter; what ends that.
+def trace(
+    app: FastAPI, station: Station, url: str, exporter: SpanExporter | None = None
+) -> Callable[[], None]:
+    """Send spans to the collector at ``url``, or to an exporter; what ends that.
 
-    A collector that does not answer costs no request: spans wait in a queue, and are dropped when it is full.
+    They are of each request, and of each image that a source brings, from the frame at hand to what is kept
+    of it, with the fields of the part. A collector that does not answer costs neither: spans wait in a queue,
+    and are dropped when it is full.
     """
     check()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -42,4 +49,12 @@ def trace(app: FastAPI, url: str, exporter: SpanExporter | None = None) -> Calla
     sent_to = exporter or OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces", timeout=_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(sent_to))
     FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls=_NOT_TRACED)
+    tracer = provider.get_tracer("anomalyvfm", __version__)
+
+    def of_image(image: SourceImage) -> AbstractContextManager[Any]:
+        of_part = {f"anomalyvfm.{name}": value for name, value in image.told.items()}
+        about = {"anomalyvfm.image": image.name, **of_part}
+        return tracer.start_as_current_span(f"source {image.source.name}", attributes=about)
+
+    station.sources.trace(of_image)
     return provider.shutdown

@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from anomalyvfm.line.gate import Gate
 from anomalyvfm.line.settings import AnySource
@@ -94,6 +94,8 @@ class Intake:
         self._metrics = metrics
         self._fields = fields
         self._tell = tell
+        self.span: Callable[[SourceImage], AbstractContextManager[Any]] = nullcontext
+        """Surrounds the way of each image."""
 
     def place(self, source: Source, wait: float = 0.0) -> ExitStack | None:
         """Room for an image, until the stack is closed; None where there is none within ``wait`` seconds."""
@@ -113,6 +115,10 @@ class Intake:
 
         What does not decode is refused if it ``is_whole``, that is, if no more of it can come.
         """
+        with self.span(image):
+            return self._judge(image, content, is_whole)
+
+    def _judge(self, image: SourceImage, content: bytes, is_whole: bool) -> Kept:
         source = image.source
         try:
             model = self._models.name(source.settings.model)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -74,6 +74,10 @@ class Sources:
             for name in list(self._running):
                 self._stop(name)
         self._workers.shutdown()
+
+    def trace(self, span: Callable[[SourceImage], AbstractContextManager[Any]]) -> None:
+        """Have ``span`` surround the way of each image."""
+        self._intake.span = span
 
     def add(self, name: str, settings: AnySource, paused: bool = False) -> None:
         """Have one source more, or this one instead of the one of its name.

@@ -34,7 +34,6 @@ _AHEAD = 8
 """Pictures that wait in memory to be drawn; of what comes beyond, they are made again from the images."""
 _PAUSE_SECONDS = 2.0
 _AT_ONCE = 100
-_LAST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_a_source_that_is_paused_takes_no_images_until_it_goes_on(
             put(client, "side", snapshot(url))
         until(lambda: sources(station)["side"]["judged"] > 0)
         assert client.put("/api/line/sources/side/paused", json={"paused": True}).status_code == 200
-        time.sleep(0.3)  # what was on its way is judged
+        until(lambda: not station.batcher.is_busy)  # what was on its way is judged
         judged = sources(station)["side"]["judged"]
         time.sleep(0.3)
         assert sources(station)["side"]["judged"] == judged
@@ -231,4 +231,4 @@ def test_cameras_that_hang_are_waited_for_together(open_station: Open) -> None:
         time.sleep(0.3)
         began = time.monotonic()
         station.close()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4  # one after another they would take five

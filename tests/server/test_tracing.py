@@ -50,6 +50,7 @@ def test_each_image_of_a_source_is_a_span(open_station: Open) -> None:
         until(lambda: "source top" in station.states.all())
         station.sources.ask("top", {"serial": "A-1"})
         until(lambda: station.sources.describe()[0]["judged"] == 1)
+        until(lambda: not station.batcher.is_busy)  # and its span is over
         end()
     (span,) = collected.get_finished_spans()
     assert span.name == "source top"

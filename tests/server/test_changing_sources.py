@@ -53,6 +53,7 @@ def test_a_camera_that_is_added_judges_and_is_there_after_a_restart(
         assert named_in == {"top": "file", "side": "page"}
         until(lambda: sources(station)["side"]["judged"] > 2)
         (newest,) = client.get("/api/inspections?limit=1").json()["items"]
+        assert 0 <= newest["id"] - sources(station)["side"]["last_inspection"] < 5
         assert (newest["by"], newest["fields"]) == ("source side", {"line": "3"})
         station.close()
         station = open_station(models=[], line=line(top=OF_THE_FILE), database=database_url)
@@ -70,6 +71,21 @@ def test_a_camera_that_is_changed_is_asked_at_its_new_address(open_station: Open
         assert put(client, "side", snapshot(url)).status_code == 200
         until(lambda: sources(station)["side"]["judged"] > 0)
         assert sources(station)["side"]["trouble"] is None
+
+
+def test_a_camera_that_has_not_answered_yet_is_said_to_start(open_station: Open) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        station = open_station()
+        client = client_of(station)
+        for _ in range(2):  # the second time nothing of the first one is left
+            put(client, "side", snapshot(url, timeout=1.0))
+            assert sources(station)["side"]["starting"]
+            assert station.line_troubles() == {"sources": 0, "sinks": 0}
+            until(lambda: sources(station)["side"]["trouble"] is not None)
+            assert not sources(station)["side"]["starting"]
+            assert station.line_troubles() == {"sources": 1, "sinks": 0}
+            client.delete("/api/line/sources/side")
 
 
 @pytest.mark.parametrize("named_in", ["file", "page"])

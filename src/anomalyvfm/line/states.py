@@ -41,6 +41,11 @@ class States:
     def trouble(self, name: str, what: str) -> None:
         self._set(name, " ".join(what.split()))
 
+    def forget(self, name: str) -> None:
+        """It is there no more, or not yet again."""
+        with self._lock:
+            self._states.pop(name, None)
+
     def all(self) -> dict[str, State]:
         with self._lock:
             return dict(self._states)

@@ -123,7 +123,7 @@ class Station:
             self.database, self.files, self.thumbnails, self.events, self.metrics, settings, self._tell_sinks
         )
         self._outbox = InspectionOutbox(self.database, self.identity)
-        self._deliveries = open_deliveries(line, self._outbox, self.states)
+        self._deliveries = open_deliveries(line, self._outbox, self.states, self.zone)
         self.batcher = Batcher(self.registry, self._recorder.record, settings, self.metrics)
         opened.callback(self.batcher.close)
         self.reviewed_parts = ReviewedParts(
@@ -250,6 +250,12 @@ class Station:
                 if settings is not None
             ],
         }
+
+    def line_troubles(self) -> dict[str, int]:
+        """How many sources and sinks have trouble; from memory, for who asks often."""
+        troubles = self.states.troubles()
+        sinks = sum(f"sink {delivery.name}" in troubles for delivery in self._deliveries)
+        return {"sources": self.sources.in_trouble(), "sinks": sinks}
 
     def _tell_sinks(self, parts: Mapping[int, float]) -> None:
         self._outbox.arrived(parts)

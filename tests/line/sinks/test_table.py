@@ -8,9 +8,10 @@ import os
 import tempfile
 import time as clock
 from collections.abc import Iterator
-from datetime import datetime, time
+from datetime import datetime, time, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -103,6 +104,14 @@ def test_each_part_is_a_row_of_its_shift(tmp_path: Path) -> None:
     assert (row["regions"], row["area"], row["score"], row["version"]) == ("2", "23", "0.25", "2")
     (refused,) = rows(tmp_path / "2026-11-30-late_2.csv")
     assert (refused["outcome"], refused["error"], refused["score"]) == ("refused", "torn: 12 rows", "")
+
+
+def test_a_shift_is_one_by_the_clock_of_the_site(tmp_path: Path) -> None:
+    settings = TableSettings.model_validate({"kind": "table", "folder": str(tmp_path)})
+    at = datetime(2026, 11, 30, 23, 30, tzinfo=timezone.utc)
+    sent = [message(1, at.isoformat())]
+    list(ShiftTables(settings, EARLY_AND_LATE, ZoneInfo("Asia/Tokyo")).send(sent))  # 8:30 of the next day
+    assert [place.name for place in tmp_path.iterdir()] == ["2026-12-01-early.csv"]
 
 
 def test_without_shifts_a_file_is_of_a_day(tmp_path: Path) -> None:

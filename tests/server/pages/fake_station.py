@@ -196,7 +196,11 @@ class FakeStation:
             "events": [learned, drift] if self.parts else [],
         }
 
+    def line_troubles(self) -> dict[str, int]:
+        return {"sources": 1 if self.parts else 0, "sinks": 1 if self.parts else 0}
+
     def line(self) -> dict[str, Any]:
+        at = "2026-11-02T09:30:00Z"
         said = {
             "delivered": 12_345,
             "waiting": 0,
@@ -208,14 +212,32 @@ class FakeStation:
         ms = {"count": 2_000, "p50": 45.2, "p99": 137.0}
         away = {"waiting": 57, "trouble": "mqtt://broker:1883: 111"}
         none = {"count": 0, "p50": None, "p99": None}
-        seen = {"model": None, "failed": 0, "ended": False, "paused": False, "last": "2026-11-02T09:30:00Z"}
+        seen = {"model": None, "failed": 0, "ended": False, "paused": False, "starting": False}
         unseen = "rtsp://top/1: 404"
         top = {"name": "top", "kind": "camera", "from": "rtsp://top/1", "trigger": "message", "judged": 812}
         lots = {"name": "lots", "kind": "folder", "from": "/mnt/lots", "trigger": None, "judged": 40_000}
         return {
             "sources": [
-                {**top, **seen, "refused": 3, "dropped": 12, "trouble": unseen, "named_in": "page"},
-                {**lots, **seen, "refused": 0, "dropped": 0, "trouble": None, "named_in": "file"},
+                {
+                    **top,
+                    **seen,
+                    "refused": 3,
+                    "dropped": 12,
+                    "trouble": unseen,
+                    "named_in": "page",
+                    "last": None,
+                    "last_inspection": None,
+                },
+                {
+                    **lots,
+                    **seen,
+                    "refused": 0,
+                    "dropped": 0,
+                    "trouble": None,
+                    "named_in": "file",
+                    "last": at,
+                    "last_inspection": 1,
+                },
             ]
             if self.parts
             else [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from importlib.util import find_spec
 
 from anomalyvfm.errors import InputError
@@ -27,19 +28,21 @@ _NEEDS = {
 }
 
 
-def open_deliveries(line: LineSettings, outbox: Outbox, states: States) -> list[Delivery]:
+def open_deliveries(
+    line: LineSettings, outbox: Outbox, states: States, zone: tzinfo | None = None
+) -> list[Delivery]:
     """One for each sink of a line, not started; nothing is connected yet.
 
-    Raises InputError where what one of them needs is not there.
+    ``zone`` is the site's; None: the machine's. Raises InputError where what one of them needs is not there.
     """
-    sinks = {name: _open(name, of_one, line.fields.shifts) for name, of_one in line.sinks.items()}
+    sinks = {name: _open(name, of_one, line.fields.shifts, zone) for name, of_one in line.sinks.items()}
     return [
         Delivery(name, sink, outbox, states, line.sinks[name].send, line.sinks[name].max_age)
         for name, sink in sinks.items()
     ]
 
 
-def _open(name: str, settings: AnySink, shifts: Shifts) -> Sink:
+def _open(name: str, settings: AnySink, shifts: Shifts, zone: tzinfo | None) -> Sink:
     kind = settings.format if isinstance(settings, TableSettings) else settings.kind
     package, extra = _NEEDS.get(kind, (None, None))
     if package is not None and find_spec(package) is None:
@@ -59,7 +62,7 @@ def _open(name: str, settings: AnySink, shifts: Shifts) -> Sink:
     if isinstance(settings, TableSettings):
         from anomalyvfm.line.sinks.table import ShiftTables
 
-        return ShiftTables(settings, shifts)
+        return ShiftTables(settings, shifts, zone)
     from anomalyvfm.line.sinks.opcua import OpcUaServer
 
     return OpcUaServer(settings)

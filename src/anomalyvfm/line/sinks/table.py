@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,12 @@ _ROWS_AT_ONCE = 1000
 class ShiftTables:
     """The files of a folder, which must be there; Parquet needs pyarrow."""
 
-    def __init__(self, settings: TableSettings, shifts: Shifts) -> None:
+    def __init__(self, settings: TableSettings, shifts: Shifts, zone: tzinfo | None = None) -> None:
+        """``zone`` is the site's; None: that of the machine."""
         self._folder = settings.folder
         self._is_parquet = settings.format == "parquet"
         self._shifts = shifts
+        self._zone = zone
         self._place: Path | None = None
         self._ids: set[str] = set()
         """Of the last messages in the file at ``_place``."""
@@ -76,8 +78,8 @@ class ShiftTables:
         """What a shift under way has is gone on with by the next run."""
 
     def _place_of(self, message: Message) -> Path:
-        at = datetime.fromisoformat(message.content["at"].replace("Z", "+00:00")).astimezone()
-        ((shift, begin, _),) = self._shifts.last(at, 1)
+        at = datetime.fromisoformat(message.content["at"].replace("Z", "+00:00"))
+        ((shift, begin, _),) = self._shifts.last(at.astimezone(self._zone), 1)
         name = begin.date().isoformat() + ("" if shift is None else "-" + re.sub(r"[^\w-]", "_", shift))
         return self._folder / (name + (_RUNNING if self._is_parquet else ".csv"))
 
@@ -100,7 +102,7 @@ class ShiftTables:
 
     def _over(self) -> list[Path]:
         """Messages of shifts that are over: there is a later one, and nothing has come for a while."""
-        ((_, begin, _),) = self._shifts.last(datetime.now().astimezone(), 1)
+        ((_, begin, _),) = self._shifts.last(datetime.now().astimezone(self._zone), 1)
         quiet_since = min(begin.timestamp(), time.time() - _IS_OVER_SECONDS)
         return sorted(
             place for place in self._folder.glob("*" + _RUNNING) if place.stat().st_mtime < quiet_since

@@ -162,12 +162,14 @@ class SourceShape(_Shape):
     named_in: Literal["file", "page"] = Field(description="those of the station's file are changed there")
     trouble: str | None = Field(description="what is wrong; null where all is well")
     paused: bool = Field(description="it takes no images until a person says so")
+    starting: bool = Field(description="it has not been reached yet, nor missed")
     judged: int = Field(description="since the station's start, as the numbers below")
     refused: int = Field(description="images that were no good")
     failed: int = Field(description="times an image could not be judged or kept")
     dropped: int = Field(description="frames for which there was no room")
     ended: bool = Field(description="a recording is over")
     last: str | None = Field(description="when the last image came")
+    last_inspection: int | None = Field(description="the newest one of its images")
 
 
 class Refusal(_Shape):

@@ -26,7 +26,6 @@ from anomalyvfm.server.store.inspections import InspectionFilter
 from anomalyvfm.version import __version__
 
 _MOST_REPLAYED = 1000
-_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
 
 def router(station: Station) -> APIRouter:

@@ -78,7 +78,6 @@ def wall(station: Station, user: User, query: Query) -> Data:
         for name in (models if aside else [model])
     ]
     statistics = station.statistics(model=model or None, since=(_now() - DAY).timestamp())
-    line = station.line()
     return {
         "models": models,
         "model": model,
@@ -95,8 +94,7 @@ def wall(station: Station, user: User, query: Query) -> Data:
         },
         "blank": _BLANK,
         "waiting": station.inspections.review_queue(model=model or None, limit=1)["waiting"],
-        "troubles": sum(sink["trouble"] is not None for sink in line["sinks"]),
-        "source_troubles": sum(source["trouble"] is not None for source in line["sources"]),
+        "troubles": station.line_troubles(),
         "drifted": _drifted(station, [model] if model else models),
         "day": {name: statistics[name] for name in ("inspections", "anomalous", "defect_rate")},
     }

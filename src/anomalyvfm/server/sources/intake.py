@@ -48,6 +48,8 @@ class Source:
     """It takes no images until a person says so."""
     last: float | None = None
     """When the last image came, in seconds since 1970."""
+    last_inspection: int | None = None
+    """The number of the newest one."""
     room: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(UNDER_WAY))
 
     @property
@@ -137,7 +139,7 @@ class Intake:
                 accepted=image.taken,
             )
             self._batcher.submit(part)
-            part.answer.result()
+            source.last_inspection = part.answer.result()["id"]
         except Exception as error:
             problem = as_problem(error)
             if problem.status in _ABOUT_THE_IMAGE:

@@ -19,7 +19,7 @@ from anomalyvfm.line.settings import AnySource, FolderSettings
 from anomalyvfm.line.sources.camera import CameraDownError, Frame
 from anomalyvfm.line.sources.feed import Feed
 from anomalyvfm.line.sources.opening import CameraSource
-from anomalyvfm.line.states import States
+from anomalyvfm.line.states import State, States
 from anomalyvfm.server.decoding.pool import kind_of
 from anomalyvfm.server.metrics import Metrics
 from anomalyvfm.server.problems import Problem
@@ -134,7 +134,7 @@ class Sources:
             running.end()
             running.join()
         for what in _STATES:
-            self._states.well(f"{what} {name}")
+            self._states.forget(f"{what} {name}")
 
     def ask(self, name: str, fields: Mapping[str, str]) -> None:
         """Have the next frame of a camera judged. Raises Problem 404, 409, or 503 where none will come."""
@@ -161,13 +161,19 @@ class Sources:
 
     def describe(self) -> list[dict[str, Any]]:
         """How each fares; counts are since the station's start, or the source's."""
-        troubles = self._states.troubles()
-        return [self._describe(source, troubles) for source in list(self._sources.values())]
+        states = self._states.all()
+        return [self._describe(source, states) for source in list(self._sources.values())]
 
-    def _describe(self, source: Source, troubles: Mapping[str, str]) -> dict[str, Any]:
+    def in_trouble(self) -> int:
+        """How many have some."""
+        troubles = self._states.troubles()
+        return sum(any(f"{what} {name}" in troubles for what in _STATES) for name in list(self._sources))
+
+    def _describe(self, source: Source, states: Mapping[str, State]) -> dict[str, Any]:
         settings = source.settings
         feed = self._feed(source.name)
-        found = [troubles[f"{what} {source.name}"] for what in _STATES if f"{what} {source.name}" in troubles]
+        said = [states[f"{what} {source.name}"] for what in _STATES if f"{what} {source.name}" in states]
+        found = [state.trouble for state in said if state.trouble is not None]
         return {
             "name": source.name,
             "kind": settings.kind,
@@ -176,12 +182,14 @@ class Sources:
             "model": settings.model,
             "trouble": "; ".join(found) or None,
             "paused": source.paused,
+            "starting": not source.paused and f"source {source.name}" not in states,
             "judged": source.judged,
             "refused": source.refused,
             "failed": source.failed,
             "dropped": 0 if feed is None else feed.dropped,
             "ended": feed is not None and feed.has_ended,
             "last": iso_or_none(source.last),
+            "last_inspection": source.last_inspection,
         }
 
     def _take(self, source: Source, frame: Frame) -> bool:

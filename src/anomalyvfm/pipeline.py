@@ -9,7 +9,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -264,6 +264,8 @@ class Pipeline(ABC):
         self.scorer.merge(other.scorer)
         self.gallery = self.gallery.merge(other.gallery)
         self.learned = self.learned + other.learned
+        self.skipped = self.skipped + other.skipped
+        self.brightest = max(self.brightest, other.brightest)
 
     def confirm(
         self,
@@ -345,7 +347,7 @@ class Pipeline(ABC):
             raise InputError(f"none of the {len(images)} images could be read; the first: {self.skipped[0]}")
 
 
-def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with the prefix and a dot, without it."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,3 +69,27 @@ def test_another_picture_of_the_same_part_is_no_copy() -> None:
 def test_without_images_there_is_nothing_to_find() -> None:
     assert found([part(0)]) == {} and NearCopies().found() == {}
     assert found([part(0), part(1)], part(0)) == {0: "good 0"}
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 30), max_size=3))
+def test_looks_at_parts_of_the_images_are_together_one_look_at_all(
+    numbers: list[int], cuts: list[int]
+) -> None:
+    rng = np.random.default_rng(5)
+    pictures = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+
+    def looking(shown: list[tuple[str, int]]) -> NearCopies:
+        near = NearCopies()
+        for number in (2, 4):
+            near.add(pictures[number])
+        for name, number in shown:
+            near.look(name, pictures[number])
+        return near
+
+    named = [(f"image {place}", number) for place, number in enumerate(numbers)]
+    edges = [0, *sorted(cuts), len(named)]
+    joined = looking([])
+    for first, end in pairwise(edges):
+        joined.merge(json.loads(json.dumps(looking(named[first:end]).as_dict(), allow_nan=False)))
+    assert json.dumps(joined.as_dict()) == json.dumps(looking(named).as_dict())
+    assert joined.found() == looking(named).found()

@@ -135,7 +135,7 @@ def adapt(
     wanted = orders_for(settings, group, seed)
     adapter = new_adapter(settings, plan, extractor.backbone, seed)
     made = (
-        _images_and_synthetic(images, wanted, extractor, good.folder, settings, seed, track)
+        _images_and_synthetic(images, wanted, extractor, good.path.parent, settings, seed, track)
         if isinstance(adapter, InEncoderAdapter)
         else _features_and_synthetic(good, images, wanted, extractor, settings, seed, track)
     )
@@ -181,7 +181,7 @@ def _features_and_synthetic(
             masks.append(synthetic.mask)
             yield synthetic.image
 
-    store = FeatureStore(good.folder / "synthetic", torch.float16)
+    store = FeatureStore(good.path.parent / "synthetic", torch.float16)
     for batch in track(
         extractor.extract(defective()), -(-len(wanted) // extractor.batch), "synthetic defects"
     ):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +46,19 @@ class NearCopies:
             self._nearest[row] = min(self._nearest[row], (differ, float(np.abs(off).max()), name))
             if len(self._usual[row]) < _MEASURED:
                 self._usual[row].append(differ)
+
+    def merge(self, seen: Mapping[str, Any]) -> None:
+        """Add what another with the same images has seen afterwards, as its :meth:`as_dict` has it."""
+        for row, (nearest, usual) in enumerate(zip(seen["nearest"], seen["usual"], strict=True)):
+            self._usual[row] = [*self._usual[row], *usual][:_MEASURED]
+            if usual:  # else it has seen no image
+                differ, most, name = nearest
+                self._nearest[row] = min(self._nearest[row], (differ, most, name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What it has seen, as plain data."""
+        nearest = [one if usual else None for one, usual in zip(self._nearest, self._usual, strict=True)]
+        return {"nearest": nearest, "usual": self._usual}
 
     def found(self) -> dict[int, str]:
         """The name of the good image that each near copy is one of, by its number."""

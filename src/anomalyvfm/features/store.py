@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +22,7 @@ class FeatureStore:
     """
 
     def __init__(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
-        self.folder = path.parent
-        self._path = path
+        self.path = path
         self._dtype = dtype
         self._grids: list[_Rows] = []  # as `PatchFeatures.grids`
         self._summaries: list[list[Tensor]] = []  # by scale
@@ -37,7 +37,7 @@ class FeatureStore:
         if not self._grids:
             self._summaries = [[] for _ in features.scales]
             self._grids = [
-                _Rows(self._path.with_name(f"{self._path.name}.{number}"), tuple(grid.shape[1:]), self._dtype)
+                _Rows(self._place(number), tuple(grid.shape[1:]), self._dtype)
                 for number, grid in enumerate(grids)
             ]
         for rows, grid in zip(self._grids, grids, strict=True):
@@ -60,6 +60,50 @@ class FeatureStore:
         largest = self._grids[0]
         return mapped_rows(largest.path, (len(self), *largest.shape), self._dtype)
 
+    def extend(self, other: FeatureStore) -> None:
+        """Append all rows of another. Raises InputError where the disk takes no more."""
+        if not len(other):
+            return
+        if not self._grids:
+            self._summaries = [[] for _ in other._summaries]
+            self._grids = [
+                replace(rows, path=self._place(number)) for number, rows in enumerate(other._grids)
+            ]
+        for rows, others in zip(self._grids, other._grids, strict=True):
+            rows.extend(others)
+        for summaries, more in zip(self._summaries, other._summaries, strict=True):
+            summaries += more
+        self._light += other._light
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All but the grids, whose shapes it holds instead; nothing where there is no row."""
+        if not len(self):
+            return {}
+        light = {"light": self.light()} if self._light else {}
+        return {
+            **light,
+            **{f"summaries.{scale}": torch.stack(own) for scale, own in enumerate(self._summaries)},
+            **{f"shape.{number}": torch.tensor(rows.shape) for number, rows in enumerate(self._grids)},
+        }
+
+    @classmethod
+    def opened(
+        cls, path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    ) -> FeatureStore:
+        """One whose grids lie in files at ``path``, and the rest in ``tensors`` of :meth:`to_tensors`.
+
+        Raises InputError where a file has not all the rows.
+        """
+        self = cls(path, dtype)
+        scales = sum(name.startswith("summaries.") for name in tensors)
+        self._summaries = [list(tensors[f"summaries.{scale}"].unbind(0)) for scale in range(scales)]
+        self._light = list(tensors["light"].unbind(0)) if "light" in tensors else []
+        shapes = [tensors[name].tolist() for name in sorted(tensors) if name.startswith("shape.")]
+        self._grids = [_Rows(self._place(number), tuple(shape), dtype) for number, shape in enumerate(shapes)]
+        for rows in self._grids:
+            rows.require(len(self))
+        return self
+
     def take(self, rows: Sequence[int], device: torch.device) -> PatchFeatures:
         """The features of these rows, float32, on a device."""
         grids = [grid.take(rows).to(device, torch.float32) for grid in self._grids]
@@ -68,6 +112,10 @@ class FeatureStore:
         detail = grids[-1] if len(grids) > len(summaries) else None
         light = torch.stack([self._light[row] for row in rows]).to(device) if self._light else None
         return replace(largest, detail=detail, coarser=tuple(coarser), light=light)
+
+    def _place(self, number: int) -> Path:
+        """The file of a grid."""
+        return self.path.with_name(f"{self.path.name}.{number}")
 
 
 @dataclass(frozen=True)
@@ -84,10 +132,26 @@ class _Rows:
             with self.path.open("ab") as stream:
                 stream.write(values.data)
         except OSError as error:
-            raise InputError(
-                f"{self.path.parent}: features of the images cannot be kept there while they are learned"
-                f" ({error.strerror}); free the disk or set TMPDIR to another place"
-            ) from None
+            raise self._unwritable(error) from None
+
+    def extend(self, other: _Rows) -> None:
+        try:
+            with other.path.open("rb") as source, self.path.open("ab") as stream:
+                shutil.copyfileobj(source, stream, 1 << 20)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def require(self, count: int) -> None:
+        """Raise InputError where the file has not so many rows."""
+        size = count * self.dtype.itemsize * math.prod(self.shape)
+        if not self.path.is_file() or self.path.stat().st_size != size:
+            raise InputError(f"{self.path}: truncated or missing; {size} bytes of features were there")
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self.path.parent}: features of the images cannot be kept there while they are learned"
+            f" ({error.strerror}); free the disk or set TMPDIR to another place"
+        )
 
     def take(self, rows: Sequence[int]) -> Tensor:
         size = self.dtype.itemsize * math.prod(self.shape)

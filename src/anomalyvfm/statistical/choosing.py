@@ -22,7 +22,8 @@ from anomalyvfm.statistical.choice import (
     likely_to_tell,
     summary_weight,
 )
-from anomalyvfm.statistical.cross_fitting import KeptImages, learn_kept
+from anomalyvfm.statistical.cross_fitting import learn_kept
+from anomalyvfm.statistical.kept_images import KeptImages
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.synthesis.drawn import KINDS, drawn_defect
 from anomalyvfm.tracking import Tracker
@@ -131,7 +132,7 @@ def _told(
     """How well each scale tells drawn defects: areas under the ROC curve."""
     rows = [row for group in sample.groups for row in group]
     each = min(len(KINDS), math.ceil(_DRAWN / len(rows)))
-    store = FeatureStore(sample.kept.store.folder / "drawn")
+    store = FeatureStore(sample.kept.store.path.with_name("drawn"))
     drawn = _drawn(sample.kept, rows, each, seed, extractor.inside)
     batches = math.ceil(len(rows) * each / extractor.batch)
     for extracted in track(extractor.extract(drawn), batches, "choosing"):

@@ -26,7 +26,9 @@ from anomalyvfm.presets import GaussianPreset, GaussianSettings
 from anomalyvfm.statistical import choosing
 from anomalyvfm.statistical.calibrating_likeness import calibrated_with_defects, require_odd
 from anomalyvfm.statistical.choice import Choice
-from anomalyvfm.statistical.cross_fitting import KeptImages, cross_fit
+from anomalyvfm.statistical.cross_fitting import cross_fit
+from anomalyvfm.statistical.kept_images import KeptImages, sampled
+from anomalyvfm.statistical.look import Look
 from anomalyvfm.statistical.scorer import StatisticalScorer
 from anomalyvfm.tracking import Tracker
 
@@ -45,8 +47,8 @@ class StatisticalPipeline(Pipeline):
         stored: Stored | None,
         roi: Roi | None = None,
     ) -> None:
-        self._settings = settings
-        self._seed = seed
+        self.settings = settings
+        self.seed = seed
         tensors = None if stored is None else stored.tensors
         self.light_share = settings.gaussian.light_share
         self.grouped_by = settings.calibration.groups
@@ -95,38 +97,54 @@ class StatisticalPipeline(Pipeline):
 
     def fit(self, good: Good, folder: Path, track: Tracker, checkpoint: Path | None) -> GoodScores:
         """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
-        settings = self._settings.calibration
-        needed = images_needed(settings.false_alarm_rate)
-        # Learned images calibrate where the held-out ones are too few, not where only their groups are: those
-        # are like the images to come, and learned ones judged without their group are odder (docs/trials.md).
-        few = len(good.validation) < needed
-        most = settings.images if few else 0
-        kept = KeptImages(
-            folder / "features", len(good.images), most, self._seed, choosing.IMAGES, self.grouped_by
-        )
-        names = source_names(good.images)
-        told, near = self._near_copies_of(good.defects)
-        for batch in self._batches(good.images, track, "learning", self.light_share):
+        look = self.look(folder, good.defects, self.kept_positions(good))
+        self.look_at(good.images, source_names(good.images), look, track)
+        return self.fit_to(look, good, folder, track)
+
+    def kept_positions(self, good: Good) -> list[int]:
+        """Of which of the images the features are kept, to judge them again, in the order they are drawn in.
+
+        Learned images calibrate where the held-out ones are too few, not where only their groups are: those
+        are like the images to come, and learned ones judged without their group are odder (docs/trials.md).
+        """
+        most = self.settings.calibration.images if self._calibrates_by_learned(good) else 0
+        return sampled(len(good.images), most, self.seed)
+
+    def _calibrates_by_learned(self, good: Good) -> bool:
+        return len(good.validation) < images_needed(self.settings.calibration.false_alarm_rate)
+
+    def look(self, folder: Path, defects: Sequence[Defect], kept: Sequence[int]) -> Look:
+        """A look at good images, before the first; those of the positions ``kept`` are to be judged again."""
+        shown = kept[: choosing.IMAGES]
+        return Look(KeptImages(folder / "features", kept, shown, self.grouped_by), *self._near_of(defects))
+
+    def look_at(
+        self, images: Sequence[ImageSource], names: Sequence[str], look: Look, track: Tracker
+    ) -> None:
+        """Learn good images, and note in ``look`` what is asked of them once all are learned."""
+        for batch in self._batches(images, track, "learning", self.light_share):
             self._learn_batch(batch, names, 1)
-            kept.add(batch, names)
-            if told:
-                for image, position in zip(batch.images, batch.positions, strict=True):
-                    near.look(names[position], image.pixels)
-        self.near_copies = [(told[row], name) for row, name in near.found().items()]
+            look.add(batch, names)
+
+    def fit_to(self, look: Look, good: Good, folder: Path, track: Tracker) -> GoodScores:
+        """Choose, once all is learned, and score the images that calibrate."""
+        self.near_copies = look.near_copies()
         self._require_learned(good.images)
-        sample = kept if few else self._kept_of(good.validation, folder)
-        gaussian, learned = self._settings.gaussian, self.learned.total()
+        few = self._calibrates_by_learned(good)
+        sample = look.kept if few else self._kept_of(good.validation, folder)
+        gaussian, learned = self.settings.gaussian, self.learned.total()
         self.scorer.choose(
-            choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self._seed, track)
+            choosing.choose(self.scorer, sample, few, learned, self.extractor, gaussian, self.seed, track)
         )
-        kept.pixels.clear()  # looked at for the choice alone
+        look.kept.pixels.clear()  # looked at for the choice alone
         scores = GoodScores()
         self.score(good.validation, scores, track)
-        if len(scores) < needed and len(kept.keys) > 1:
-            cross_fit(self.scorer, kept, self._settings.batch, self._seed, scores, track)
+        needed = images_needed(self.settings.calibration.false_alarm_rate)
+        if len(scores) < needed and len(look.kept.keys) > 1:
+            cross_fit(self.scorer, look.kept, self.settings.batch, self.seed, scores, track)
         return scores
 
-    def _near_copies_of(self, defects: Sequence[Defect]) -> tuple[list[str], NearCopies]:
+    def _near_of(self, defects: Sequence[Defect]) -> tuple[list[str], NearCopies]:
         """Names of images of defects that can be read, and what tells which good ones are near copies."""
         images = [defect.image for defect in defects]
         names, near = [], NearCopies()
@@ -215,7 +233,7 @@ class StatisticalPipeline(Pipeline):
     def _kept_of(self, images: Sequence[ImageSource], folder: Path) -> KeptImages:
         """Some of the images that calibrate, to choose by."""
         few = images[: choosing.IMAGES]
-        kept = KeptImages(folder / "choosing", len(few), len(few), self._seed, len(few))
+        kept = KeptImages(folder / "choosing", range(len(few)), range(len(few)))
         names = source_names(few)
         for batch in self.extractor.extract(few):
             kept.add(batch, names)

@@ -17,7 +17,7 @@ ORDER = (
     *("errors", "version", "tracking", "sealed", "files", "presets"),
     *("data", "features", "synthesis", "metrics", "decision", "explain", "visual"),
     *("pipeline", "statistical", "ranking", "adapted", "judging", "calibrating", "model_folder", "detector"),
-    *("predictions", "evaluation", "submission", "runtime", "export", "model_store", "line"),
+    *("predictions", "evaluation", "submission", "runtime", "export", "model_store", "cluster", "line"),
     *("", "server", "demo", "doctor", "cli", "__main__"),
 )
 # Likewise in server/.

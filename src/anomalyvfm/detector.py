@@ -41,7 +41,7 @@ from anomalyvfm.model_folder import (
     write_calibration,
     write_model,
 )
-from anomalyvfm.pipeline import Good, Pipeline, Stored
+from anomalyvfm.pipeline import Engine, Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
 from anomalyvfm.ranking.rank import rank
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
@@ -131,6 +131,7 @@ class Detector:
         odd_share: float = 0.0,
         defects: Sequence[Defect] = (),
         roi: Roi | None = None,
+        engine: Engine | None = None,
     ) -> Detector:
         """Learn from good images; those that cannot be read are left out and named in ``pipeline_.skipped``.
 
@@ -152,6 +153,8 @@ class Detector:
             Images in which a person has confirmed a defect; v2 finds more like them.
         roi : Roi, optional
             The region of interest: v2 neither learns nor judges what lies outside.
+        engine : Engine, optional
+            Where images are learned, if not here: `cluster.fitting.ClusterFit`.
 
         Returns
         -------
@@ -187,7 +190,11 @@ class Detector:
         backbone = self._load_backbone()
         self._begin(backbone, frame_for(good.images, self.settings.image, backbone))
         with tempfile.TemporaryDirectory(prefix="anomalyvfm-") as folder:
-            scores = self.pipeline_.fit(good, Path(folder), track, checkpoint)
+            scores = (
+                self.pipeline_.fit(good, Path(folder), track, checkpoint)
+                if engine is None
+                else engine.fit(self.pipeline_, good, Path(folder), track)
+            )
         self._set_calibration(scores, len(good.images) + len(good.validation))
         if defects:
             self.confirm(defects, track)

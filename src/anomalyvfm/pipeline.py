@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -345,6 +345,13 @@ class Pipeline(ABC):
     def _require_learned(self, images: Sequence[ImageSource]) -> None:
         if not self.learned:
             raise InputError(f"none of the {len(images)} images could be read; the first: {self.skipped[0]}")
+
+
+class Engine(Protocol):
+    """Where the images of a fit are learned, if not by the pipeline itself."""
+
+    def fit(self, pipeline: Pipeline, good: Good, folder: Path, track: Tracker) -> GoodScores:
+        """As :meth:`Pipeline.fit`, with the same result."""
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomalyvfm.cli.engine import engine_options, given_cluster, parts_folder, shown, summary
 from anomalyvfm.cli.info import print_model
 from anomalyvfm.cli.options import (
     PATH,
@@ -61,6 +64,8 @@ _NAMED = 10
     type=click.FloatRange(0, 0.5, min_open=True),
     help="With --unlabelled: of the images, those set aside.  [default: 0.05]",
 )
+@engine_options
+@click.option("--resume", is_flag=True, help="With ray: go on with a fit that was interrupted.")
 @common
 def fit(
     data: tuple[Path, ...],
@@ -78,6 +83,10 @@ def fit(
     checkpoint: Path | None,
     unlabelled: bool,
     odd_share: float | None,
+    engine: str,
+    workers: int | None,
+    address: str | None,
+    resume: bool,
     as_json: bool,
     device: str,
     seed: int,
@@ -99,6 +108,13 @@ def fit(
         option = "--roi" if roi else "--ignore"
         raise InputError(f"{option}: {preset} judges whole images; leave it out, or take v2")
     share = (odd_share or _ODD_SHARE) if unlabelled else 0.0
+    cluster = given_cluster(engine, workers, address)
+    if cluster is None and resume:
+        raise InputError("--resume: a fit is gone on with by --engine ray; training by --checkpoint")
+    if cluster is not None and isinstance(chosen, AdaptedPreset):
+        raise InputError(
+            f"--engine ray: {preset} is trained, on one machine or by accelerate; leave it out, or take v2"
+        )
     reserve(out, overwrite)
     check_apart(out, *data)
     if every:
@@ -115,27 +131,49 @@ def fit(
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.detector import Detector
 
+    if cluster is not None:
+        from anomalyvfm.cluster.fitting import ClusterFit
+
     descriptions: dict[str, dict[str, Any]] = {}
+    summaries: dict[str, dict[str, Any]] = {}
     with new_folder(out, overwrite) if every else nullcontext(out) as place:
         for name, images in categories.items():
             detector = Detector(chosen, device=device, seed=seed)
             if chosen.backbone != detector.settings.backbone and not descriptions:
                 found = f"backbone {detector.settings.backbone}: the best that this machine runs at speed"
                 click.echo(f"{found}; --backbone takes another", err=True)
-            detector.fit(
-                images, track=bar, checkpoint=checkpoint, odd_share=share, defects=confirmed, roi=region
+            fitting = partial(
+                detector.fit,
+                images,
+                track=bar,
+                checkpoint=checkpoint,
+                odd_share=share,
+                defects=confirmed,
+                roi=region,
             )
+            if cluster is None:
+                fitting()
+            else:
+                with shown("learning") as listen:
+                    parts = ClusterFit(cluster, parts_folder(out) / name, resume, listen)
+                    fitting(engine=parts)
+                summaries[name] = parts.summary
             detector.save(place / name, overwrite=overwrite and not every)
             if every:
                 click.echo(f"{name}:", err=True)
             _warn(detector)
-            descriptions[name] = {"model": str(out / name), **detector.describe()}
+            told = {"cluster": summaries[name]} if name in summaries else {}
+            descriptions[name] = {"model": str(out / name), **detector.describe(), **told}
+    if cluster is not None:
+        shutil.rmtree(parts_folder(out), ignore_errors=True)
 
     def show() -> None:
         for number, (name, description) in enumerate(descriptions.items()):
             if number:
                 click.echo()
             print_model(out / name, description)
+            if name in summaries:
+                click.echo(summary(summaries[name]))
 
     report(as_json, {"models": list(descriptions.values())} if every else descriptions[""], show)
 

@@ -15,6 +15,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _SECONDS_BETWEEN = 4.0
+_most_cores: int | None = None
 
 
 def read_many(
@@ -57,6 +58,11 @@ def read_many(
 
 def cores() -> int:
     """How many of the machine's cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return own if _most_cores is None else min(own, _most_cores)
+
+
+def use_cores(count: int) -> None:
+    """Let reading in this process use no more than so many cores: others are at work beside it."""
+    global _most_cores
+    _most_cores = count

@@ -23,6 +23,13 @@ _CHANNELS = (1, 3, 4)
 _GIVE = "give a file, bytes, a numpy array, a torch tensor or a PIL image, one or many"
 
 
+class Unreadable:
+    """A source that is known to give no image, and why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
 class ReadingSettings(Protocol):
     """The settings that say which files are read, and how."""
 
@@ -130,6 +137,8 @@ def _plain(source: ImageSource) -> str | Path | bytes | NDArray[Any]:
             return np.asarray(_decoders().as_rgb_of(source), np.uint8)
         except InputError as error:
             raise ImageError(str(error)) from None
+    if isinstance(source, Unreadable):
+        raise ImageError(source.reason)
     if hasattr(source, "detach"):
         return _channels_last(source.detach().cpu().numpy())
     raise ImageError(f"{type(source).__name__}: no image; {_GIVE}")

@@ -97,7 +97,8 @@ class StatisticalPipeline(Pipeline):
 
     def fit(self, good: Good, folder: Path, track: Tracker, checkpoint: Path | None) -> GoodScores:
         """Learn all images; calibrate with the validation's, and with those learned where it has too few."""
-        look = self.look(folder, good.defects, self.kept_positions(good))
+        kept = self.kept_positions(good)
+        look = self.look(folder / "features", good.defects, kept, kept[: choosing.IMAGES])
         self.look_at(good.images, source_names(good.images), look, track)
         return self.fit_to(look, good, folder, track)
 
@@ -113,10 +114,13 @@ class StatisticalPipeline(Pipeline):
     def _calibrates_by_learned(self, good: Good) -> bool:
         return len(good.validation) < images_needed(self.settings.calibration.false_alarm_rate)
 
-    def look(self, folder: Path, defects: Sequence[Defect], kept: Sequence[int]) -> Look:
-        """A look at good images, before the first; those of the positions ``kept`` are to be judged again."""
-        shown = kept[: choosing.IMAGES]
-        return Look(KeptImages(folder / "features", kept, shown, self.grouped_by), *self._near_of(defects))
+    def look(self, path: Path, defects: Sequence[Defect], kept: Sequence[int], shown: Sequence[int]) -> Look:
+        """A look at good images, before the first.
+
+        Those at the positions ``kept`` are to be judged again: their features lie in files that begin with
+        ``path``. Those that are ``shown``, too, tell what to choose.
+        """
+        return Look(KeptImages(path, kept, shown, self.grouped_by), *self._near_of(defects))
 
     def look_at(
         self, images: Sequence[ImageSource], names: Sequence[str], look: Look, track: Tracker

@@ -1,0 +1,128 @@
+"""Where a command's work is done: in this process, or by many workers on Ray, and how far these are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from anomalyvfm.errors import InputError
+
+if TYPE_CHECKING:
+    from anomalyvfm.cluster.progress import Progress as Done
+    from anomalyvfm.cluster.workers import Cluster
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# Where nobody watches, a line so often.
+_SECONDS_A_LINE = 30.0
+# So many workers are named; of more the slowest and the fastest are told.
+_NAMED = 4
+
+
+def engine_options(command: _Command) -> _Command:
+    """Where the work is done, if not in this process."""
+    for option in (
+        click.option(
+            "--address", help="With ray: of a cluster that runs, HOST:PORT.  [default: $RAY_ADDRESS]"
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="With ray: how many.  [default: one for each CPU, or GPU where these are used]",
+        ),
+        click.option(
+            "--engine",
+            default="local",
+            show_default=True,
+            type=click.Choice(["local", "ray"]),
+            help="ray: by many workers, on one machine or many.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def given_cluster(engine: str, workers: int | None, address: str | None) -> Cluster | None:
+    """What `engine_options` say; None where the work is done here. Raises InputError."""
+    if engine == "ray":
+        from anomalyvfm.cluster.workers import Cluster
+
+        return Cluster(address, workers)
+    for name, value in (("--workers", workers), ("--address", address)):
+        if value is not None:
+            raise InputError(f"{name}: of workers on Ray; add --engine ray, or leave it out")
+    return None
+
+
+def parts_folder(out: Path) -> Path:
+    """Where workers leave what is to become ``out``."""
+    return out.with_name(f"{out.name}.parts")
+
+
+@contextmanager
+def shown(what: str) -> Iterator[Callable[[Done], None]]:
+    """What tells people on stderr how far the workers are: a bar on a terminal, else a line now and then."""
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("starting workers")
+        told = time.monotonic()
+
+        def listen(done: Done) -> None:
+            nonlocal told
+            text = _text(done)
+            progress.update(bar, total=done.images, completed=done.count, description=text)
+            if not console.is_terminal and time.monotonic() - told >= _SECONDS_A_LINE:
+                told = time.monotonic()
+                click.echo(f"{what}: {text}", err=True)
+
+        yield listen
+
+
+def _text(done: Done) -> str:
+    text = f"{done.count:,} of {done.images:,} images"
+    rates = sorted(done.rates().items(), key=lambda one: one[1])
+    if done.count:
+        text += f", {done.rate:.1f}/s"
+    if len(rates) > _NAMED:
+        (slowest, least), (_, most) = rates[0], rates[-1]
+        text += f" by {len(rates)} workers of {least:.1f} to {most:.1f}/s, {slowest} the slowest"
+    elif rates:
+        text += f" ({', '.join(f'{name} {rate:.1f}/s' for name, rate in sorted(rates))})"
+    if done.lost:
+        text += f", {len(done.lost)} lost"
+    left = done.seconds_left
+    return text if left is None else f"{text}, {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def summary(of: dict[str, Any]) -> str:
+    """What became of the work, in a line or a few."""
+    counted = of["images"] - of["images_before"]
+    lines = [
+        f"{len(of['workers'])} workers: {counted:,} images in {of['parts']} parts in {of['seconds']:.1f} s"
+    ]
+    if before := of["images_before"]:
+        lines[0] += f", {before:,} were there from before"
+    if lost := of["workers_lost"]:
+        lines[0] += f"; {len(lost)} died, and what they were at was done anew"
+    for name, one in of["workers"].items():
+        if one["images_per_second"] is not None and len(of["workers"]) <= _NAMED:
+            lines.append(f"  {name}: {one['images']:,} images, {one['images_per_second']:.1f}/s")
+    slow = of["stragglers"][:_NAMED]
+    for one in slow:
+        each = one["seconds"] / one["images"]
+        lines.append(
+            f"  slow: {one['task']} on {one['worker']}, {one['seconds']:.1f} s, {each:.2f} s an image"
+        )
+    return "\n".join(lines)

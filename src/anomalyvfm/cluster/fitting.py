@@ -1,0 +1,198 @@
+"""A fit on a cluster: workers learn parts, their sums are added up in a tree, and calibrated here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from anomalyvfm.cluster.learning import AddUp, Learner, LearnPart, Recipe
+from anomalyvfm.cluster.part_folders import forget_sums, is_whole, read_learned, take_look
+from anomalyvfm.cluster.parts import Node, Part, Tree, parts_of
+from anomalyvfm.cluster.progress import Progress
+from anomalyvfm.cluster.workers import Cluster, Workers, connected
+from anomalyvfm.data.sources import source_names
+from anomalyvfm.decision.calibration import GoodScores
+from anomalyvfm.errors import InputError
+from anomalyvfm.files import unwritable
+from anomalyvfm.pipeline import Good, Pipeline
+from anomalyvfm.sealed import read_sealed, write_sealed
+from anomalyvfm.statistical import choosing
+from anomalyvfm.statistical.pipeline import StatisticalPipeline
+from anomalyvfm.tracking import Tracker
+from anomalyvfm.version import __version__
+
+_RUN, _SCHEMAS = "run.json", range(1, 2)
+
+
+@dataclass
+class ClusterFit:
+    """Learns the images of a fit on a cluster.
+
+    What is not yet whole lies in ``folder``, which all machines must see; with ``resume``, parts that a run
+    of the same images and settings has left there are taken as they are. ``listen`` is told now and then how
+    far all is, and ``summary`` holds afterwards what became of it.
+    """
+
+    cluster: Cluster
+    folder: Path
+    resume: bool = False
+    listen: Callable[[Progress], None] = lambda progress: None
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def fit(self, pipeline: Pipeline, good: Good, folder: Path, track: Tracker) -> GoodScores:
+        """As `Pipeline.fit`, the same to the last bits of its sums. Raises InputError."""
+        if not isinstance(pipeline, StatisticalPipeline):
+            raise InputError("--engine ray: this preset is trained, on one machine; leave it out, or take v2")
+        kept = pipeline.kept_positions(good)
+        recipe = _recipe(pipeline)
+        parts = parts_of(len(good.images), pipeline.extractor.batch)
+        names = source_names(good.images)
+        tree = Tree(len(parts))
+        place = self.folder.absolute()
+        with _working(place, _run(recipe, good, names), self.resume):
+            missing = _missing(place, tree)
+            tasks = [_task(parts[node.number], good, names, kept) for node in missing if not node.level]
+            left = sum(task.count for task in tasks)
+            progress = Progress(len(good.images), done=len(good.images) - left)
+            if missing:
+                with connected(self.cluster):
+                    self._learn(place, tree, missing, tasks, Learner(recipe, good.defects, place), progress)
+            started = time.perf_counter()
+            look = pipeline.look(folder / "features", good.defects, (), ())
+            restore = partial(recipe.pipeline, pipeline.extractor.backbone)
+            for node in tree.top:
+                pipeline.merge(read_learned(place / node.name, restore))
+            merged = time.perf_counter()
+            for part in parts:
+                take_look(place / Node(0, part.number).name, look, pipeline.grouped_by)
+            self.summary = {
+                "parts": len(parts),
+                **progress.as_dict(),
+                "merge_seconds": round(merged - started, 3),
+                "gather_seconds": round(time.perf_counter() - merged, 3),
+            }
+        return pipeline.fit_to(look, good, folder, track)
+
+    def _learn(
+        self,
+        place: Path,
+        tree: Tree,
+        missing: Sequence[Node],
+        tasks: Sequence[LearnPart],
+        learner: Learner,
+        progress: Progress,
+    ) -> None:
+        """Have workers learn parts, and add up what is complete while others learn."""
+        probes = [str(place / _RUN)]
+        probes += [
+            str(image) for task in tasks[:1] for image in task.images[:1] if isinstance(image, str | Path)
+        ]
+        gpus = learner.uses_gpu
+        workers = Workers(self.cluster, learner, probes, progress, self.listen, gpus)
+        lacking = set(missing)
+        sums: list[AddUp] = [AddUp(node, tree.below(node)) for node in missing if node.level]
+        ready = [task for task in sums if lacking.isdisjoint(task.below)]
+        try:
+            every: list[LearnPart | AddUp] = [*ready, *tasks]
+            for task in workers.do(every):
+                lacking.discard(task.node)
+                if isinstance(task, AddUp):
+                    forget_sums([place / node.name for node in task.below])
+                above = tree.above(task.node)
+                if above is not None and lacking.isdisjoint(tree.below(above)):
+                    workers.waiting.appendleft(AddUp(above, tree.below(above)))
+        finally:
+            workers.close()
+
+
+def _recipe(pipeline: StatisticalPipeline) -> Recipe:
+    extractor = pipeline.extractor
+    backbone = extractor.backbone
+    return Recipe(
+        pipeline.settings.model_dump(mode="json"),
+        tuple(backbone.layers),
+        backbone.weight_hash,
+        "openvino" if backbone.backend == "openvino" else backbone.device.type,
+        asdict(extractor.frame),
+        pipeline.seed,
+        None if extractor.roi is None else extractor.roi.describe(),
+    )
+
+
+def _task(part: Part, good: Good, names: Sequence[str], kept: Sequence[int]) -> LearnPart:
+    def own(positions: Sequence[int]) -> list[int]:
+        return [place - part.first for place in positions if part.first <= place < part.end]
+
+    images, own_names = good.images[part.first : part.end], names[part.first : part.end]
+    return LearnPart(Node(0, part.number), images, own_names, own(kept), own(kept[: choosing.IMAGES]))
+
+
+def _missing(place: Path, tree: Tree) -> list[Node]:
+    """Nodes that have not come to their end; parts in order, then those above."""
+    return [node for node in tree.nodes() if not is_whole(place / node.name)]
+
+
+def _run(recipe: Recipe, good: Good, names: Sequence[str]) -> dict[str, Any]:
+    """What tells a run from any other whose parts would be others."""
+    listed = hashlib.sha256("\n".join([str(len(names)), *names]).encode(errors="surrogateescape"))
+    for image in good.images:
+        if isinstance(image, str | Path):
+            listed.update(str(Path(image).absolute()).encode(errors="surrogateescape"))
+    defects = [str(defect.image) for defect in good.defects]
+    return {
+        "schema_version": _SCHEMAS[-1],
+        "anomalyvfm_version": __version__,
+        "recipe": asdict(recipe),
+        "images": listed.hexdigest(),
+        "validation": len(good.validation),
+        "defects": defects,
+    }
+
+
+@contextmanager
+def _working(place: Path, run: dict[str, Any], resume: bool) -> Iterator[None]:
+    """The folder of a run's parts: new, or with ``resume`` as the same run left it.
+
+    Raises InputError where it holds anything else.
+    """
+    try:
+        there = place.is_dir() and any(place.iterdir())
+        if there:
+            _require_ours(place)
+            if resume:
+                _require_same(place, run)
+            else:
+                shutil.rmtree(place)
+        for left in place.glob(".*") if place.is_dir() else ():  # by workers that were killed
+            shutil.rmtree(left, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+        partial = place / f".{_RUN}"
+        write_sealed(partial, run)
+        partial.replace(place / _RUN)
+    except OSError as error:
+        raise unwritable(place, error) from None
+    yield
+
+
+def _require_ours(place: Path) -> None:
+    if not (place / _RUN).is_file():
+        raise InputError(
+            f"{place}: in the way, parts of the fit would lie there; move it or choose another --out"
+        )
+
+
+def _require_same(place: Path, run: dict[str, Any]) -> None:
+    left = read_sealed(place / _RUN, _SCHEMAS, "a fit in parts", "leave out --resume")
+    del left["sha256"]
+    if left != json.loads(json.dumps(run)):
+        raise InputError(
+            f"{place}: parts of a fit of other images or other settings; leave out --resume to start anew"
+        )

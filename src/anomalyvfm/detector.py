@@ -331,6 +331,11 @@ class Detector:
                 yield source, batch.broken.get(position) or next(verdicts)
 
     @property
+    def runs_on(self) -> str:
+        """The device that another machine must be asked for, to judge the same to the last bits."""
+        return self.pipeline_.extractor.backbone.runs_on
+
+    @property
     def together(self) -> int:
         """How many images it judges at once, where there are so many."""
         return self.pipeline_.extractor.batch

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import torch
 
 from anomalyvfm.cluster import fitting, parts
 from anomalyvfm.cluster.fitting import ClusterFit
-from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.cluster.workers import Cluster
 from anomalyvfm.data.defects import Defect
 from anomalyvfm.detector import Detector
@@ -22,6 +19,7 @@ from anomalyvfm.errors import InputError
 
 from ..conftest import SMALL
 from ..quick_detectors import good, save_images
+from .here import Here
 
 COUNT = 75
 SETTINGS = {**SMALL, "image.size": 64, "batch": 2, "calibration.images": 40}
@@ -39,48 +37,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def plain(images: list[Path]) -> Detector:
     return Detector("v2", SETTINGS, device="cpu").fit(images)
-
-
-class Here:
-    """Workers that are this process: tasks are done in any order, and some of them twice."""
-
-    order = random.Random(0)
-    dies_after: int | None = None
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        job: Any,
-        probes: Any,
-        progress: Progress,
-        listen: Callable[[Progress], None],
-        gpus: bool,
-    ) -> None:
-        self._job, self._progress, self._listen = job, progress, listen
-        self.waiting: list[Any] = []
-
-        class Queue(list[Any]):
-            def appendleft(self, task: Any) -> None:
-                self.append(task)
-
-        self.waiting = Queue()
-
-    def do(self, tasks: Iterable[Any]) -> Iterator[Any]:
-        self._job.prepare()
-        self.waiting.extend(tasks)
-        done = 0
-        while self.waiting:
-            task = self.waiting.pop(self.order.randrange(len(self.waiting)))
-            for _ in range(self.order.choice([1, 1, 2])):  # as where its worker died when it had just done it
-                self._job.do(task, lambda images: None)
-            self._progress.end("here", str(task), task.count, 1.0)
-            done += 1
-            if done == self.dies_after:
-                raise KeyboardInterrupt
-            yield task
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -176,12 +132,12 @@ def test_parts_of_another_fit_and_folders_of_others_are_refused(images: list[Pat
     place = tmp_path / "parts"
     fitted(images, place)
     for changed in ({"images": images[1:]}, {"settings": {"image.size": 96}}):
-        with pytest.raises(InputError, match="parts: parts of a fit of other images or other settings"):
+        with pytest.raises(InputError, match="parts: parts of a run of other images or other settings"):
             fitted(**{"images": images, **changed}, folder=place, resume=True)  # type: ignore[arg-type]
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="foreign: in the way, parts of the fit would lie there"):
+    with pytest.raises(InputError, match="foreign: in the way, parts of the run would lie there"):
         fitted(images, foreign)
     assert (foreign / "mine.txt").read_text() == "mine"
 

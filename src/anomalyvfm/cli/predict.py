@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomalyvfm.cli.engine import engine_options, given_cluster, parts_folder, shown, summary
 from anomalyvfm.cli.options import (
     PATH,
     check_order,
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
 )
 @click.option("--recursive", is_flag=True, help="Also the images in sub-folders of folders with images.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
+@engine_options
 @common
 def predict(
     model: Path,
@@ -81,6 +85,9 @@ def predict(
     false_alarm_rate: float | None,
     recursive: bool,
     resume: bool,
+    engine: str,
+    workers: int | None,
+    address: str | None,
     as_json: bool,
     device: str,
     seed: int,
@@ -95,10 +102,10 @@ def predict(
     """
     from anomalyvfm.files import locked
     from anomalyvfm.predictions.finding import find_images, share_out
-    from anomalyvfm.predictions.writing import write_predictions
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is in --out, --overwrite replaces it; choose one.")
+    cluster = given_cluster(engine, workers, address)
     check_order(model, images)
     changed = reading_overrides(settings)
     models = _models_in(model)
@@ -113,29 +120,43 @@ def predict(
             reserve(folder, overwrite)
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.predictions.tables import write_coco, write_csv
+    from anomalyvfm.predictions.writing import write_predictions
+
+    if cluster is not None:
+        from anomalyvfm.cluster.predicting import ClusterPredict
 
     results: dict[Path, tuple[Tally, str]] = {}
-    for folder, (judge, paths) in shares.items():
-        detector, sha256 = load_judge(judge, backbone, device, changed)
-        if false_alarm_rate is not None:
-            detector = detector.with_false_alarm_rate(false_alarm_rate)
-        drift = None if drift_days is None else detector.drift_test(drift_days * images_per_day, seed)
-        tally = write_predictions(
-            detector,
-            paths,
-            folder,
-            track=bar,
-            drift=drift,
-            maps=maps,
-            masks=masks or as_coco,
-            resume=resume,
-            run={"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
-            tables=[write_csv] * as_csv + [write_coco] * as_coco,
-        )
+    summaries: dict[Path, dict[str, Any]] = {}
+    for folder, (place, paths) in shares.items():
+        judge, sha256 = load_judge(place, backbone, device, changed, false_alarm_rate)
+        drift = None if drift_days is None else judge.drift_test(drift_days * images_per_day, seed)
+        wanted: dict[str, Any] = {
+            "drift": drift,
+            "maps": maps,
+            "masks": masks or as_coco,
+            "run": {"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
+            "tables": [write_csv] * as_csv + [write_coco] * as_coco,
+        }
+        if cluster is None:
+            tally = write_predictions(judge, paths, folder, bar, resume=resume, **wanted)
+        else:
+            there = judge.runs_on
+            load = partial(_judge, place, backbone, there, changed, false_alarm_rate)
+            with shown("judging") as listen:
+                parts = ClusterPredict(
+                    cluster, parts_folder(folder), load, place, there == "cuda", resume, listen
+                )
+                tally = parts.predict(judge, paths, folder, bar, **wanted)
+            summaries[folder] = parts.summary
+            shutil.rmtree(parts.folder, ignore_errors=True)
         results[folder] = tally, (f"\n{drift.describe()}" if drift else "")
     _require_judged(results)
-    bodies = [{"out": str(folder), **asdict(tally)} for folder, (tally, _) in results.items()]
-    report(as_json, {"models": bodies} if models else bodies[0], lambda: _print(results))
+    told = {folder: {"cluster": of} for folder, of in summaries.items() if of}
+    bodies = [
+        {"out": str(folder), **asdict(tally), **told.get(folder, {})}
+        for folder, (tally, _) in results.items()
+    ]
+    report(as_json, {"models": bodies} if models else bodies[0], lambda: _print(results, summaries))
 
 
 def _require_judged(results: dict[Path, tuple[Tally, str]]) -> None:
@@ -149,10 +170,12 @@ def _require_judged(results: dict[Path, tuple[Tally, str]]) -> None:
         raise InputError(f"none of the {count} images could be judged; the first: {first}")
 
 
-def _print(results: dict[Path, tuple[Tally, str]]) -> None:
+def _print(results: dict[Path, tuple[Tally, str]], summaries: dict[Path, dict[str, Any]]) -> None:
     for folder, (tally, drift) in results.items():
         counted = f"{tally.anomalous} of {tally.images} images anomalous, {tally.errors} unreadable"
         click.echo(f"{counted} → {folder}{drift}")
+        if summaries.get(folder):
+            click.echo(summary(summaries[folder]))
 
 
 def _models_in(folder: Path) -> dict[str, Path]:
@@ -163,9 +186,23 @@ def _models_in(folder: Path) -> dict[str, Path]:
 
 
 def load_judge(
+    model: Path, backbone: str | None, device: str, changed: dict[str, Any], rate: float | None
+) -> tuple[Detector | Runtime, str]:
+    """The fitted or exported model in a folder, at the ``rate`` of false alarms if given; its checksum."""
+    judge, sha256 = _load(model, backbone, device, changed)
+    return judge if rate is None else judge.with_false_alarm_rate(rate), sha256
+
+
+def _judge(
+    model: Path, backbone: str | None, device: str, changed: dict[str, Any], rate: float | None
+) -> Detector | Runtime:
+    """As `load_judge`, for workers."""
+    return load_judge(model, backbone, device, changed, rate)[0]
+
+
+def _load(
     model: Path, backbone: str | None, device: str, changed: dict[str, Any]
 ) -> tuple[Detector | Runtime, str]:
-    """The fitted or exported model in a folder, and its checksum."""
     from anomalyvfm.runtime.manifest import is_exported
 
     if not is_exported(model):

@@ -95,9 +95,7 @@ def watch(
     line = LineSettings(*tables_of(context))
     context.with_resource(locked(out))
     _open(out)
-    detector, sha256 = load_judge(model, backbone, device, {})
-    if false_alarm_rate is not None:
-        detector = detector.with_false_alarm_rate(false_alarm_rate)
+    detector, sha256 = load_judge(model, backbone, device, {}, false_alarm_rate)
     settings = WatchSettings(
         folder=folder.resolve(),
         out=out.resolve(),

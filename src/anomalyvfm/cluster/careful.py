@@ -12,14 +12,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from anomalyvfm.data.pixels import ImageError
-from anomalyvfm.data.sources import ImageSource, Unreadable, describe, read_source
-from anomalyvfm.presets import ImageSettings
+from anomalyvfm.data.sources import ImageSource, ReadingSettings, Unreadable, describe, read_source
 
 _SECONDS = 120.0
 """As long as an image may take to be read."""
 
 
-def unreadable_left_out(images: Sequence[ImageSource], settings: ImageSettings) -> list[ImageSource]:
+def unreadable_left_out(images: Sequence[ImageSource], settings: ReadingSettings) -> list[ImageSource]:
     """The same images, with what says why in the place of each whose reading ends a process or never ends."""
     found = list(images)
     first = 0
@@ -35,7 +34,7 @@ def unreadable_left_out(images: Sequence[ImageSource], settings: ImageSettings) 
     return found
 
 
-def _reads_until(images: Sequence[ImageSource], settings: ImageSettings) -> int | None:
+def _reads_until(images: Sequence[ImageSource], settings: ReadingSettings) -> int | None:
     """How many of the images a process has read when it ended before its time; None where it has read all."""
     # Neither forked, as threads may hold locks, nor with what the parent has loaded.
     context = multiprocessing.get_context("spawn")
@@ -54,7 +53,7 @@ def _reads_until(images: Sequence[ImageSource], settings: ImageSettings) -> int 
     return None if read == len(images) else read
 
 
-def _read_all(images: Sequence[ImageSource], settings: ImageSettings, done: Connection) -> None:
+def _read_all(images: Sequence[ImageSource], settings: ReadingSettings, done: Connection) -> None:
     for number, image in enumerate(images, start=1):
         with suppress(ImageError):
             read_source(image, settings)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,18 +15,14 @@ from anomalyvfm.cluster.part_folders import forget_sums, is_whole, read_learned,
 from anomalyvfm.cluster.parts import Node, Part, Tree, parts_of
 from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.cluster.workers import Cluster, Workers, connected
+from anomalyvfm.cluster.working_folder import RUN, working
 from anomalyvfm.data.sources import source_names
 from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import unwritable
 from anomalyvfm.pipeline import Good, Pipeline
-from anomalyvfm.sealed import read_sealed, write_sealed
 from anomalyvfm.statistical import choosing
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from anomalyvfm.tracking import Tracker
-from anomalyvfm.version import __version__
-
-_RUN, _SCHEMAS = "run.json", range(1, 2)
 
 
 @dataclass
@@ -57,7 +50,7 @@ class ClusterFit:
         names = source_names(good.images)
         tree = Tree(len(parts))
         place = self.folder.absolute()
-        with _working(place, _run(recipe, good, names), self.resume):
+        with working(place, _run(recipe, good, names), self.resume):
             missing = _missing(place, tree)
             tasks = [_task(parts[node.number], good, names, kept) for node in missing if not node.level]
             left = sum(task.count for task in tasks)
@@ -91,7 +84,7 @@ class ClusterFit:
         progress: Progress,
     ) -> None:
         """Have workers learn parts, and add up what is complete while others learn."""
-        probes = [str(place / _RUN)]
+        probes = [str(place / RUN)]
         probes += [
             str(image) for task in tasks[:1] for image in task.images[:1] if isinstance(image, str | Path)
         ]
@@ -120,7 +113,7 @@ def _recipe(pipeline: StatisticalPipeline) -> Recipe:
         pipeline.settings.model_dump(mode="json"),
         tuple(backbone.layers),
         backbone.weight_hash,
-        "openvino" if backbone.backend == "openvino" else backbone.device.type,
+        backbone.runs_on,
         asdict(extractor.frame),
         pipeline.seed,
         None if extractor.roi is None else extractor.roi.describe(),
@@ -148,51 +141,8 @@ def _run(recipe: Recipe, good: Good, names: Sequence[str]) -> dict[str, Any]:
             listed.update(str(Path(image).absolute()).encode(errors="surrogateescape"))
     defects = [str(defect.image) for defect in good.defects]
     return {
-        "schema_version": _SCHEMAS[-1],
-        "anomalyvfm_version": __version__,
         "recipe": asdict(recipe),
         "images": listed.hexdigest(),
         "validation": len(good.validation),
         "defects": defects,
     }
-
-
-@contextmanager
-def _working(place: Path, run: dict[str, Any], resume: bool) -> Iterator[None]:
-    """The folder of a run's parts: new, or with ``resume`` as the same run left it.
-
-    Raises InputError where it holds anything else.
-    """
-    try:
-        there = place.is_dir() and any(place.iterdir())
-        if there:
-            _require_ours(place)
-            if resume:
-                _require_same(place, run)
-            else:
-                shutil.rmtree(place)
-        for left in place.glob(".*") if place.is_dir() else ():  # by workers that were killed
-            shutil.rmtree(left, ignore_errors=True)
-        place.mkdir(parents=True, exist_ok=True)
-        partial = place / f".{_RUN}"
-        write_sealed(partial, run)
-        partial.replace(place / _RUN)
-    except OSError as error:
-        raise unwritable(place, error) from None
-    yield
-
-
-def _require_ours(place: Path) -> None:
-    if not (place / _RUN).is_file():
-        raise InputError(
-            f"{place}: in the way, parts of the fit would lie there; move it or choose another --out"
-        )
-
-
-def _require_same(place: Path, run: dict[str, Any]) -> None:
-    left = read_sealed(place / _RUN, _SCHEMAS, "a fit in parts", "leave out --resume")
-    del left["sha256"]
-    if left != json.loads(json.dumps(run)):
-        raise InputError(
-            f"{place}: parts of a fit of other images or other settings; leave out --resume to start anew"
-        )

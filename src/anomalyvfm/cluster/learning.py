@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from anomalyvfm.cluster.careful import unreadable_left_out
-from anomalyvfm.cluster.part_folders import FEATURES, read_learned, write_learned, write_whole
+from anomalyvfm.cluster.part_folders import FEATURES, read_learned, write_learned
 from anomalyvfm.cluster.parts import Node
+from anomalyvfm.cluster.working_folder import write_whole
 from anomalyvfm.data import InputFrame
 from anomalyvfm.data.defects import Defect
 from anomalyvfm.data.roi import Roi

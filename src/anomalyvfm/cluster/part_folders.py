@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from anomalyvfm.cluster.working_folder import REMEDY
 from anomalyvfm.errors import InputError
-from anomalyvfm.files import unwritable
 from anomalyvfm.pipeline import Stored
 from anomalyvfm.sealed import read_sealed, write_sealed
 from anomalyvfm.statistical.kept_images import KeptImages
@@ -25,27 +23,6 @@ _SCHEMAS = range(1, 2)
 _DOCUMENT, _SUMS, _KEPT = "part.json", "sums.safetensors", "kept.safetensors"
 FEATURES = "features"
 """What the files of a part's features begin with."""
-_REMEDY = "leave out --resume"
-
-
-def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Have a new folder filled under another name, then rename it.
-
-    Where there is one already, as another worker has done the same, that stays. Raises InputError where the
-    disk takes no more.
-    """
-    scratch = None
-    try:
-        scratch = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        fill(scratch)
-        scratch.chmod(0o755)
-        scratch.rename(folder)
-    except OSError as error:
-        if not folder.is_dir():
-            raise unwritable(folder.parent, error) from None
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_learned(folder: Path, pipeline: StatisticalPipeline, look: Look | None) -> None:
@@ -90,9 +67,9 @@ def forget_sums(folders: Sequence[Path]) -> None:
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        return read_sealed(folder / _DOCUMENT, _SCHEMAS, "a part of a fit", _REMEDY)
+        return read_sealed(folder / _DOCUMENT, _SCHEMAS, "a part of a fit", REMEDY)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder}: is gone; no other run may use that folder, and {_REMEDY}") from None
+        raise InputError(f"{folder}: is gone; no other run may use that folder, and {REMEDY}") from None
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -106,4 +83,4 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); {_REMEDY}") from None
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); {REMEDY}") from None

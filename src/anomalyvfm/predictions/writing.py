@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,8 +95,18 @@ def write_predictions(
     """
     tally = Tally()
     files = _Files(out, detector.settings.image, maps, masks)
-    listed = hashlib.sha256("\n".join(map(str, images)).encode(errors="surrogateescape")).hexdigest()
-    run = {**(run or {}), "images": listed, "maps": maps, "masks": masks, "drift": drift is not None}
+    run = run_of(images, maps, masks, drift, run)
+
+    def judged() -> Iterator[dict[str, Any]]:
+        named = (
+            (path, verdict, files.name_of(path, verdict))
+            for path, (_, verdict) in zip(images[done:], detector.judge(images[done:]), strict=True)
+        )
+        # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
+        for _, line in read_many(named, files.write):
+            assert isinstance(line, dict)
+            yield line
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         done = 0
@@ -103,31 +114,102 @@ def write_predictions(
             files.take(kept)
             tally.add(kept, drift)
             done += 1
-        mark(out, (PREDICTIONS, PARTIAL, DRIFT, *TABLES, MAPS, MASKS), run)
-        files.make_folders()
-        judged = (
-            (path, verdict, files.name_of(path, verdict))
-            for path, (_, verdict) in zip(images[done:], detector.judge(images[done:]), strict=True)
+        _write_lines(
+            out, track(judged(), len(images) - done, "judging"), tally, drift, maps, masks, run, tables
         )
-        with (out / PARTIAL).open("a", encoding="utf-8") as stream:
-            # Drawing and encoding run beside the backbone, a bounded number of pictures ahead of the file.
-            finished = read_many(judged, files.write)
-            for _, line in track(finished, len(images) - done, "judging"):
-                assert isinstance(line, dict)
-                stream.write(json.dumps(line, allow_nan=False) + "\n")
-                tally.add(line, drift)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if drift is not None:
-            tally.drift = drift.summary()
-            save_drift(drift, out / DRIFT)
-        (out / PARTIAL).replace(out / PREDICTIONS)
-        for write in tables:
-            write(out)
-        mark(out, run=run)
     except OSError as error:  # every finished line stays in the partial file
         raise unwritable(out, error) from None
     return tally
+
+
+def join_predictions(
+    parts: Sequence[Path],
+    images: Sequence[Path],
+    out: Path,
+    track: Tracker = untracked,
+    drift: DriftTest | None = None,
+    maps: Maps = "anomalous",
+    masks: bool = False,
+    run: Mapping[str, Any] | None = None,
+    tables: Sequence[Callable[[Path], None]] = (),
+) -> Tally:
+    """As `write_predictions`, of what it has written of parts of the ``images`` to folders, in their order.
+
+    These stay as they are; files are linked where the file system can, else copied.
+    """
+    tally = Tally()
+    names = _FileNames()
+
+    def moved() -> Iterator[dict[str, Any]]:
+        for part in parts:
+            with (part / PREDICTIONS).open(encoding="utf-8") as stream:
+                for text in stream:
+                    line = json.loads(text)
+                    written = [key for key in ("map", "mask") if line.get(key)]
+                    name = names.unused(Path(line["path"]).stem) if written else ""
+                    for key in written:
+                        old = part / line[key]
+                        line[key] = f"{old.parent.name}/{name}{old.suffix}"
+                        _link(old, out / line[key])
+                    yield line
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _emptied(out)
+        run = run_of(images, maps, masks, drift, run)
+        lines = track(moved(), len(images), "joining")
+        _write_lines(out, lines, tally, drift, maps, masks, run, tables)
+    except OSError as error:
+        raise unwritable(out, error) from None
+    return tally
+
+
+def run_of(
+    images: Sequence[Path],
+    maps: Maps,
+    masks: bool,
+    drift: DriftTest | None,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What tells a run from one whose lines or files would be others."""
+    listed = hashlib.sha256("\n".join(map(str, images)).encode(errors="surrogateescape")).hexdigest()
+    return {**(more or {}), "images": listed, "maps": maps, "masks": masks, "drift": drift is not None}
+
+
+def _write_lines(
+    out: Path,
+    lines: Iterable[dict[str, Any]],
+    tally: Tally,
+    drift: DriftTest | None,
+    maps: Maps,
+    masks: bool,
+    run: Mapping[str, Any],
+    tables: Sequence[Callable[[Path], None]],
+) -> None:
+    """Append lines as they come, and finish what is made of them all."""
+    mark(out, (PREDICTIONS, PARTIAL, DRIFT, *TABLES, MAPS, MASKS), run)
+    for folder in (MAPS,) * (maps != "none") + (MASKS,) * masks:
+        (out / folder).mkdir(exist_ok=True)
+    with (out / PARTIAL).open("a", encoding="utf-8") as stream:
+        for line in lines:
+            stream.write(json.dumps(line, allow_nan=False) + "\n")
+            tally.add(line, drift)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if drift is not None:
+        tally.drift = drift.summary()
+        save_drift(drift, out / DRIFT)
+    (out / PARTIAL).replace(out / PREDICTIONS)
+    for write in tables:
+        write(out)
+    mark(out, run=run)
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # a file system without links, or another one
+        shutil.copyfile(old, new)
 
 
 class _Files:
@@ -139,10 +221,6 @@ class _Files:
         self._maps = maps
         self._masks = masks
         self._names = _FileNames()
-
-    def make_folders(self) -> None:
-        for folder in (MAPS,) * (self._maps != "none") + (MASKS,) * self._masks:
-            (self._out / folder).mkdir(exist_ok=True)
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Remember the name that an earlier run gave to an image's files."""
@@ -188,6 +266,24 @@ def _emptied(out: Path) -> tuple[dict[str, Any], ...]:
     return ()
 
 
+def state_of(out: Path, run: Mapping[str, Any]) -> Literal["begun", "finished"] | None:
+    """How far a run has come in ``out``; None where that is not there, or empty.
+
+    Raises InputError where it holds anything but this run.
+    """
+    if not out.is_dir() or not any(entry.name != MARKER for entry in out.iterdir()):
+        return None
+    finished = (out / PREDICTIONS).exists()
+    if not finished and not (out / PARTIAL).exists():
+        raise InputError(f"{out}: holds no run to go on with; choose another --out")
+    if marked_run(out) != run:
+        raise InputError(
+            f"{out}: holds a run of another model, of other images or with other options;"
+            " choose another --out, or --overwrite in place of --resume"
+        )
+    return "finished" if finished else "begun"
+
+
 def _kept_lines(
     out: Path, run: Mapping[str, Any], images: Sequence[Path], batch: int
 ) -> Iterator[dict[str, Any]]:
@@ -195,19 +291,10 @@ def _kept_lines(
 
     Raises InputError where ``out`` holds anything but this run, and nothing where it holds nothing.
     """
-    finished = out / PREDICTIONS
-    if finished.exists() or (out / PARTIAL).exists():
-        if marked_run(out) != run:
-            raise InputError(
-                f"{out}: holds a run of another model, of other images or with other options;"
-                " choose another --out, or --overwrite in place of --resume"
-            )
-        if finished.exists():  # it came to its end: nothing is left to do but to count
-            finished.replace(out / PARTIAL)
-    elif any(entry.name != MARKER for entry in out.iterdir()):
-        raise InputError(f"{out}: holds no run to go on with; choose another --out")
-    else:
+    if (state := state_of(out, run)) is None:
         return
+    if state == "finished":  # nothing is left to do but to count
+        (out / PREDICTIONS).replace(out / PARTIAL)
     with (out / PARTIAL).open("rb+") as stream:
         whole = sum(line.endswith(b"\n") for line in stream)
         kept = whole if whole == len(images) else whole - whole % batch

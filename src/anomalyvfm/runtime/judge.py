@@ -154,6 +154,11 @@ class Runtime:
         """How many images it judges at once, where there are so many."""
         return self._engine.together
 
+    @property
+    def runs_on(self) -> str:
+        """As `Detector.runs_on`: whatever the engine, it runs on a CPU."""
+        return "cpu"
+
     def with_false_alarm_rate(self, rate: float) -> Runtime:
         """This model with the thresholds of another rate.
 

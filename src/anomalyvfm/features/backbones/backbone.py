@@ -106,6 +106,11 @@ class Backbone(ABC):
         """C of `PatchFeatures.patches`."""
         return sum(self.layer_channels)
 
+    @property
+    def runs_on(self) -> str:
+        """The device that another machine must be asked for, to see the same to the last bits."""
+        return "openvino" if self.backend == "openvino" else self.device.type
+
     # no_grad and not inference_mode: adapters are trained on these features, and autograd refuses to save a
     # tensor that was made in inference mode.
     @torch.no_grad()

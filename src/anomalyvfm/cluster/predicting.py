@@ -1,0 +1,82 @@
+"""Predictions on a cluster: workers judge parts, and what they write is joined in the images' order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anomalyvfm.cluster.judging import JudgePart, Judging
+from anomalyvfm.cluster.parts import parts_of
+from anomalyvfm.cluster.progress import Progress
+from anomalyvfm.cluster.workers import Cluster, Workers, connected
+from anomalyvfm.cluster.working_folder import RUN, working
+from anomalyvfm.decision.drift import DriftTest
+from anomalyvfm.predictions.writing import (
+    Judge,
+    Maps,
+    Tally,
+    join_predictions,
+    run_of,
+    state_of,
+    write_predictions,
+)
+from anomalyvfm.tracking import Tracker, untracked
+
+
+@dataclass
+class ClusterPredict:
+    """Judges images on a cluster; ``load`` gives a worker the ``model``, no other than the ``judge`` here.
+
+    What is not yet whole lies in ``folder``, as with `ClusterFit`; so do ``resume``, ``listen``, ``summary``.
+    """
+
+    cluster: Cluster
+    folder: Path
+    load: Callable[[], Judge]
+    model: Path
+    gpu: bool = False
+    resume: bool = False
+    listen: Callable[[Progress], None] = lambda progress: None
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def predict(
+        self,
+        judge: Judge,
+        images: Sequence[Path],
+        out: Path,
+        track: Tracker = untracked,
+        drift: DriftTest | None = None,
+        maps: Maps = "anomalous",
+        masks: bool = False,
+        run: Mapping[str, Any] | None = None,
+        tables: Sequence[Callable[[Path], None]] = (),
+    ) -> Tally:
+        """As `write_predictions`, with the same lines and files but for the times. Raises InputError."""
+        written: dict[str, Any] = {"drift": drift, "maps": maps, "masks": masks, "run": run, "tables": tables}
+        whole_run = run_of(images, maps, masks, drift, run)
+        if self.resume and state_of(out, whole_run) == "finished":  # nothing is left to do but to count
+            return write_predictions(judge, images, out, track, resume=True, **written)
+        place = self.folder.absolute()
+        parts = [
+            JudgePart(part.number, images[part.first : part.end])
+            for part in parts_of(len(images), judge.together)
+        ]
+        with working(place, whole_run, self.resume):
+            missing = [part for part in parts if not (place / part.name).is_dir()]
+            left = sum(part.count for part in missing)
+            progress = Progress(len(images), done=len(images) - left)
+            if missing:
+                probes = [str(place / RUN), str(self.model), str(images[0].parent)]
+                with connected(self.cluster):
+                    job = Judging(self.load, place, maps, masks)
+                    workers = Workers(self.cluster, job, probes, progress, self.listen, self.gpu)
+                    try:
+                        for _ in workers.do(missing):
+                            pass
+                    finally:
+                        workers.close()
+            self.summary = {"parts": len(parts), **progress.as_dict()}
+            folders = [place / part.name for part in parts]
+            return join_predictions(folders, images, out, track, **written)

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PAGES := src/anomalyvfm/server/pages
 
-.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-line bench-ranking bench-unlabelled bench-defects bench-metrics bench-adaptation trials words lock clean
+.PHONY: install demo test test-slow docs-check lint bench bench-accuracy bench-false-alarms bench-lighting acceptance bench-peers bench-performance bench-gpu bench-cluster bench-line bench-ranking bench-unlabelled bench-defects bench-metrics bench-adaptation trials words lock clean
 
 install: $(STAMP)
 
@@ -75,6 +75,10 @@ bench-gpu: install
 # Parts as files, 20 a second, a kill in the middle, failing sinks; needs mosquitto.
 bench-line: install
 	PYTHONPATH=. $(BIN)/python benchmarks/line.py
+
+# Seven runs on 5,000 images, most of an hour; rows are kept.
+bench-cluster: install
+	$(BIN)/python benchmarks/cluster.py
 
 bench-ranking: install
 	$(BIN)/python benchmarks/ranking.py

@@ -26,6 +26,7 @@ from anomalyvfm.data import Category, ImageError, InputFrame, open_dataset
 from anomalyvfm.data.defects import Defect, check_masks
 from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.sources import readable_sizes
+from anomalyvfm.data.stores import is_address
 from anomalyvfm.decision.calibration import Calibration, GoodScores
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict, whole
@@ -138,7 +139,8 @@ class Detector:
         Parameters
         ----------
         images : path, Category or sequence of images
-            A folder, a data set's category, or files, bytes, arrays (H, W, 3) uint8, tensors or PIL images.
+            A folder, its address in a store, a data set's category, or files, bytes, arrays (H, W, 3) uint8,
+            tensors or PIL images.
         validation : sequence of images
             Good ones that calibrate, by default the category's own. Where they are too few for the promise,
             v2 also judges each learned image by what the others have taught, and v1.1 to v1.4 hold out
@@ -165,7 +167,7 @@ class Detector:
         InputError
             For fewer than two usable images, or settings that this machine or backbone cannot do.
         """
-        if isinstance(images, str | Path):
+        if isinstance(images, str | Path) and not is_address(images):
             images = open_dataset(Path(images), seed=self.seed)
         self.category_ = images.name if isinstance(images, Category) else None
         if isinstance(images, Category):

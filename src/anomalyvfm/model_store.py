@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomalyvfm.data.stores import opened
 from anomalyvfm.errors import InputError, without_secrets
 from anomalyvfm.files import new_folder
 from anomalyvfm.model_folder import DESCRIPTION, TENSORS, read_description
@@ -48,7 +47,7 @@ def push(folder: Path, url: str, overwrite: bool = False, track: Tracker = untra
     ``url`` already that is not to be replaced.
     """
     document, files, sha256 = _checked(folder)
-    with _opened(url) as (store, place):
+    with opened(url) as (store, place):
         there = [name for name in (DESCRIPTION, MANIFEST) if store.exists(f"{place}/{name}")]
         if there and not overwrite:
             raise InputError(
@@ -73,7 +72,7 @@ def pull(url: str, folder: Path, overwrite: bool = False, track: Tracker = untra
     ``folder`` cannot be new.
     """
     with new_folder(folder, overwrite) as partial:
-        with _opened(url) as (store, place):
+        with opened(url) as (store, place):
             document = next(
                 (name for name in (MANIFEST, DESCRIPTION) if store.exists(f"{place}/{name}")), None
             )
@@ -142,21 +141,6 @@ def _files_of(document: str, content: bytes, url: str) -> list[str]:
         where = without_secrets(url)
         raise InputError(f"{where}: {document} does not name files as ours do; push the model again")
     return names
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
-    """The store behind an address and the place in it; whatever its driver raises becomes one line."""
-    from fsspec.core import url_to_fs
-
-    try:
-        store, place = url_to_fs(url)
-        yield store, place.rstrip("/")
-    except InputError:
-        raise
-    except Exception as error:  # each driver has errors of its own
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{without_secrets(url)}: {without_secrets(said)}") from None
 
 
 def _stored(folder: Path, url: str, names: list[str], sha256: str) -> Stored:

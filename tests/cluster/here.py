@@ -22,6 +22,7 @@ class Here:
         probes: Any,
         progress: Progress,
         listen: Callable[[Progress], None],
+        tasks: int,
         gpus: bool,
     ) -> None:
         self._job, self._progress, self._listen = job, progress, listen

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from anomalyvfm.cli.engine import engine_options, given_cluster, shown, summary
 from anomalyvfm.cli.options import PATH, common, image_size, log_to, names, out, overrides, report, setting
 from anomalyvfm.errors import InputError
 
@@ -25,6 +26,7 @@ from anomalyvfm.errors import InputError
     "--baseline/--no-baseline", default=True, show_default=True, help="Also the features without LoRA."
 )
 @log_to
+@engine_options
 @setting("A setting of every preset that has it.")
 @common
 def compare(
@@ -38,6 +40,9 @@ def compare(
     seeds: int,
     baseline: bool,
     log: str | None,
+    engine: str,
+    workers: int | None,
+    address: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     device: str,
@@ -51,6 +56,7 @@ def compare(
     from anomalyvfm.data import list_categories, open_dataset
     from anomalyvfm.files import check_apart
 
+    cluster = given_cluster(engine, workers, address)
     check_apart(out, data)
     chosen = list(dict.fromkeys(names(categories))) if categories else list_categories(data)
     for name in chosen:
@@ -64,8 +70,16 @@ def compare(
     experiment = None if log is None else open_log(log)
     compared = pipelines(names(presets), overrides(backbone, image_size, settings), baseline, device)
     click.get_current_context().with_resource(open_comparison(out, overwrite))
-    with status("comparing") as say:
-        runs = run_all(data, chosen, compared, range(seed, seed + seeds), out, device, say)
+    given = data, chosen, compared, range(seed, seed + seeds), out, device
+    if cluster is not None:
+        from anomalyvfm.cluster.comparing import ClusterCompare
+
+        with shown("comparing") as listen:
+            there = ClusterCompare(cluster, listen)
+            there.compare(*given)
+        click.echo(summary(there.summary), err=True)
+    with status("comparing") as say:  # what is in --out by now is taken as it is
+        runs = run_all(*given, say)
     chosen_settings = {one.label: one.settings.model_dump(mode="json") for one in compared}
     text = write_comparison(runs, out, chosen_settings)
     if all(run.error is not None for run in runs):

@@ -14,6 +14,7 @@ from anomalyvfm.cli.engine import engine_options, given_cluster, parts_folder, s
 from anomalyvfm.cli.info import print_model
 from anomalyvfm.cli.options import (
     PATH,
+    PLACE,
     common,
     given_roi,
     image_size,
@@ -24,9 +25,11 @@ from anomalyvfm.cli.options import (
     roi_options,
     setting,
 )
-from anomalyvfm.errors import InputError
+from anomalyvfm.errors import InputError, without_secrets
 
 if TYPE_CHECKING:
+    from anomalyvfm.data import Category
+    from anomalyvfm.data.stores import StoreImage
     from anomalyvfm.detector import Detector
 
 
@@ -39,7 +42,7 @@ _NAMED = 10
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=PATH)
+@click.argument("data", nargs=-1, required=True, type=PLACE)
 @out()
 @click.option("--preset", default="v2", show_default=True, help="Which pipeline.")
 @click.option("--backbone", help="Name, or folder in the model hub's format.  [default: the preset's]")
@@ -68,7 +71,7 @@ _NAMED = 10
 @click.option("--resume", is_flag=True, help="With ray: go on with a fit that was interrupted.")
 @common
 def fit(
-    data: tuple[Path, ...],
+    data: tuple[Path | str, ...],
     out: Path,
     overwrite: bool,
     preset: str,
@@ -91,8 +94,12 @@ def fit(
     device: str,
     seed: int,
 ) -> None:
-    """Learn from the good images in DATA: folders, a category, or a root with --category or --all."""
+    """Learn from the good images in DATA: folders, a category, or a root with --category or --all.
+
+    DATA may also be addresses in stores, such as s3://bucket/good or https://server/good/.
+    """
     from anomalyvfm.data.datasets.opening import list_categories, open_datasets, open_defects
+    from anomalyvfm.data.stores import images_at
     from anomalyvfm.files import check_apart, new_folder
     from anomalyvfm.presets import AdaptedPreset
     from anomalyvfm.presets import preset as named_preset
@@ -116,15 +123,25 @@ def fit(
             f"--engine ray: {preset} is trained, on one machine or by accelerate; leave it out, or take v2"
         )
     reserve(out, overwrite)
-    check_apart(out, *data)
-    if every:
+    folders = [place for place in data if isinstance(place, Path)]
+    addresses = [place for place in data if isinstance(place, str)]
+    check_apart(out, *folders)
+    categories: dict[str, Category | list[StoreImage]]
+    if addresses:
+        if folders or category is not None or every:
+            raise InputError(
+                f"{without_secrets(addresses[0])}: images in a store are learned on their own; leave out"
+                " --category, --all and folders"
+            )
+        categories = {"": [image for address in addresses for image in images_at(address)]}
+    elif every:
         if category is not None or len(data) > 1 or checkpoint is not None or defects is not None:
             raise click.UsageError(
                 "--all takes one DATA, and none of --category, --checkpoint and --defects."
             )
-        categories = {name: open_datasets(data, name, seed) for name in list_categories(data[0])}
+        categories = {name: open_datasets(folders, name, seed) for name in list_categories(folders[0])}
     else:
-        categories = {"": open_datasets(data, category, seed)}
+        categories = {"": open_datasets(folders, category, seed)}
     confirmed = () if defects is None else open_defects(defects)
     region = given_roi(roi, ignore)
     # Only now torch: whatever is wrong above is said at once.

@@ -36,9 +36,10 @@ def print_model(folder: Path, description: dict[str, Any], settings: bool = Fals
     """What a model's description says, a line a fact."""
     fitted, calibration = description["fitted_on"], description["calibration"]
     frame, backbone = description["input_frame"], description["backbone"]
+    of = f" of {fitted['category']}" if fitted["category"] else ""
     rows = [
         ("model", str(folder)),
-        ("learned", f"{fitted['images']} good images of {fitted['category']} in {fitted['seconds']:.1f} s"),
+        ("learned", f"{fitted['images']} good images{of} in {fitted['seconds']:.1f} s"),
         ("skipped", f"{fitted['skipped']} unreadable"),
         *_defects(description.get("defects")),
         *_region(description.get("roi")),

@@ -10,27 +10,30 @@ import click
 
 from anomalyvfm.cli.fit import warn_of_calibration
 from anomalyvfm.cli.info import print_model
-from anomalyvfm.cli.options import PATH, check_order, common, out, report, reserve, weights_moved
+from anomalyvfm.cli.options import PATH, PLACE, check_order, common, out, report, reserve, weights_moved
 from anomalyvfm.errors import InputError
 
 if TYPE_CHECKING:
+    from anomalyvfm.data.stores import ImageFile
     from anomalyvfm.detector import Detector
 
 
-def _command(name: str, about: str, change: Callable[[Detector, Sequence[Path]], object]) -> click.Command:
+def _command(
+    name: str, about: str, change: Callable[[Detector, Sequence[ImageFile]], object]
+) -> click.Command:
     """A command that loads MODEL, changes it by IMAGES, and writes it to --out."""
 
     @click.command(
         name, help=f"{about}\n\nWrite the model to --out; with --overwrite that may be MODEL itself."
     )
     @click.argument("model", type=PATH)
-    @click.argument("images", nargs=-1, required=True, type=PATH)
+    @click.argument("images", nargs=-1, required=True, type=PLACE)
     @out()
     @weights_moved
     @common
     def command(
         model: Path,
-        images: tuple[Path, ...],
+        images: tuple[Path | str, ...],
         out: Path,
         overwrite: bool,
         backbone: str | None,
@@ -43,7 +46,7 @@ def _command(name: str, about: str, change: Callable[[Detector, Sequence[Path]],
 
         check_order(model, images)
         reserve(out, overwrite)
-        check_apart(out, *images)
+        check_apart(out, *(place for place in images if isinstance(place, Path)))
         paths = find_images(images)
         from anomalyvfm.detector import Detector
 

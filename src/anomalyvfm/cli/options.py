@@ -20,6 +20,20 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 
+
+class _Place(click.Path):
+    """A path, or as text an address in a store, such as s3://bucket/good."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        if isinstance(value, str) and "://" in value:
+            return value
+        return Path(str(super().convert(value, param, ctx)))
+
+
+PLACE = _Place()
+
 weights_moved = click.option(
     "--backbone", help="Where the backbone's weights are now, if they have moved since the fit."
 )
@@ -72,12 +86,12 @@ def reserve(out: Path, overwrite: bool) -> None:
     click.get_current_context().with_resource(reserved(out, overwrite))
 
 
-def check_order(model: Path, others: Sequence[Path]) -> None:
+def check_order(model: Path, others: Sequence[Path | str]) -> None:
     """Raise InputError where a model comes after what is to be judged by it."""
     if is_model(model) or not model.exists():
         return
     for path in others:
-        if is_model(path):
+        if isinstance(path, Path) and is_model(path):
             raise InputError(
                 f"{model}: no model, but {path} is one; name the model first, then what it judges"
             )

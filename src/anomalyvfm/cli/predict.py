@@ -14,6 +14,7 @@ import click
 from anomalyvfm.cli.engine import engine_options, given_cluster, parts_folder, shown, summary
 from anomalyvfm.cli.options import (
     PATH,
+    PLACE,
     check_order,
     common,
     is_model,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PLACE)
 @out()
 @weights_moved
 @reading
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
 @common
 def predict(
     model: Path,
-    images: tuple[Path, ...],
+    images: tuple[Path | str, ...],
     out: Path,
     overwrite: bool,
     backbone: str | None,
@@ -94,7 +95,8 @@ def predict(
 ) -> None:
     """Judge IMAGES with MODEL; write predictions.jsonl and maps/ to --out.
 
-    IMAGES are files, folders, patterns such as "parts/*.png", or a .txt file that lists them.
+    IMAGES are files, folders, patterns such as "parts/*.png", a .txt file that lists them, or addresses in
+    stores such as s3://bucket/lot-7.
 
     MODEL is a fitted model's folder or an exported one; the latter starts in a second and needs no torch.
     Of a folder of models, as `fit --all` writes, each judges the images that lie in a folder of its name,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomalyvfm.cli.options import (
-    PATH,
+    PLACE,
     common,
     given_roi,
     image_size,
@@ -28,7 +28,7 @@ _NAMED = 10
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PLACE)
 @out()
 @click.option("--backbone", help="Name, or folder in the model hub's format.  [default: v2's]")
 @image_size("the backbone's")
@@ -51,7 +51,7 @@ _NAMED = 10
 @click.option("--recursive", is_flag=True, help="Also the images in sub-folders of folders with images.")
 @common
 def rank(
-    images: tuple[Path, ...],
+    images: tuple[Path | str, ...],
     out: Path,
     overwrite: bool,
     backbone: str | None,
@@ -78,7 +78,7 @@ def rank(
     chosen = preset("v2").override(overrides(backbone, image_size, settings))
     assert isinstance(chosen, GaussianPreset)
     reserve(out, overwrite)
-    check_apart(out, *images)
+    check_apart(out, *(place for place in images if isinstance(place, Path)))
     found = find_images(images, recursive)
     region = given_roi(roi, ignore)
     from anomalyvfm.cli.progress import bar

@@ -16,7 +16,8 @@ from anomalyvfm.cluster.parts import Node, Part, Tree, parts_of
 from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.cluster.workers import Cluster, Workers, connected
 from anomalyvfm.cluster.working_folder import RUN, working
-from anomalyvfm.data.sources import source_names
+from anomalyvfm.data.sources import ImageSource, describe, source_names
+from anomalyvfm.data.stores import StoreImage, is_address
 from anomalyvfm.decision.calibration import GoodScores
 from anomalyvfm.errors import InputError
 from anomalyvfm.pipeline import Good, Pipeline
@@ -85,11 +86,9 @@ class ClusterFit:
     ) -> None:
         """Have workers learn parts, and add up what is complete while others learn."""
         probes = [str(place / RUN)]
-        probes += [
-            str(image) for task in tasks[:1] for image in task.images[:1] if isinstance(image, str | Path)
-        ]
+        probes += [str(image) for task in tasks[:1] for image in task.images[:1] if _is_here(image)]
         gpus = learner.uses_gpu
-        workers = Workers(self.cluster, learner, probes, progress, self.listen, gpus)
+        workers = Workers(self.cluster, learner, probes, progress, self.listen, len(missing), gpus)
         lacking = set(missing)
         sums: list[AddUp] = [AddUp(node, tree.below(node)) for node in missing if node.level]
         ready = [task for task in sums if lacking.isdisjoint(task.below)]
@@ -128,6 +127,11 @@ def _task(part: Part, good: Good, names: Sequence[str], kept: Sequence[int]) -> 
     return LearnPart(Node(0, part.number), images, own_names, own(kept), own(kept[: choosing.IMAGES]))
 
 
+def _is_here(image: ImageSource) -> bool:
+    """Whether it is a file that every machine must see, not one in a store or an array."""
+    return isinstance(image, str | Path) and not is_address(image)
+
+
 def _missing(place: Path, tree: Tree) -> list[Node]:
     """Nodes that have not come to their end; parts in order, then those above."""
     return [node for node in tree.nodes() if not is_whole(place / node.name)]
@@ -137,8 +141,8 @@ def _run(recipe: Recipe, good: Good, names: Sequence[str]) -> dict[str, Any]:
     """What tells a run from any other whose parts would be others."""
     listed = hashlib.sha256("\n".join([str(len(names)), *names]).encode(errors="surrogateescape"))
     for image in good.images:
-        if isinstance(image, str | Path):
-            listed.update(str(Path(image).absolute()).encode(errors="surrogateescape"))
+        if isinstance(image, str | Path | StoreImage):
+            listed.update(describe(image).encode(errors="surrogateescape"))
     defects = [str(defect.image) for defect in good.defects]
     return {
         "recipe": asdict(recipe),

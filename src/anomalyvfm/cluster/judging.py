@@ -10,6 +10,7 @@ from typing import TypeVar
 from anomalyvfm.cluster.careful import unreadable_left_out
 from anomalyvfm.cluster.working_folder import write_whole
 from anomalyvfm.data import ImageError, ImageSource
+from anomalyvfm.data.stores import ImageFile
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.predictions.writing import Judge, JudgeSettings, Maps, write_predictions
 
@@ -21,7 +22,7 @@ class JudgePart:
     """The images of a part."""
 
     number: int
-    images: Sequence[Path]
+    images: Sequence[ImageFile]
     careful: bool = False
     """Look first which images can be read at all, each where it costs no more than itself."""
 

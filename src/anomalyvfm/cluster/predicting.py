@@ -12,6 +12,7 @@ from anomalyvfm.cluster.parts import parts_of
 from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.cluster.workers import Cluster, Workers, connected
 from anomalyvfm.cluster.working_folder import RUN, working
+from anomalyvfm.data.stores import ImageFile
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.predictions.writing import (
     Judge,
@@ -44,7 +45,7 @@ class ClusterPredict:
     def predict(
         self,
         judge: Judge,
-        images: Sequence[Path],
+        images: Sequence[ImageFile],
         out: Path,
         track: Tracker = untracked,
         drift: DriftTest | None = None,
@@ -68,10 +69,13 @@ class ClusterPredict:
             left = sum(part.count for part in missing)
             progress = Progress(len(images), done=len(images) - left)
             if missing:
-                probes = [str(place / RUN), str(self.model), str(images[0].parent)]
+                probes = [str(place / RUN), str(self.model)]
+                probes += [str(image.parent) for image in images[:1] if isinstance(image, Path)]
                 with connected(self.cluster):
                     job = Judging(self.load, place, maps, masks)
-                    workers = Workers(self.cluster, job, probes, progress, self.listen, self.gpu)
+                    workers = Workers(
+                        self.cluster, job, probes, progress, self.listen, len(missing), self.gpu
+                    )
                     try:
                         for _ in workers.do(missing):
                             pass

@@ -111,12 +111,25 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
+def capacity(cluster: Cluster, gpus: bool) -> int:
+    """How many workers there can be. Raises InputError where there can be none."""
+    import ray
+
+    resources = ray.cluster_resources()
+    cpus, devices = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    if gpus and not devices:
+        raise InputError("--device cuda: no machine of the cluster has a GPU; leave it out")
+    if not cpus:
+        raise InputError("the cluster has no CPU; start a machine of it with --num-cpus")
+    return cluster.workers or int(devices if gpus else cpus)
+
+
 class _Actor:
     """A worker; what Ray makes an actor of."""
 
     def __init__(self, job: Job, cpus: float) -> None:
         self._job = job
-        self._cores = max(1, int(cpus))
+        self._cores = max(1, min(int(cpus), cores()))
         self._seen = 0
 
     def prepare(self, working: str, probes: Sequence[str], version: str) -> str:
@@ -162,7 +175,8 @@ class _Actor:
 class Workers:
     """Does tasks in any order, each until it is done, whichever workers die meanwhile.
 
-    ``probes`` are paths that every machine must see, ``listen`` is told now and then how far all is.
+    There are no more workers than ``tasks`` at first. ``probes`` are paths that every machine must see,
+    ``listen`` is told now and then how far all is.
     """
 
     def __init__(
@@ -172,6 +186,7 @@ class Workers:
         probes: Sequence[str],
         progress: Progress,
         listen: Callable[[Progress], None],
+        tasks: int,
         gpus: bool = False,
     ) -> None:
         import ray
@@ -182,11 +197,7 @@ class Workers:
         self._probes = list(probes)
         resources = ray.cluster_resources()
         cpus, devices = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        if gpus and not devices:
-            raise InputError("--device cuda: no machine of the cluster has a GPU; leave it out")
-        if not cpus:
-            raise InputError("the cluster has no CPU; start a machine of it with --num-cpus")
-        wanted = cluster.workers or int(devices if gpus else cpus)
+        wanted = max(1, min(tasks, capacity(cluster, gpus)))
         share = cpus / wanted
         self._cpus = float(int(share)) if share >= 1 else share
         options: dict[str, Any] = {

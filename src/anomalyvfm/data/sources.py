@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyvfm.data.pixels import MIN_SIDE, ImageError, as_rgb
+from anomalyvfm.data.stores import StoreImage, images_at, is_address
 from anomalyvfm.errors import InputError
 
 ImageSource: TypeAlias = str | Path | bytes | NDArray[Any] | Any
 """An image file, a file's bytes or an open one, an array (H, W), (H, W, 1|3|4), a torch tensor, also with the
-channels first, or a PIL image."""
+channels first, or a PIL image; of a store (`anomalyvfm.data.stores`) an address or a `StoreImage`."""
 
 _CHANNELS = (1, 3, 4)
 _GIVE = "give a file, bytes, a numpy array, a torch tensor or a PIL image, one or many"
@@ -74,12 +75,20 @@ def readable_sizes(sources: Iterable[ImageSource], settings: ReadingSettings) ->
 
 def describe(source: ImageSource) -> str:
     """How messages name a source."""
-    return str(source) if isinstance(source, str | Path) else f"an image of {type(source).__name__}"
+    if is_address(source):
+        return str(StoreImage(source))
+    named = isinstance(source, str | Path | StoreImage)
+    return str(source) if named else f"an image of {type(source).__name__}"
 
 
 def source_names(sources: Sequence[ImageSource]) -> list[str]:
     """A short name for each: a file's path below the folder that holds all, or what and which it is."""
-    paths = {i: Path(source) for i, source in enumerate(sources) if isinstance(source, str | Path)}
+    files = ((i, StoreImage(source) if is_address(source) else source) for i, source in enumerate(sources))
+    paths = {
+        i: source.path if isinstance(source, StoreImage) else Path(source)
+        for i, source in files
+        if isinstance(source, str | Path | StoreImage)
+    }
     folder = os.path.commonpath([path.absolute().parent for path in paths.values()]) if paths else ""
     names = []
     for i, source in enumerate(sources):
@@ -98,6 +107,8 @@ def several(images: Any) -> Sequence[ImageSource]:
 
     Raises InputError for a folder without images.
     """
+    if is_address(images):
+        return list(images_at(images))
     if isinstance(images, str | Path):
         if not Path(images).is_dir():
             return [images]
@@ -122,6 +133,8 @@ def several(images: Any) -> Sequence[ImageSource]:
 
 def _plain(source: ImageSource) -> str | Path | bytes | NDArray[Any]:
     """A source as a path, a file's bytes or an array. Raises ImageError for what is none."""
+    if is_address(source):
+        return StoreImage(source).read()
     if isinstance(source, str | Path | bytes):
         return source
     if isinstance(source, np.ndarray):

@@ -9,20 +9,25 @@ from pathlib import Path
 
 from anomalyvfm.data.datasets.listing import TRUTH, given_images, list_folders, natural_key
 from anomalyvfm.data.reading import SUFFIXES
+from anomalyvfm.data.stores import ImageFile, images_at
 from anomalyvfm.errors import ImageWarning, InputError
 
 
-def find_images(places: Sequence[Path], recursive: bool = False) -> list[Path]:
+def find_images(places: Sequence[Path | str], recursive: bool = False) -> list[ImageFile]:
     """Files as named and the images in folders, in the order given. Raises InputError where there are none.
+
+    An address in a store stands for all images there and below, a pattern at its end for those it fits.
 
     Of a folder that holds images, those below it are left out unless ``recursive``, and counted in a warning;
     one that holds only folders is searched. A name with ``*``, ``?`` or ``[`` that is no file stands for all
     it matches, and a text file for the images it lists, a path a line. A file that is missing or no image
     stays in the list: it gets its line among the predictions.
     """
-    found: list[Path] = []
+    found: list[ImageFile] = []
     for place in places:
-        if place.is_dir():
+        if isinstance(place, str):
+            found += images_at(place)
+        elif place.is_dir():
             found += _in_folder(place, recursive)
         elif place.suffix.lower() == ".txt" and place.is_file():
             found += _listed(place)
@@ -40,15 +45,16 @@ def find_images(places: Sequence[Path], recursive: bool = False) -> list[Path]:
     return found
 
 
-def share_out(images: Sequence[Path], models: Mapping[str, Path]) -> dict[str, list[Path]]:
+def share_out(images: Sequence[ImageFile], models: Mapping[str, Path]) -> dict[str, list[ImageFile]]:
     """Images by the name of the model that judges them: that of the innermost folder with a model's name.
 
     Those in no such folder are left out, and counted in a warning. Raises InputError where all are.
     """
-    shares: dict[str, list[Path]] = {}
+    shares: dict[str, list[ImageFile]] = {}
     left_out = []
     for image in images:
-        name = next((part for part in reversed(image.absolute().parts[:-1]) if part in models), None)
+        path = image.absolute() if isinstance(image, Path) else image.path
+        name = next((part for part in reversed(path.parts[:-1]) if part in models), None)
         if name is None:
             left_out.append(image)
         else:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from anomalyvfm.data import ImageError, ImageSource, read_many, read_source
 from anomalyvfm.data.sources import ReadingSettings
+from anomalyvfm.data.stores import ImageFile
 from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.decision.verdict import Verdict
 from anomalyvfm.errors import InputError
@@ -73,7 +74,7 @@ class Tally:
 
 def write_predictions(
     detector: Judge,
-    images: Sequence[Path],
+    images: Sequence[ImageFile],
     out: Path,
     track: Tracker = untracked,
     drift: DriftTest | None = None,
@@ -124,7 +125,7 @@ def write_predictions(
 
 def join_predictions(
     parts: Sequence[Path],
-    images: Sequence[Path],
+    images: Sequence[ImageFile],
     out: Path,
     track: Tracker = untracked,
     drift: DriftTest | None = None,
@@ -165,7 +166,7 @@ def join_predictions(
 
 
 def run_of(
-    images: Sequence[Path],
+    images: Sequence[ImageFile],
     maps: Maps,
     masks: bool,
     drift: DriftTest | None,
@@ -226,12 +227,12 @@ class _Files:
         """Remember the name that an earlier run gave to an image's files."""
         self._names.take(line.get("map") or line.get("mask"))
 
-    def name_of(self, path: Path, verdict: Verdict | ImageError) -> str | None:
+    def name_of(self, path: ImageFile, verdict: Verdict | ImageError) -> str | None:
         """The name of an image's files; None where it gets none. Asked in the order of the images."""
         wanted = not isinstance(verdict, ImageError) and (self._is_drawn(verdict) or self._masks)
         return self._names.unused(path.stem) if wanted else None
 
-    def write(self, judged: tuple[Path, Verdict | ImageError, str | None]) -> dict[str, Any]:
+    def write(self, judged: tuple[ImageFile, Verdict | ImageError, str | None]) -> dict[str, Any]:
         """Write the files of an image, and return its line."""
         path, verdict, name = judged
         if isinstance(verdict, ImageError):
@@ -248,7 +249,7 @@ class _Files:
             save_picture(verdict.mask.astype(np.uint8) * np.uint8(255), self._out / mask)
         return {"path": str(path), **verdict.as_dict(), **files}
 
-    def _draw(self, path: Path, verdict: Verdict, place: Path) -> None:
+    def _draw(self, path: ImageFile, verdict: Verdict, place: Path) -> None:
         if self._maps == "raw":
             save_map(verdict.map, place)
         else:
@@ -285,7 +286,7 @@ def state_of(out: Path, run: Mapping[str, Any]) -> Literal["begun", "finished"] 
 
 
 def _kept_lines(
-    out: Path, run: Mapping[str, Any], images: Sequence[Path], batch: int
+    out: Path, run: Mapping[str, Any], images: Sequence[ImageFile], batch: int
 ) -> Iterator[dict[str, Any]]:
     """The finished lines of an interrupted run, of whole batches; what follows in the file is cut off.
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from anomalyvfm.data import ImageError, read_many, read_source
 from anomalyvfm.data.sources import ReadingSettings
+from anomalyvfm.data.stores import ImageFile
 from anomalyvfm.files import shortened
 from anomalyvfm.ranking.rank import Ranking
 from anomalyvfm.tracking import Tracker, untracked
@@ -32,7 +33,7 @@ _LONGEST_SIDE, _TILE = 1024, 256
 
 def write_ranking(
     ranking: Ranking,
-    images: Sequence[Path],
+    images: Sequence[ImageFile],
     out: Path,
     settings: ReadingSettings,
     maps: Maps,
@@ -70,7 +71,9 @@ def write_ranking(
         table.writerows(_lines(ranking, images, names))
 
 
-def _lines(ranking: Ranking, images: Sequence[Path], names: dict[int, str]) -> Iterator[tuple[object, ...]]:
+def _lines(
+    ranking: Ranking, images: Sequence[ImageFile], names: dict[int, str]
+) -> Iterator[tuple[object, ...]]:
     for rank, row in enumerate(ranking.order, start=1):
         yield rank, images[row], f"{ranking.scores[row]:.4f}", names.get(row, ""), ""
     for row, error in ranking.broken.items():

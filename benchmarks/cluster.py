@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/cluster"))
     parser.add_argument("--only", choices=_WAYS, help="this row alone")
     given = parser.parse_args()
-    images = _drawn(given.out / "images", given.images)
+    images = drawn_images(given.out / "images", given.images)
     file = given.out / "rows.jsonl"
     rows: dict[str, dict[str, Any]] = {}
     if file.exists():
@@ -60,7 +60,7 @@ def main() -> None:
     _print(rows)
 
 
-def _drawn(folder: Path, count: int) -> Path:
+def drawn_images(folder: Path, count: int) -> Path:
     """So many good images of 256 px."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):

@@ -15,6 +15,7 @@ from anomalyvfm.data import ImageError
 from anomalyvfm.data.generated import draw_bad, draw_good
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError, NotLearnedError
+from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from tests.checkpoints import save_tiny_dinov2
 from tests.conftest import SMALL, SMALL_IMAGES
 
@@ -349,12 +350,16 @@ def test_a_model_that_is_replaced_is_freed_at_once(tmp_path: Path) -> None:
     fitted(good(8), good(3, seed=1)).save(tmp_path / "model")
     detector = Detector.load(tmp_path / "model", device="cpu")
     detector.predict(bad(2))
-    parts = detector, detector.pipeline_.scorer, detector.pipeline_.extractor
+    pipeline = detector.pipeline_
+    assert isinstance(pipeline, StatisticalPipeline)
+    patches, summary = pipeline.scorer.patches[0], pipeline.scorer._summary
+    sums = patches.fitted.statistics, summary.fitted.statistics
+    parts = detector, pipeline, pipeline.scorer, pipeline.extractor, patches, summary, *sums
     watched = [weakref.ref(part) for part in parts]
     gc.disable()  # a process that answers for long does not look at what was loaded first
     try:
-        del parts, detector
-        assert [reference() for reference in watched] == [None] * 3
+        del parts, detector, pipeline, patches, summary, sums
+        assert [reference() for reference in watched] == [None] * 8
     finally:
         gc.enable()
 

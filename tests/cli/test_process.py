@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -48,3 +50,36 @@ def test_nobody_waits_for_what_is_loaded_to_be_taken_down() -> None:
         )
         seconds.append(time.time() - float(done.stdout.split()[0]))
     assert min(seconds) < 0.3
+
+
+@pytest.mark.slow
+def test_two_processes_of_accelerate_train_the_model_of_one(drawn: Path, tmp_path: Path) -> None:
+    command = ["-m", "anomalyvfm", "fit", str(drawn / "sheet_metal"), "--preset", "v1.1", "--json"]
+    command += ["--backbone", "efficientnet-lite0", "--image-size", "96", "--device", "cpu"]
+    command += ["--set", "training.epochs=3", "--set", "synthesis.count=12"]
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    told = []
+    for name, before in (("one", []), ("two", launch)):
+        done = subprocess.run(
+            [sys.executable, *before, *command, "--out", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        told.append(json.loads(done.stdout))  # of two processes one speaks
+    one, two = (body["adaptation"]["losses"] for body in told)
+    assert two == pytest.approx(one, abs=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_a_preset_that_trains_nothing_is_no_work_for_accelerate(drawn: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "anomalyvfm", "fit", str(drawn / "sheet_metal"), "--out", str(tmp_path / "m")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"WORLD_SIZE": "2", "RANK": "1"},
+    )
+    assert done.returncode == 2
+    assert "v2 with these settings trains nothing; take --engine ray" in done.stderr

@@ -75,7 +75,7 @@ def test_the_direction_is_fishers_by_an_independent_computation(
         vectors = own.kept(images(1, 100 + key))[0][places[:, 0], places[:, 1]]
         defects.images[key] = replace(one, beside=(ShownPatches(vectors, places),))
     # In float64, from the features themselves, whose covariance the scorer gives.
-    covariance = own.fitted.gaussian.pooled.numpy()
+    covariance = own.gaussian.pooled.numpy()
     learned = images(40, 1).patches.double().numpy()
     rows = SIDE // window
     means = learned.reshape(40, rows, window, rows, window, CHANNELS).mean((0, 2, 4))

@@ -55,13 +55,14 @@ def test_any_split_streamed_or_merged_equals_one_pass(vectors: int, cut: int, se
 def test_vectors_that_wait_for_others_are_in_the_sums_when_asked(
     batches: list[tuple[int, int, bool]],
 ) -> None:
-    fitted, whole = Fitted(SufficientStatistics(40, 3), lambda sums: sums.count), SufficientStatistics(40, 3)
+    whole = SufficientStatistics(40, 3)
+    fitted: Fitted[int] = Fitted(SufficientStatistics(40, 3))
     for seed, (count, sign, asked) in enumerate(batches):
         batch = features(40, count, 3, seed)
         fitted.learn(batch, sign)
         whole.add(batch, sign)
         if asked:
-            assert fitted.gaussian == whole.count
+            assert fitted.derived(lambda sums: sums.count) == whole.count
     copied = copy.deepcopy(fitted)
     for one in (fitted, copied):
         assert one.statistics.count == whole.count
@@ -99,13 +100,13 @@ def test_a_copy_shares_what_is_derived_until_it_learns() -> None:
         derived.append(sums.count)
         return sums.count
 
-    fitted = Fitted(SufficientStatistics(40, 3), derive)
+    fitted: Fitted[int] = Fitted(SufficientStatistics(40, 3))
     vectors = torch.randn(40, 5, 3, generator=torch.Generator().manual_seed(0))
     fitted.learn(vectors)
-    assert fitted.gaussian == 5
+    assert fitted.derived(derive) == 5
     other = copy.deepcopy(fitted)
-    assert other.gaussian == 5 and derived == [5]
+    assert other.derived(derive) == 5 and derived == [5]
     other.learn(vectors[:, :2])
-    assert (other.gaussian, fitted.gaussian, fitted.statistics.count) == (7, 5, 5)
+    assert (other.derived(derive), fitted.derived(derive), fitted.statistics.count) == (7, 5, 5)
     fitted.learn(vectors[:, :1], -1)
-    assert (other.gaussian, fitted.gaussian) == (7, 4)
+    assert (other.derived(derive), fitted.derived(derive)) == (7, 4)

@@ -35,12 +35,13 @@ class AdaptedScorer(Scorer):
     ) -> None:
         self.device = device
         self.adapter = adapter
+        self.patches: Fitted[EmpiricalGaussian]
+        self.summary: Fitted[EmpiricalGaussian]
         self.patches, self.summary = (
             Fitted(
                 SufficientStatistics(1, channels, device)
                 if tensors is None
-                else SufficientStatistics.from_tensors(under(dict(tensors), name), device),
-                EmpiricalGaussian,
+                else SufficientStatistics.from_tensors(under(dict(tensors), name), device)
             )
             for name in ("patches", "summary")
         )
@@ -55,14 +56,15 @@ class AdaptedScorer(Scorer):
         self.summary.merge(other.summary)
 
     def distances(self, features: PatchFeatures) -> Distances:
-        for_patches, for_summary = self.patches.gaussian, self.summary.gaussian
+        for_patches = self.patches.derived(EmpiricalGaussian)
+        for_summary = self.summary.derived(EmpiricalGaussian)
         # Both in units of what a good vector is away on average.
         distances = for_patches.distance(self._adapted(features.patches)) / max(1, for_patches.rank) ** 0.5
         summary = for_summary.distance(self._adapted(with_token(features).summary))
         return Distances(distances, summary[:, None] / max(1, for_summary.rank) ** 0.5)
 
     def derive(self) -> None:
-        _ = self.patches.gaussian, self.summary.gaussian
+        _ = self.patches.derived(EmpiricalGaussian), self.summary.derived(EmpiricalGaussian)
 
     def spread(self) -> Spread | None:
         return self.patches.statistics.spread(rows=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import nullcontext
 from functools import partial
@@ -103,6 +104,7 @@ def fit(
     from anomalyvfm.files import check_apart, new_folder
     from anomalyvfm.presets import AdaptedPreset
     from anomalyvfm.presets import preset as named_preset
+    from anomalyvfm.tracking import untracked
 
     chosen = named_preset(preset).override(overrides(backbone, image_size, settings))
     if checkpoint is not None and not (isinstance(chosen, AdaptedPreset) and chosen.lora.enabled):
@@ -122,7 +124,11 @@ def fit(
         raise InputError(
             f"--engine ray: {preset} is trained, on one machine or by accelerate; leave it out, or take v2"
         )
-    reserve(out, overwrite)
+    several, first = _processes()
+    if several and not (isinstance(chosen, AdaptedPreset) and chosen.lora.enabled):
+        raise InputError(f"accelerate launch: {preset} with these settings trains nothing; take --engine ray")
+    if first:
+        reserve(out, overwrite)
     folders = [place for place in data if isinstance(place, Path)]
     addresses = [place for place in data if isinstance(place, str)]
     check_apart(out, *folders)
@@ -153,7 +159,7 @@ def fit(
 
     descriptions: dict[str, dict[str, Any]] = {}
     summaries: dict[str, dict[str, Any]] = {}
-    with new_folder(out, overwrite) if every else nullcontext(out) as place:
+    with new_folder(out, overwrite) if every and first else nullcontext(out) as place:
         for name, images in categories.items():
             detector = Detector(chosen, device=device, seed=seed)
             if chosen.backbone != detector.settings.backbone and not descriptions:
@@ -162,7 +168,7 @@ def fit(
             fitting = partial(
                 detector.fit,
                 images,
-                track=bar,
+                track=bar if first else untracked,
                 checkpoint=checkpoint,
                 odd_share=share,
                 defects=confirmed,
@@ -175,12 +181,16 @@ def fit(
                     parts = ClusterFit(cluster, parts_folder(out) / name, resume, listen)
                     fitting(engine=parts)
                 summaries[name] = parts.summary
+            if not first:  # of several processes one writes
+                continue
             detector.save(place / name, overwrite=overwrite and not every)
             if every:
                 click.echo(f"{name}:", err=True)
             _warn(detector)
             told = {"cluster": summaries[name]} if name in summaries else {}
             descriptions[name] = {"model": str(out / name), **detector.describe(), **told}
+    if not first:
+        return
     if cluster is not None:
         shutil.rmtree(parts_folder(out), ignore_errors=True)
 
@@ -193,6 +203,12 @@ def fit(
                 click.echo(summary(summaries[name]))
 
     report(as_json, {"models": list(descriptions.values())} if every else descriptions[""], show)
+
+
+def _processes() -> tuple[bool, bool]:
+    """Whether accelerate has started several processes to train together, and whether this is the first."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several, not several or os.environ.get("RANK", "0") == "0"
 
 
 def _warn(detector: Detector) -> None:

@@ -16,6 +16,7 @@ from anomalyvfm.cluster.parts import Node, Part, Tree, parts_of
 from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.cluster.workers import Cluster, Workers, connected
 from anomalyvfm.cluster.working_folder import RUN, working
+from anomalyvfm.data.freed_memory import give_back
 from anomalyvfm.data.sources import ImageSource, describe, source_names
 from anomalyvfm.data.stores import StoreImage, is_address
 from anomalyvfm.decision.calibration import GoodScores
@@ -46,7 +47,7 @@ class ClusterFit:
         if not isinstance(pipeline, StatisticalPipeline):
             raise InputError("--engine ray: this preset is trained, on one machine; leave it out, or take v2")
         kept = pipeline.kept_positions(good)
-        recipe = _recipe(pipeline)
+        recipe = recipe_of(pipeline)
         parts = parts_of(len(good.images), pipeline.extractor.batch)
         names = source_names(good.images)
         tree = Tree(len(parts))
@@ -64,6 +65,7 @@ class ClusterFit:
             restore = partial(recipe.pipeline, pipeline.extractor.backbone)
             for node in tree.top:
                 pipeline.merge(read_learned(place / node.name, restore))
+            give_back()
             merged = time.perf_counter()
             for part in parts:
                 take_look(place / Node(0, part.number).name, look, pipeline.grouped_by)
@@ -105,7 +107,8 @@ class ClusterFit:
             workers.close()
 
 
-def _recipe(pipeline: StatisticalPipeline) -> Recipe:
+def recipe_of(pipeline: StatisticalPipeline) -> Recipe:
+    """How it sees images and learns them, for workers."""
     extractor = pipeline.extractor
     backbone = extractor.backbone
     return Recipe(

@@ -13,6 +13,7 @@ from anomalyvfm.cluster.parts import Node
 from anomalyvfm.cluster.working_folder import write_whole
 from anomalyvfm.data import InputFrame
 from anomalyvfm.data.defects import Defect
+from anomalyvfm.data.freed_memory import give_back
 from anomalyvfm.data.roi import Roi
 from anomalyvfm.data.sources import ImageSource
 from anomalyvfm.errors import InputError
@@ -119,6 +120,7 @@ class Learner:
             write_whole(place, lambda folder: self._learn(task, folder, seen))
         else:
             write_whole(place, lambda folder: self._add_up(task, folder))
+        give_back()
 
     def restore(self, stored: Stored | None) -> StatisticalPipeline:
         """A pipeline that has learned what is stored, or nothing."""

@@ -26,7 +26,7 @@ class ImageScorer:
         light_weight: float = 0.0,
     ) -> None:
         self._light_weight = light_weight
-        self.fitted = Fitted(statistics or SufficientStatistics(1, channels, device), self._gaussian_of)
+        self.fitted: Fitted[Gaussian] = Fitted(statistics or SufficientStatistics(1, channels, device))
 
     def learn(self, summary: Tensor, sign: int = 1) -> None:
         """Add (B, D) summaries of good images to the sums, or with ``sign=-1`` take them back."""
@@ -38,7 +38,7 @@ class ImageScorer:
 
     def image_scores(self, summary: Tensor) -> Tensor:
         """Squared Mahalanobis distances (B,) of (B, D) summaries, divided by D."""
-        return self.fitted.gaussian.distance(summary[None])[0]
+        return self.gaussian.distance(summary[None])[0]
 
     def image_scores_without(
         self, summary: Tensor, changes: Tensor, groups: Sequence[Sequence[int]]
@@ -64,6 +64,11 @@ class ImageScorer:
             scores[left_out] = self._gaussian_of(others).distance(summary[None, left_out])[0]
             left_out = []
         return scores
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """What follows from all that was learned."""
+        return self.fitted.derived(self._gaussian_of)
 
     def _gaussian_of(self, statistics: SufficientStatistics) -> Gaussian:
         return Gaussian(statistics, _PRIOR_IMAGES, light_weight=self._light_weight)

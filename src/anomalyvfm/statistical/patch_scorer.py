@@ -41,9 +41,9 @@ class PatchScorer:
         self.context_dimensions = context_dimensions
         self.window = 1
         self._light_weight = light_weight
-        self.fitted = Fitted(
-            statistics or SufficientStatistics(grid.positions, context_dimensions + grid.dimensions, device),
-            self._gaussian_of,
+        dimensions = context_dimensions + grid.dimensions
+        self.fitted: Fitted[Gaussian] = Fitted(
+            statistics or SufficientStatistics(grid.positions, dimensions, device)
         )
         projection = grid.projection()
         self._projection = None if projection is None else projection.to(device)
@@ -63,7 +63,7 @@ class PatchScorer:
     def distances(self, features: PatchFeatures) -> Tensor:
         """Mahalanobis distances (B, H, W); about 1 on good images."""
         grid = self._windows()
-        squared = self.fitted.gaussian.distance(self._positions(features, grid))
+        squared = self.gaussian.distance(self._positions(features, grid))
         return grid.to_map(squared, features.patches.shape[0]).sqrt()
 
     def log_densities(self, features: PatchFeatures, window: int) -> Tensor:
@@ -89,13 +89,13 @@ class PatchScorer:
         """
         positions = self._windows().position_of(*places.unbind(1))
         off = vectors - self._own_means()[positions]
-        factor = torch.linalg.cholesky(self.fitted.gaussian.pooled).to(off)
+        factor = torch.linalg.cholesky(self.gaussian.pooled).to(off)
         whitened: Tensor = torch.linalg.solve_triangular(factor, off.T, upper=False).T
         return whitened
 
     def plane(self, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (D,) and offsets (h, w) that give kept patches' deviations along a direction (D,)."""
-        factor = torch.linalg.cholesky(self.fitted.gaussian.pooled)
+        factor = torch.linalg.cholesky(self.gaussian.pooled)
         exact = direction.to(factor)[:, None]
         weights = torch.linalg.solve_triangular(factor.T, exact, upper=True)[:, 0].to(direction)
         grid = self._windows()
@@ -119,11 +119,11 @@ class PatchScorer:
         if self._of_summary is not None:
             vectors = torch.cat([(features.summary @ self._of_summary).expand(len(own), -1), vectors], 1)
         deviations = None if sums is None else own - self._means(sums)[positions]
-        return channel_contributions(self.fitted.gaussian, positions, vectors, self._projection, deviations)
+        return channel_contributions(self.gaussian, positions, vectors, self._projection, deviations)
 
     def _own_means(self) -> Tensor:
         """(P', D) of the windows, without the context."""
-        return self.fitted.gaussian.mean[:, self.context_dimensions :]
+        return self.gaussian.mean[:, self.context_dimensions :]
 
     def _windows(self) -> PatchGrid:
         return self.grid.coarsened(self.window)
@@ -132,6 +132,11 @@ class PatchScorer:
         """(P', C) means of the windows, from the sums (P, C) of the positions."""
         together = pooled_sums(sums, *self.grid.shape, self.window)
         return (together / (self.fitted.statistics.count * self.window**2)).float()
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """What follows from all that was learned."""
+        return self.fitted.derived(self._gaussian_of)
 
     def _gaussian_of(self, statistics: SufficientStatistics) -> Gaussian:
         # Where anything may lie anywhere, what light explains is also how most defects differ.

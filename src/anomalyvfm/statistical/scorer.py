@@ -273,14 +273,14 @@ class StatisticalScorer(Scorer):
 
     def derive(self) -> None:
         for patches in self._learning:
-            _ = patches.fitted.gaussian
+            _ = patches.gaussian
         for bank in self.banks.values():
             bank.derive()
         if self.defects:
             _ = self._head()
-        _ = self._summary.fitted.gaussian
+        _ = self._summary.gaussian
         if self._light is not None:
-            _ = self._light.fitted.gaussian
+            _ = self._light.gaussian
 
     def spread(self) -> Spread | None:
         statistics = self.patches[0].fitted.statistics

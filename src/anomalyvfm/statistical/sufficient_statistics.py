@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -166,12 +165,13 @@ class Fitted(Generic[G]):
     """Sums, and the Gaussian that follows from them.
 
     The Gaussian is derived when it is first asked for, and again after the sums have changed. A copy has sums
-    of its own and shares the Gaussian, which nothing changes, until it learns.
+    of its own and shares the Gaussian, which nothing changes, until it learns. How it is derived is told by
+    who asks, and not kept: a scorer kept here would be in a circle, and its sums not freed with it.
     """
 
-    def __init__(self, statistics: SufficientStatistics, derive: Callable[[SufficientStatistics], G]) -> None:
+    def __init__(self, statistics: SufficientStatistics) -> None:
         self._statistics = statistics
-        self._derive = derive
+        self._derived: G | None = None
         # Vectors that are not in the sums yet, all to be added or all to be taken back.
         self._waiting: list[Tensor] = []
         self._sign = 1
@@ -204,16 +204,17 @@ class Fitted(Generic[G]):
         self.statistics.merge(other.statistics)
         self.outdated()
 
-    @cached_property
-    def gaussian(self) -> G:
-        return self._derive(self.statistics)
+    def derived(self, derive: Callable[[SufficientStatistics], G]) -> G:
+        """The Gaussian; always asked for by the same ``derive`` until the sums are `outdated`."""
+        if (known := self._derived) is None:
+            self._derived = known = derive(self.statistics)
+        return known
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        other = type(self)(copy.deepcopy(self.statistics, memo), copy.deepcopy(self._derive, memo))
-        if "gaussian" in self.__dict__:
-            other.__dict__["gaussian"] = self.gaussian
+        other = type(self)(copy.deepcopy(self.statistics, memo))
+        other._derived = self._derived
         return other
 
     def outdated(self) -> None:
         """Forget the Gaussian: what it follows from has changed."""
-        self.__dict__.pop("gaussian", None)
+        self._derived = None

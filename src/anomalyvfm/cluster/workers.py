@@ -68,6 +68,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     """Connect with a cluster, or start one here. Raises InputError where that cannot be."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if (Path.home() / ".ray" / "auth_token").is_file():  # made by `ray start`, which asks for it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
@@ -86,7 +88,10 @@ def connected(cluster: Cluster) -> Iterator[None]:
             ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f"--address {address}: no cluster that takes this work ({reason})") from None
+            raise InputError(
+                f"--address {address}: no cluster that lets us in ({reason}); it must be of the same version"
+                " of Ray, and where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            ) from None
     try:
         # Ray tells of each worker that dies on stdout, which is the result's; we tell of them ourselves.
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

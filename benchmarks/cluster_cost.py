@@ -9,6 +9,7 @@ the features it keeps, and what the driver holds for each image. The rest is ari
 from __future__ import annotations
 
 import argparse
+import pickle
 import tempfile
 import time
 import tracemalloc
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from anomalyvfm.cluster.fitting import recipe_of
 from anomalyvfm.cluster.learning import Learner, LearnPart
@@ -79,7 +81,26 @@ def _measured(folder: Path) -> dict[str, float]:
     found["seconds to add sums"] = time.perf_counter() - started
     found["MB of sums in memory"] = _size(first.scorer) / 1e6
     found["bytes a driver holds for an image"] = _bytes_listed()
+    task = LearnPart(Node(0, 0), images, [str(image) for image in images], kept, ())
+    found["bytes that Ray carries for an image"] = len(pickle.dumps(task)) / _PART
+    found["GFLOP of the network for an image"] = _of_network(images[:1])
+    found["GFLOP of the sums for an image"] = _of_sums(first.scorer)
     return found
+
+
+def _of_network(images: list[Path]) -> float:
+    """At all scales."""
+    detector = Detector("v2", device="cpu")
+    detector.fit([*images, *images])
+    with FlopCounterMode(display=False) as counter:
+        list(detector.pipeline_.extractor.extract(images))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _of_sums(scorer: Any) -> float:
+    """Two for each product of two of a patch's features."""
+    grids = [(one.grid, one.fitted.statistics.dimensions) for one in scorer.patches]
+    return float(sum(2 * grid.height * grid.width * wide**2 for grid, wide in grids)) / 1e9
 
 
 def _size(scorer: Any) -> float:
@@ -123,6 +144,8 @@ def _model(given: argparse.Namespace, part: dict[str, float]) -> None:
     print(f"adding up: {added:.1f} s of each worker, {level * add:.1f} s of the driver")
     kept = part["kept images, at most"] * part["MB of a kept image's features"] / 1e3
     print(f"features of kept images: {kept:.2f} GB, whatever the number of images")
+    carried = n * part["bytes that Ray carries for an image"] / 1e9
+    print(f"by Ray's own channels: {carried:.1f} GB, paths and names")
     print(f"the driver's list: {n * part['bytes a driver holds for an image'] / 1e9:.1f} GB of memory")
     print(f"a worker: {part['MB of sums in memory']:.0f} MB of sums beside the network, whatever the number")
 

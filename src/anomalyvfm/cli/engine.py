@@ -109,9 +109,11 @@ def _duration(seconds: float) -> str:
 def summary(of: dict[str, Any]) -> str:
     """What became of the work, in a line or a few."""
     counted = of["images"] - of["images_before"]
-    lines = [
-        f"{len(of['workers'])} workers: {counted:,} images in {of['parts']} parts in {of['seconds']:.1f} s"
-    ]
+    workers, parts = (
+        f"{count} {word}{'s' * (count != 1)}"
+        for count, word in ((len(of["workers"]), "worker"), (of["parts"], "part"))
+    )
+    lines = [f"{workers}: {counted:,} images in {parts} in {of['seconds']:.1f} s"]
     if before := of["images_before"]:
         lines[0] += f", {before:,} were there from before"
     if lost := of["workers_lost"]:

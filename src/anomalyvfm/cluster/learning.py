@@ -93,7 +93,7 @@ class AddUp:
         return self
 
     def __str__(self) -> str:
-        return f"the sums of {len(self.below)} parts"
+        return f"the sums of {len(self.below)} parts ({self.node.name})"
 
 
 class Learner:

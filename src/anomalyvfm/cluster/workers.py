@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
 from collections import Counter, deque
@@ -25,6 +26,7 @@ _PATIENCE = 120.0
 # A task that so many workers have died over is done carefully from then on, and one that has cost many more
 # is given up: nothing here would bring it to an end.
 _CAREFUL_AFTER, _GIVEN_UP_AFTER = 2, 30
+_READYING = "getting ready"
 # Nothing goes by Ray's store of objects but tasks; this is the least it takes, in bytes.
 _STORE = 80 << 20
 
@@ -68,8 +70,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
     """Connect with a cluster, or start one here. Raises InputError where that cannot be."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if (Path.home() / ".ray" / "auth_token").is_file():  # made by `ray start`, which asks for it
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
@@ -78,8 +78,13 @@ def connected(cluster: Cluster) -> Iterator[None]:
         ) from None
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False, "include_dashboard": False}
+    with suppress(RuntimeError):  # where nobody is at home
+        if (Path.home() / ".ray" / "auth_token").is_file():  # made by `ray start`, which asks for it
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
     if address is None:
         count = cluster.workers or cores()
+        if "RAY_AUTH_MODE" not in os.environ:  # others on this machine are kept out, without a file at home
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         ray.init("local", num_cpus=max(count, cores()), object_store_memory=_STORE, **quiet)
     else:
         _require_answer(address)
@@ -274,11 +279,12 @@ class Workers:
         except self._ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
         except self._ray.exceptions.RayError as error:
-            self._lost(name, "getting ready", error)
+            self._lost(name, _READYING, error)
             return
         name = f"{name} on {host}"
         self._idle.append((actor, name))
         self._progress.came(name)
+        self._cost[_READYING] = 0
 
     def _take_result(self, reference: Any) -> Any:
         """The task that is done; None where its worker has died."""

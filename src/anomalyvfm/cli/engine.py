@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from anomalyvfm.errors import InputError
 
@@ -69,6 +67,9 @@ def parts_folder(out: Path) -> Path:
 @contextmanager
 def shown(what: str) -> Iterator[Callable[[Done], None]]:
     """What tells people on stderr how far the workers are: a bar on a terminal, else a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
     console = Console(stderr=True)
     columns = TextColumn(what), BarColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -70,21 +70,17 @@ def connected(cluster: Cluster) -> Iterator[None]:
     """Connect with a cluster, or start one here. Raises InputError where that cannot be."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    _give_token(address)
     try:
         import ray
     except ImportError:
         raise InputError(
             "--engine ray: Ray is not installed; pip install 'anomalyvfm[ray]', on every machine"
         ) from None
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
     quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False, "include_dashboard": False}
-    with suppress(RuntimeError):  # where nobody is at home
-        if (Path.home() / ".ray" / "auth_token").is_file():  # made by `ray start`, which asks for it
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
     if address is None:
         count = cluster.workers or cores()
-        if "RAY_AUTH_MODE" not in os.environ:  # others on this machine are kept out, without a file at home
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         ray.init("local", num_cpus=max(count, cores()), object_store_memory=_STORE, **quiet)
     else:
         _require_answer(address)
@@ -104,6 +100,19 @@ def connected(cluster: Cluster) -> Iterator[None]:
             ray.shutdown()
     finally:
         ray.shutdown()
+
+
+def _give_token(address: str | None) -> None:
+    """What Ray is to let us in by: it reads these when it is first imported."""
+    try:
+        kept = (Path.home() / ".ray" / "auth_token").is_file()  # made by `ray start`, which asks for it
+    except (OSError, RuntimeError):  # nobody is at home
+        kept = False
+    if address is not None:
+        if kept:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+    elif not kept:  # one of this process, where Ray would write one at home
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _require_answer(address: str) -> None:

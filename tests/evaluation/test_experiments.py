@@ -14,6 +14,7 @@ from anomalyvfm.errors import InputError
 from anomalyvfm.evaluation import experiments
 from anomalyvfm.evaluation.experiments import Logged, numbers, open_log
 from tests.cli.commands import refused, run
+from tests.waiting import until
 
 RESULTS = {
     "image_auroc": 0.9,
@@ -54,6 +55,8 @@ def offline_records(folder: Path) -> Iterator[Any]:
                 at += left
                 continue
             _, size, kind = struct.unpack("<IHB", content[at : at + 7])
+            if at + 7 + size > len(content):  # it is being written
+                break
             message = (b"" if kind in (1, 2) else message) + content[at + 7 : at + 7 + size]
             at += 7 + size
             if kind in (1, 4):
@@ -104,8 +107,14 @@ def test_wandb_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log = open_log("wandb:gears")
     log.add(Logged("a comparison", {"image": {"size": 128}}, RESULTS, [tmp_path / "metrics.json"], [inner]))
     told: dict[str, list[Any]] = {}
-    for record in offline_records(tmp_path / "wandb"):
-        told.setdefault(record.WhichOneof("record_type"), []).append(record)
+
+    def both_are_told() -> bool:  # a process of its own writes them, an end last, and may still be at it
+        told.clear()
+        for record in offline_records(tmp_path / "wandb"):
+            told.setdefault(record.WhichOneof("record_type"), []).append(record)
+        return len(told.get("exit", ())) == 2
+
+    until(both_are_told)
     runs = {record.run.display_name: record.run for record in told["run"]}
     assert set(runs) == {"a comparison", "v2 on gear, seed 0"}
     assert {one.project for one in runs.values()} == {"gears"}

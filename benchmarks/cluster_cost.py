@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from anomalyvfm.cluster.fitting import recipe_of
 from anomalyvfm.cluster.learning import Learner, LearnPart
@@ -83,18 +82,8 @@ def _measured(folder: Path) -> dict[str, float]:
     found["bytes a driver holds for an image"] = _bytes_listed()
     task = LearnPart(Node(0, 0), images, [str(image) for image in images], kept, ())
     found["bytes that Ray carries for an image"] = len(pickle.dumps(task)) / _PART
-    found["GFLOP of the network for an image"] = _of_network(images[:1])
     found["GFLOP of the sums for an image"] = _of_sums(first.scorer)
     return found
-
-
-def _of_network(images: list[Path]) -> float:
-    """At all scales."""
-    detector = Detector("v2", device="cpu")
-    detector.fit([*images, *images])
-    with FlopCounterMode(display=False) as counter:
-        list(detector.pipeline_.extractor.extract(images))
-    return float(counter.get_total_flops()) / 1e9
 
 
 def _of_sums(scorer: Any) -> float:

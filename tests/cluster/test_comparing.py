@@ -34,7 +34,7 @@ def test_runs_made_by_workers_are_found_where_a_comparison_looks_for_them(
 ) -> None:
     monkeypatch.setattr(comparing, "Workers", Here)
     monkeypatch.setattr(comparing, "connected", lambda cluster: nullcontext())
-    monkeypatch.setattr(comparing, "capacity", lambda cluster, gpus: capacity)
+    monkeypatch.setattr(comparing, "capacity", lambda cluster, gpus: (capacity, []))
     compared = pipelines(["v2", "v1.1"], OVERRIDES, baseline=False, device="cpu")
     folders = [tmp_path / "here", tmp_path / "there"]
     given = drawn, CATEGORIES, compared, range(1)

@@ -19,7 +19,8 @@ from anomalyvfm.cluster.workers import Cluster
 from anomalyvfm.detector import Detector
 from anomalyvfm.errors import InputError
 from anomalyvfm.predictions.tables import write_coco, write_csv
-from anomalyvfm.predictions.writing import Tally, write_predictions
+from anomalyvfm.predictions.writing import Output, Tally, write_predictions
+from anomalyvfm.tracking import Tracker, untracked
 
 from .here import Here
 
@@ -56,15 +57,18 @@ def images(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*found[:18], place / "broken.png", *found[18:]]
 
 
-def there(detector: Detector, model: Path, images: list[Path], out: Path, **given: Any) -> tuple[Tally, Any]:
-    engine = ClusterPredict(
-        Cluster(),
-        out.with_name("parts"),
-        partial(Detector.load, model, device="cpu"),
-        model,
-        resume=given.pop("resume", False),
-    )
-    return engine.predict(detector, images, out, **given), engine.summary
+def there(
+    detector: Detector,
+    model: Path,
+    images: list[Path],
+    out: Path,
+    output: Output | None = None,
+    track: Tracker = untracked,
+    resume: bool = False,
+) -> tuple[Tally, Any]:
+    load = partial(Detector.load, model, device="cpu")
+    engine = ClusterPredict(Cluster(), out.with_name("parts"), load, model, resume=resume)
+    return engine.predict(detector, images, out, output or Output(), track), engine.summary
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -87,9 +91,9 @@ def require_same(one: Path, other: Path) -> None:
 def test_lines_and_files_are_those_of_one_machine(
     detector: Detector, fitted_folder: Path, images: list[Path], tmp_path: Path, given: dict[str, Any]
 ) -> None:
-    tests = [detector.drift_test(1000.0) for _ in range(2)]
-    expected = write_predictions(detector, images, tmp_path / "plain", drift=tests[0], **given)
-    tally, summary = there(detector, fitted_folder, images, tmp_path / "out", drift=tests[1], **given)
+    one, other = (Output(detector.drift_test(1000.0), **given) for _ in range(2))
+    expected = write_predictions(detector, images, tmp_path / "plain", one)
+    tally, summary = there(detector, fitted_folder, images, tmp_path / "out", other)
     assert tally == expected and tally.errors == 1 and tally.anomalous
     assert summary["parts"] > 5
     require_same(tmp_path / "out", tmp_path / "plain")

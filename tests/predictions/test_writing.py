@@ -23,7 +23,8 @@ from anomalyvfm.detector import Detector
 from anomalyvfm.errors import ImageWarning, InputError
 from anomalyvfm.predictions.finding import find_images
 from anomalyvfm.predictions.tables import run_lengths
-from anomalyvfm.predictions.writing import Maps, write_predictions
+from anomalyvfm.predictions.writing import Maps, Output, write_predictions
+from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.visual.pictures import save_picture
 from tests.cli.commands import as_json, refused
 from tests.conftest import SMALL
@@ -55,7 +56,7 @@ def test_drift_sees_the_images_in_input_order_and_its_state_goes_on(
     for _, verdict in detector.judge([image for image in images if image.exists()]):
         assert isinstance(verdict, Verdict)
         expected.add(round(verdict.score, 5))  # as written
-    tally = write_predictions(detector, images, tmp_path / "out", drift=begun())
+    tally = write_predictions(detector, images, tmp_path / "out", Output(begun()))
     assert tally.drift == expected.summary()
     assert tally.drift["images"] == len(images) - 1
     written = json.loads((tmp_path / "out" / "drift.json").read_text())
@@ -74,7 +75,7 @@ def test_pictures_are_written_of_the_images_asked_for(
     parts = drawn / "sheet_metal" / "test_public"
     images = [path for folder in ("good", "bad") for path in sorted((parts / folder).iterdir())]
     out = tmp_path / "out"
-    write_predictions(detector, [*images, tmp_path / "missing.png"], out, maps=maps)
+    write_predictions(detector, [*images, tmp_path / "missing.png"], out, Output(maps=maps))
     *lines, broken = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert "map" not in broken
     assert {line["anomalous"] for line in lines} == {True, False}
@@ -127,10 +128,9 @@ def test_a_killed_run_is_gone_on_with_and_gives_the_same(
         calibration = detector.calibration_
         return DriftTest(calibration.scores, calibration.threshold, 500)
 
-    def written(out: Path, resume: bool, **others: Any) -> Any:
-        return write_predictions(
-            detector, images, out, drift=begun(), masks=True, resume=resume, run={"model": "m"}, **others
-        )
+    def written(out: Path, resume: bool, track: Tracker = untracked) -> Any:
+        output = Output(begun(), masks=True, run={"model": "m"})
+        return write_predictions(detector, images, out, output, track, resume)
 
     expected = written(tmp_path / "whole", resume=False)
     out = tmp_path / "out"
@@ -151,9 +151,9 @@ def test_a_killed_run_is_gone_on_with_and_gives_the_same(
     before = (out / "predictions.jsonl").read_bytes()
     assert written(out, resume=True) == expected  # a finished run is left as it is
     assert (out / "predictions.jsonl").read_bytes() == before
-    for others in ({"maps": "none"}, {"resume": True, "run": {"model": "other"}}):
+    for other in (Output(masks=True, maps="none"), Output(masks=True, run={"model": "other"})):
         with pytest.raises(InputError, match="another model, of other images or with other options"):
-            write_predictions(detector, images, out, **{"resume": True, "masks": True, **others})  # type: ignore[arg-type]
+            write_predictions(detector, images, out, other, resume=True)
 
 
 def test_resume_begins_where_nothing_is_and_refuses_what_is_no_run(

@@ -122,7 +122,7 @@ def predict(
             reserve(folder, overwrite)
     from anomalyvfm.cli.progress import bar
     from anomalyvfm.predictions.tables import write_coco, write_csv
-    from anomalyvfm.predictions.writing import write_predictions
+    from anomalyvfm.predictions.writing import Output, write_predictions
 
     if cluster is not None:
         from anomalyvfm.cluster.predicting import ClusterPredict
@@ -132,15 +132,15 @@ def predict(
     for folder, (place, paths) in shares.items():
         judge, sha256 = load_judge(place, backbone, device, changed, false_alarm_rate)
         drift = None if drift_days is None else judge.drift_test(drift_days * images_per_day, seed)
-        wanted: dict[str, Any] = {
-            "drift": drift,
-            "maps": maps,
-            "masks": masks or as_coco,
-            "run": {"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
-            "tables": [write_csv] * as_csv + [write_coco] * as_coco,
-        }
+        output = Output(
+            drift,
+            maps,
+            masks or as_coco,
+            {"model": sha256, "false_alarm_rate": false_alarm_rate, **changed},
+            [write_csv] * as_csv + [write_coco] * as_coco,
+        )
         if cluster is None:
-            tally = write_predictions(judge, paths, folder, bar, resume=resume, **wanted)
+            tally = write_predictions(judge, paths, folder, output, bar, resume)
         else:
             there = judge.runs_on
             load = partial(_judge, place, backbone, there, changed, false_alarm_rate)
@@ -148,7 +148,7 @@ def predict(
                 parts = ClusterPredict(
                     cluster, parts_folder(folder), load, place, there == "cuda", resume, listen
                 )
-                tally = parts.predict(judge, paths, folder, bar, **wanted)
+                tally = parts.predict(judge, paths, folder, output, bar)
             summaries[folder] = parts.summary
             shutil.rmtree(parts.folder, ignore_errors=True)
         results[folder] = tally, (f"\n{drift.describe()}" if drift else "")

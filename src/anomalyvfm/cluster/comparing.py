@@ -68,7 +68,7 @@ class ClusterCompare:
         """
         gpus = resolve_device(device).type == "cuda"
         with connected(self.cluster):
-            together = len(categories) >= capacity(self.cluster, gpus)
+            together = len(categories) >= capacity(self.cluster, gpus)[0]
             shares = [compared] if together else [[pipeline] for pipeline in compared]
             tasks = []
             for name in categories:

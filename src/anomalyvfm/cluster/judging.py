@@ -10,9 +10,10 @@ from typing import TypeVar
 from anomalyvfm.cluster.careful import unreadable_left_out
 from anomalyvfm.cluster.working_folder import write_whole
 from anomalyvfm.data import ImageError, ImageSource
+from anomalyvfm.data.freed_memory import give_back
 from anomalyvfm.data.stores import ImageFile
 from anomalyvfm.decision.verdict import Verdict
-from anomalyvfm.predictions.writing import Judge, JudgeSettings, Maps, write_predictions
+from anomalyvfm.predictions.writing import Judge, JudgeSettings, Output, write_predictions
 
 T = TypeVar("T")
 
@@ -45,11 +46,10 @@ class JudgePart:
 class Judging:
     """Judges parts by what ``load`` gives; what is written of each goes to one of its own in ``folder``."""
 
-    def __init__(self, load: Callable[[], Judge], folder: Path, maps: Maps, masks: bool) -> None:
+    def __init__(self, load: Callable[[], Judge], folder: Path, output: Output) -> None:
         self._load = load
         self._folder = folder
-        self._maps = maps
-        self._masks = masks
+        self._output = Output(maps=output.maps, masks=output.masks)  # what is made of all lines is not theirs
         self._judge: Judge | None = None
 
     def prepare(self) -> None:
@@ -67,9 +67,10 @@ class Judging:
                 seen(number)
 
         def judged(folder: Path) -> None:
-            write_predictions(judge, task.images, folder, counted, maps=self._maps, masks=self._masks)
+            write_predictions(judge, task.images, folder, self._output, counted)
 
         write_whole(self._folder / task.name, judged)
+        give_back()
 
 
 class _Careful:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,11 @@ from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.cluster.workers import Cluster, Workers, connected
 from anomalyvfm.cluster.working_folder import RUN, working
 from anomalyvfm.data.stores import ImageFile
-from anomalyvfm.decision.drift import DriftTest
 from anomalyvfm.predictions.writing import (
     Judge,
-    Maps,
+    Output,
     Tally,
     join_predictions,
-    run_of,
     state_of,
     write_predictions,
 )
@@ -47,24 +45,19 @@ class ClusterPredict:
         judge: Judge,
         images: Sequence[ImageFile],
         out: Path,
+        output: Output,
         track: Tracker = untracked,
-        drift: DriftTest | None = None,
-        maps: Maps = "anomalous",
-        masks: bool = False,
-        run: Mapping[str, Any] | None = None,
-        tables: Sequence[Callable[[Path], None]] = (),
     ) -> Tally:
         """As `write_predictions`, with the same lines and files but for the times. Raises InputError."""
-        written: dict[str, Any] = {"drift": drift, "maps": maps, "masks": masks, "run": run, "tables": tables}
-        whole_run = run_of(images, maps, masks, drift, run)
-        if self.resume and state_of(out, whole_run) == "finished":  # nothing is left to do but to count
-            return write_predictions(judge, images, out, track, resume=True, **written)
+        marker = output.marker(images)
+        if self.resume and state_of(out, marker) == "finished":  # nothing is left to do but to count
+            return write_predictions(judge, images, out, output, track, resume=True)
         place = self.folder.absolute()
         parts = [
             JudgePart(part.number, images[part.first : part.end])
             for part in parts_of(len(images), judge.together)
         ]
-        with working(place, whole_run, self.resume):
+        with working(place, marker, self.resume):
             missing = [part for part in parts if not (place / part.name).is_dir()]
             left = sum(part.count for part in missing)
             progress = Progress(len(images), done=len(images) - left)
@@ -72,7 +65,7 @@ class ClusterPredict:
                 probes = [str(place / RUN), str(self.model)]
                 probes += [str(image.parent) for image in images[:1] if isinstance(image, Path)]
                 with connected(self.cluster):
-                    job = Judging(self.load, place, maps, masks)
+                    job = Judging(self.load, place, output)
                     workers = Workers(
                         self.cluster, job, probes, progress, self.listen, len(missing), self.gpu
                     )
@@ -83,4 +76,4 @@ class ClusterPredict:
                         workers.close()
             self.summary = {"parts": len(parts), **progress.as_dict()}
             folders = [place / part.name for part in parts]
-            return join_predictions(folders, images, out, track, **written)
+            return join_predictions(folders, images, out, output, track)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import os
 import secrets
 import socket
@@ -130,17 +132,40 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
-def capacity(cluster: Cluster, gpus: bool) -> int:
-    """How many workers there can be. Raises InputError where there can be none."""
+@dataclass(frozen=True)
+class Machine:
+    """What a machine of a cluster lets workers have."""
+
+    cpus: float
+    gpus: float
+
+
+def capacity(cluster: Cluster, gpus: bool) -> tuple[int, list[Machine]]:
+    """How many workers there can be, and on which machines. Raises InputError where there can be none."""
     import ray
 
-    resources = ray.cluster_resources()
-    cpus, devices = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    if gpus and not devices:
-        raise InputError("--device cuda: no machine of the cluster has a GPU; leave it out")
-    if not cpus:
+    has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [Machine(one.get("CPU", 0.0), one.get("GPU", 0.0)) for one in has]
+    if gpus:
+        machines = [machine for machine in machines if machine.gpus]
+        if not machines:
+            raise InputError("--device cuda: no machine of the cluster has a GPU; leave it out")
+    machines = [machine for machine in machines if machine.cpus]
+    if not machines:
         raise InputError("the cluster has no CPU; start a machine of it with --num-cpus")
-    return cluster.workers or int(devices if gpus else cpus)
+    return cluster.workers or int(sum(one.gpus if gpus else one.cpus for one in machines)), machines
+
+
+def share(have: Sequence[float], workers: int) -> float:
+    """The most that each of so many workers can have, of what the machines ``have``.
+
+    Whole ones, or an equal part of one: Ray gives no more than one in parts, and these by ten-thousandths.
+    """
+    for whole in range(int(sum(have) / workers), 0, -1):
+        if sum(int(one / whole) for one in have) >= workers:
+            return float(whole)
+    sharing = next(count for count in itertools.count(2) if sum(int(one * count) for one in have) >= workers)
+    return math.floor(10_000 / sharing) / 10_000
 
 
 class _Actor:
@@ -214,18 +239,16 @@ class Workers:
         self._progress = progress
         self._listen = listen
         self._probes = list(probes)
-        resources = ray.cluster_resources()
-        cpus, devices = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        wanted = max(1, min(tasks, capacity(cluster, gpus)))
-        share = cpus / wanted
-        self._cpus = float(int(share)) if share >= 1 else share
+        most, machines = capacity(cluster, gpus)
+        wanted = max(1, min(tasks, most))
+        self._cpus = share([machine.cpus for machine in machines], wanted)
         options: dict[str, Any] = {
             "num_cpus": self._cpus,
             "max_concurrency": 2,
             "scheduling_strategy": "SPREAD",
         }
         if gpus:
-            options["num_gpus"] = devices / wanted
+            options["num_gpus"] = min(1.0, share([machine.gpus for machine in machines], wanted))
         self._make = ray.remote(_Actor).options(**options)
         self._job = ray.put(job)
         # By reference to what is awaited: the worker, its name, and its task where it has one.

@@ -98,7 +98,8 @@ class FeatureStore:
         scales = sum(name.startswith("summaries.") for name in tensors)
         self._summaries = [list(tensors[f"summaries.{scale}"].unbind(0)) for scale in range(scales)]
         self._light = list(tensors["light"].unbind(0)) if "light" in tensors else []
-        shapes = [tensors[name].tolist() for name in sorted(tensors) if name.startswith("shape.")]
+        grids = sum(name.startswith("shape.") for name in tensors)
+        shapes = [tensors[f"shape.{number}"].tolist() for number in range(grids)]
         self._grids = [_Rows(self._place(number), tuple(shape), dtype) for number, shape in enumerate(shapes)]
         for rows in self._grids:
             rows.require(len(self))

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -53,6 +53,27 @@ class Judge(Protocol):
     def judge(self, images: Iterable[ImageSource]) -> Iterator[tuple[ImageSource, Verdict | ImageError]]: ...
 
 
+@dataclass(frozen=True)
+class Output:
+    """What a run writes, beside a line for each image."""
+
+    drift: DriftTest | None = None
+    """Takes in the scores in the images' order; its outcome and state end in ``drift.json``."""
+    maps: Maps = "anomalous"
+    masks: bool = False
+    """Also black and white PNGs of the images' own size, in ``masks/``."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """What else tells the run from others."""
+    tables: Sequence[Callable[[Path], None]] = ()
+    """What `predictions.tables` has, to be written of the finished lines."""
+
+    def marker(self, images: Sequence[ImageFile]) -> dict[str, Any]:
+        """What tells a run from one whose lines or files would be others."""
+        listed = hashlib.sha256("\n".join(map(str, images)).encode(errors="surrogateescape")).hexdigest()
+        chosen = {"maps": self.maps, "masks": self.masks, "drift": self.drift is not None}
+        return {**self.run, "images": listed, **chosen}
+
+
 @dataclass
 class Tally:
     """What a run found."""
@@ -76,27 +97,21 @@ def write_predictions(
     detector: Judge,
     images: Sequence[ImageFile],
     out: Path,
+    output: Output | None = None,
     track: Tracker = untracked,
-    drift: DriftTest | None = None,
-    maps: Maps = "anomalous",
-    masks: bool = False,
     resume: bool = False,
-    run: Mapping[str, Any] | None = None,
-    tables: Sequence[Callable[[Path], None]] = (),
 ) -> Tally:
     """Judge ``images`` in order; write a line each to ``predictions.jsonl`` and pictures to ``maps/``.
 
     The lines grow under the name ``predictions.jsonl.partial``, which becomes ``predictions.jsonl`` when
     complete: a killed run leaves every finished line, and cannot be mistaken for a whole one. With ``resume``
-    such a run is gone on with; the images, what is written of them, and what else ``run`` says must then be
-    the same. Without it, what an earlier run wrote to ``out`` gives way. The line of an image without a
-    picture has null for its map. ``masks`` also writes black and white PNGs of the images' own size to
-    ``masks/``. ``drift`` takes in the scores in the same order; its outcome and state end in ``drift.json``.
-    ``tables`` are written of the finished lines, by what `predictions.tables` has.
+    such a run is gone on with; the images and the ``output`` must then be the same. Without it, what an
+    earlier run wrote to ``out`` gives way. The line of an image without a picture has null for its map.
     """
+    output = output or Output()
     tally = Tally()
-    files = _Files(out, detector.settings.image, maps, masks)
-    run = run_of(images, maps, masks, drift, run)
+    files = _Files(out, detector.settings.image, output)
+    marker = output.marker(images)
 
     def judged() -> Iterator[dict[str, Any]]:
         named = (
@@ -111,13 +126,12 @@ def write_predictions(
     try:
         out.mkdir(parents=True, exist_ok=True)
         done = 0
-        for kept in _kept_lines(out, run, images, detector.together) if resume else _emptied(out):
+        for kept in _kept_lines(out, marker, images, detector.together) if resume else _emptied(out):
             files.take(kept)
-            tally.add(kept, drift)
+            tally.add(kept, output.drift)
             done += 1
-        _write_lines(
-            out, track(judged(), len(images) - done, "judging"), tally, drift, maps, masks, run, tables
-        )
+        lines = track(judged(), len(images) - done, "judging")
+        _write_lines(out, lines, tally, output, marker)
     except OSError as error:  # every finished line stays in the partial file
         raise unwritable(out, error) from None
     return tally
@@ -127,12 +141,8 @@ def join_predictions(
     parts: Sequence[Path],
     images: Sequence[ImageFile],
     out: Path,
+    output: Output,
     track: Tracker = untracked,
-    drift: DriftTest | None = None,
-    maps: Maps = "anomalous",
-    masks: bool = False,
-    run: Mapping[str, Any] | None = None,
-    tables: Sequence[Callable[[Path], None]] = (),
 ) -> Tally:
     """As `write_predictions`, of what it has written of parts of the ``images`` to folders, in their order.
 
@@ -157,39 +167,23 @@ def join_predictions(
     try:
         out.mkdir(parents=True, exist_ok=True)
         _emptied(out)
-        run = run_of(images, maps, masks, drift, run)
-        lines = track(moved(), len(images), "joining")
-        _write_lines(out, lines, tally, drift, maps, masks, run, tables)
+        _write_lines(out, track(moved(), len(images), "joining"), tally, output, output.marker(images))
     except OSError as error:
         raise unwritable(out, error) from None
     return tally
-
-
-def run_of(
-    images: Sequence[ImageFile],
-    maps: Maps,
-    masks: bool,
-    drift: DriftTest | None,
-    more: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What tells a run from one whose lines or files would be others."""
-    listed = hashlib.sha256("\n".join(map(str, images)).encode(errors="surrogateescape")).hexdigest()
-    return {**(more or {}), "images": listed, "maps": maps, "masks": masks, "drift": drift is not None}
 
 
 def _write_lines(
     out: Path,
     lines: Iterable[dict[str, Any]],
     tally: Tally,
-    drift: DriftTest | None,
-    maps: Maps,
-    masks: bool,
-    run: Mapping[str, Any],
-    tables: Sequence[Callable[[Path], None]],
+    output: Output,
+    marker: Mapping[str, Any],
 ) -> None:
     """Append lines as they come, and finish what is made of them all."""
-    mark(out, (PREDICTIONS, PARTIAL, DRIFT, *TABLES, MAPS, MASKS), run)
-    for folder in (MAPS,) * (maps != "none") + (MASKS,) * masks:
+    drift = output.drift
+    mark(out, (PREDICTIONS, PARTIAL, DRIFT, *TABLES, MAPS, MASKS), marker)
+    for folder in (MAPS,) * (output.maps != "none") + (MASKS,) * output.masks:
         (out / folder).mkdir(exist_ok=True)
     with (out / PARTIAL).open("a", encoding="utf-8") as stream:
         for line in lines:
@@ -201,9 +195,9 @@ def _write_lines(
         tally.drift = drift.summary()
         save_drift(drift, out / DRIFT)
     (out / PARTIAL).replace(out / PREDICTIONS)
-    for write in tables:
+    for write in output.tables:
         write(out)
-    mark(out, run=run)
+    mark(out, run=marker)
 
 
 def _link(old: Path, new: Path) -> None:
@@ -216,11 +210,10 @@ def _link(old: Path, new: Path) -> None:
 class _Files:
     """The pictures, maps and masks of a run, each under a name of its own."""
 
-    def __init__(self, out: Path, settings: ReadingSettings, maps: Maps, masks: bool) -> None:
+    def __init__(self, out: Path, settings: ReadingSettings, output: Output) -> None:
         self._out = out
         self._settings = settings
-        self._maps = maps
-        self._masks = masks
+        self._maps, self._masks = output.maps, output.masks
         self._names = _FileNames()
 
     def take(self, line: Mapping[str, Any]) -> None:
@@ -267,7 +260,7 @@ def _emptied(out: Path) -> tuple[dict[str, Any], ...]:
     return ()
 
 
-def state_of(out: Path, run: Mapping[str, Any]) -> Literal["begun", "finished"] | None:
+def state_of(out: Path, marker: Mapping[str, Any]) -> Literal["begun", "finished"] | None:
     """How far a run has come in ``out``; None where that is not there, or empty.
 
     Raises InputError where it holds anything but this run.
@@ -277,7 +270,7 @@ def state_of(out: Path, run: Mapping[str, Any]) -> Literal["begun", "finished"] 
     finished = (out / PREDICTIONS).exists()
     if not finished and not (out / PARTIAL).exists():
         raise InputError(f"{out}: holds no run to go on with; choose another --out")
-    if marked_run(out) != run:
+    if marked_run(out) != marker:
         raise InputError(
             f"{out}: holds a run of another model, of other images or with other options;"
             " choose another --out, or --overwrite in place of --resume"
@@ -286,13 +279,13 @@ def state_of(out: Path, run: Mapping[str, Any]) -> Literal["begun", "finished"] 
 
 
 def _kept_lines(
-    out: Path, run: Mapping[str, Any], images: Sequence[ImageFile], batch: int
+    out: Path, marker: Mapping[str, Any], images: Sequence[ImageFile], batch: int
 ) -> Iterator[dict[str, Any]]:
     """The finished lines of an interrupted run, of whole batches; what follows in the file is cut off.
 
     Raises InputError where ``out`` holds anything but this run, and nothing where it holds nothing.
     """
-    if (state := state_of(out, run)) is None:
+    if (state := state_of(out, marker)) is None:
         return
     if state == "finished":  # nothing is left to do but to count
         (out / PREDICTIONS).replace(out / PARTIAL)

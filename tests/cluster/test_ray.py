@@ -79,8 +79,9 @@ def test_no_cluster_at_the_address_is_one_line_within_seconds(images: list[Path]
         port = server.getsockname()[1]
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "no.such.host.invalid:6379"):
         started = time.monotonic()
-        engine = ClusterFit(Cluster(address), tmp_path / "parts")
+        engine = ClusterFit(Cluster(address), tmp_path / "models.parts" / "gear")
         with pytest.raises(InputError, match=r"--address .*: no cluster there .*ray start --head"):
             detector().fit(images, engine=engine)
         assert time.monotonic() - started < 20
+        assert not list(tmp_path.iterdir())
     assert not os.environ.get("RAY_ADDRESS")

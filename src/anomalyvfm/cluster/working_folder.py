@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -26,7 +26,7 @@ _SCHEMAS = range(1, 2)
 def working(place: Path, run: dict[str, Any], resume: bool) -> Iterator[None]:
     """The folder of a run's parts: new, or with ``resume`` as the same run left it.
 
-    Raises InputError where it holds anything else.
+    Where no part has come to its end, none is left behind. Raises InputError where it holds anything else.
     """
     try:
         there = place.is_dir() and any(place.iterdir())
@@ -38,13 +38,21 @@ def working(place: Path, run: dict[str, Any], resume: bool) -> Iterator[None]:
                 shutil.rmtree(place)
         for left in place.glob(".*") if place.is_dir() else ():  # by workers that were killed
             shutil.rmtree(left, ignore_errors=True)
+        made = [folder for folder in (place, *place.parents) if not folder.exists()]
         place.mkdir(parents=True, exist_ok=True)
         partial = place / f".{RUN}"
         write_sealed(partial, {"schema_version": _SCHEMAS[-1], "anomalyvfm_version": __version__, **run})
         partial.replace(place / RUN)
     except OSError as error:
         raise unwritable(place, error) from None
-    yield
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # what is gone, or holds something
+            if [entry.name for entry in place.iterdir()] == [RUN]:
+                (place / RUN).unlink()
+                for folder in made:
+                    folder.rmdir()
 
 
 def _require_ours(place: Path) -> None:

@@ -33,7 +33,7 @@ from anomalyvfm.decision.verdict import Verdict, whole
 from anomalyvfm.errors import InputError
 from anomalyvfm.features import backbones
 from anomalyvfm.features.backbones.backbone import Backbone
-from anomalyvfm.features.extractor import ImageSource, frame_for, several, source_names
+from anomalyvfm.features.extractor import ImageSource, frame_for, several
 from anomalyvfm.judging import verdicts_of
 from anomalyvfm.model_folder import (
     read_calibration,
@@ -44,7 +44,7 @@ from anomalyvfm.model_folder import (
 )
 from anomalyvfm.pipeline import Engine, Good, Pipeline, Stored
 from anomalyvfm.presets import AdaptedPreset, GaussianPreset, Preset, preset, stored_preset
-from anomalyvfm.ranking.rank import rank
+from anomalyvfm.ranking.setting_aside import without_odd
 from anomalyvfm.statistical.pipeline import StatisticalPipeline
 from anomalyvfm.tracking import Tracker, untracked
 from anomalyvfm.version import __version__
@@ -185,7 +185,9 @@ class Detector:
         check_masks(defects, self.settings.image)
         self.set_aside_ = []
         if odd_share:
-            good = self._without_odd(good, odd_share, track)
+            good, self.set_aside_ = without_odd(
+                good, odd_share, self.settings, self.device, self.seed, track, roi
+            )
         require_enough(good.images, good.validation, self.settings.calibration.groups)
         if self._pipeline is not None and self._pipeline.changes_backbone:
             self._backbone = None
@@ -203,25 +205,6 @@ class Detector:
             self.oddest_ = oddest_of(scores.names, self.calibration_)
         self.fit_seconds_ = time.perf_counter() - started
         return self
-
-    def _without_odd(self, good: Good, share: float, track: Tracker) -> Good:
-        """All but that ``share`` of it which is the most unlike the rest, as `ranking.rank` orders it."""
-        every, learned = [*good.images, *good.validation], len(good.images)
-        looking = self.settings
-        if not isinstance(looking, GaussianPreset):
-            image = {f"image.{key}": value for key, value in looking.image.model_dump().items()}
-            looking = preset("v2").override({"backbone": looking.backbone, **image})
-        assert isinstance(looking, GaussianPreset)
-        ranking = rank(every, looking, share, self.device, self.seed, track, self.roi_)
-        odd, names = ranking.order[: ranking.odd], source_names(every)
-        self.set_aside_ = [(names[row], float(ranking.scores[row])) for row in odd]
-        kept = sorted(set(range(len(every))).difference(odd))
-        return Good(
-            [every[row] for row in kept if row < learned],
-            [every[row] for row in kept if row >= learned],
-            good.category,
-            good.defects,
-        )
 
     def calibrate(self, images: ImageSource | Sequence[ImageSource], track: Tracker = untracked) -> Detector:
         """Set scores, p-values and thresholds from good images the model has not learned."""

@@ -111,8 +111,8 @@ def _bytes_listed() -> float:
 def _model(given: argparse.Namespace, part: dict[str, float]) -> None:
     n, machines, workers = given.images, given.machines, given.machines * given.cores
     rate = part["images/s of one core"]
-    parts = len(parts_of(n, 8))
-    each = parts_of(n, 8)[0].count
+    counts = [part.count for part in parts_of(n, 8)]
+    parts, each = len(counts), max(counts)
     rounds = -(-parts // workers)
     learning = rounds * each / rate
     sums_gb = part["MB of a part's sums"] / 1e3

@@ -17,10 +17,13 @@ def test_parts_are_all_images_in_order_in_whole_batches(images: int, batch: int)
     assert sum(part.count for part in parts) == images
     assert [part.number for part in parts] == list(range(len(parts)))
     assert all(part.first % batch == 0 and part.count > 0 for part in parts)
+    whole = [part.count for part in parts[:-1]]  # the last may end in a batch that is not
+    assert not whole or max(whole) - min(whole) <= batch
+    assert not whole or abs(parts[-1].count - max(whole)) < 2 * batch
 
 
 def test_sums_cost_little_beside_a_part_and_parts_are_enough_for_many_workers() -> None:
-    assert [part.count for part in parts_of(5_000, 8)] == [512] * 9 + [392]
+    assert [part.count for part in parts_of(5_000, 8)] == [496] + [504, 496] * 4 + [504]
     assert len(parts_of(640, 8)) == 8  # each at least 64
     assert len(parts_of(100, 8)) == 2
     assert len(parts_of(10_000_000, 8)) == 4085  # of 2448 images

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def test_workers_that_die_and_an_image_that_ends_its_reader_change_nothing(
             killed.append(time.monotonic())
 
     given = [*images[:20], Deadly(), *images[20:]]
-    engine = ClusterFit(Cluster(workers=2), tmp_path / "parts", listen=kill_now_and_then)
+    two = Cluster(workers=2)
+    engine = ClusterFit(two, tmp_path / "parts", show=lambda: nullcontext(kill_now_and_then))
     there = detector().fit(given, engine=engine)
     assert len(killed) == 2
     assert any("part" in one["task"] for one in engine.summary["workers_lost"])

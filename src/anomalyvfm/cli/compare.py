@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -74,9 +75,8 @@ def compare(
     if cluster is not None:
         from anomalyvfm.cluster.comparing import ClusterCompare
 
-        with shown("comparing") as listen:
-            there = ClusterCompare(cluster, listen)
-            there.compare(*given)
+        there = ClusterCompare(cluster, partial(shown, "comparing"))
+        there.compare(*given)
         click.echo(summary(there.summary), err=True)
     with status("comparing") as say:  # what is in --out by now is taken as it is
         runs = run_all(*given, say)

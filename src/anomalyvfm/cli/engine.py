@@ -20,6 +20,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 # Where nobody watches, a line so often.
 _SECONDS_A_LINE = 30.0
+# Characters: beside it, the words fit on 80.
+_BAR = 20
 # So many workers are named; of more the slowest and the fastest are told.
 _NAMED = 4
 
@@ -71,36 +73,42 @@ def shown(what: str) -> Iterator[Callable[[Done], None]]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = Console(stderr=True)
-    columns = TextColumn(what), BarColumn(), TextColumn("{task.description}")
+    columns = TextColumn(what), BarColumn(_BAR), TextColumn("{task.description}")
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("starting workers")
+        bar = progress.add_task("starting workers", total=None)
         told = time.monotonic()
 
         def listen(done: Done) -> None:
             nonlocal told
-            text = _text(done)
-            progress.update(bar, total=done.images, completed=done.count, description=text)
-            if not console.is_terminal and time.monotonic() - told >= _SECONDS_A_LINE:
-                told = time.monotonic()
-                click.echo(f"{what}: {text}", err=True)
+            workers = _workers(done)
+            if not console.is_terminal:
+                if time.monotonic() - told >= _SECONDS_A_LINE:
+                    told = time.monotonic()
+                    click.echo(f"{what}: {', '.join(filter(None, (_total(done), workers)))}", err=True)
+            elif workers:
+                text = f"{_total(done)}\n{workers}"
+                progress.update(bar, total=done.images, completed=done.count, description=text)
 
         yield listen
 
 
-def _text(done: Done) -> str:
+def _total(done: Done) -> str:
+    """How far all are together, and when they will be done."""
     text = f"{done.count:,} of {done.images:,} images"
-    rates = sorted(done.rates().items(), key=lambda one: one[1])
     if done.count:
         text += f", {done.rate:.1f}/s"
-    if len(rates) > _NAMED:
-        (slowest, least), (_, most) = rates[0], rates[-1]
-        text += f" by {len(rates)} workers of {least:.1f} to {most:.1f}/s, {slowest} the slowest"
-    elif rates:
-        text += f" ({', '.join(f'{name} {rate:.1f}/s' for name, rate in sorted(rates))})"
-    if done.lost:
-        text += f", {len(done.lost)} lost"
     left = done.seconds_left
     return text if left is None else f"{text}, {_duration(left)} left"
+
+
+def _workers(done: Done) -> str:
+    """How fast each is, or of many the slowest and the fastest; nothing where none has come to be."""
+    rates = sorted(done.rates().items(), key=lambda one: one[1])
+    lost = f", {len(done.lost)} lost" if done.lost else ""
+    if len(rates) > _NAMED:
+        (slowest, least), (_, most) = rates[0], rates[-1]
+        return f"{len(rates)} workers of {least:.1f} to {most:.1f}/s, {slowest} the slowest{lost}"
+    return ", ".join(f"{name} {rate:.1f}/s" for name, rate in sorted(rates)) + (lost if rates else "")
 
 
 def _duration(seconds: float) -> str:

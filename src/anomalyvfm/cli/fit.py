@@ -177,9 +177,8 @@ def fit(
             if cluster is None:
                 fitting()
             else:
-                with shown("learning") as listen:
-                    parts = ClusterFit(cluster, parts_folder(out) / name, resume, listen)
-                    fitting(engine=parts)
+                parts = ClusterFit(cluster, parts_folder(out) / name, resume, partial(shown, "learning"))
+                fitting(engine=parts)
                 summaries[name] = parts.summary
             if not first:  # of several processes one writes
                 continue

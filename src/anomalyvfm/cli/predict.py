@@ -144,11 +144,9 @@ def predict(
         else:
             there = judge.runs_on
             load = partial(_judge, place, backbone, there, changed, false_alarm_rate)
-            with shown("judging") as listen:
-                parts = ClusterPredict(
-                    cluster, parts_folder(folder), load, place, there == "cuda", resume, listen
-                )
-                tally = parts.predict(judge, paths, folder, output, bar)
+            show = partial(shown, "judging")
+            parts = ClusterPredict(cluster, parts_folder(folder), load, place, there == "cuda", resume, show)
+            tally = parts.predict(judge, paths, folder, output, bar)
             summaries[folder] = parts.summary
             shutil.rmtree(parts.folder, ignore_errors=True)
         results[folder] = tally, (f"\n{drift.describe()}" if drift else "")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anomalyvfm.cluster.progress import Progress
-from anomalyvfm.cluster.workers import Cluster, Workers, capacity, connected
+from anomalyvfm.cluster.workers import Cluster, Show, Workers, capacity, connected, unshown
 from anomalyvfm.data import open_dataset
 from anomalyvfm.evaluation.compare import Pipeline, compare
 from anomalyvfm.features.backbones.backbone import resolve_device
@@ -49,7 +51,7 @@ class ClusterCompare:
     """Makes the runs of a comparison on a cluster, of which ``folder`` is seen by all machines."""
 
     cluster: Cluster
-    listen: Callable[[Progress], None] = lambda progress: None
+    show: Show = unshown
     summary: dict[str, Any] = field(default_factory=dict)
 
     def compare(
@@ -67,7 +69,7 @@ class ClusterCompare:
         for all pipelines; of fewer, each pipeline does. Raises InputError.
         """
         gpus = resolve_device(device).type == "cuda"
-        with connected(self.cluster):
+        with self.show() as listen, connected(self.cluster):
             together = len(categories) >= capacity(self.cluster, gpus)[0]
             shares = [compared] if together else [[pipeline] for pipeline in compared]
             tasks = []
@@ -77,12 +79,8 @@ class ClusterCompare:
                 tasks += [CompareRuns(name, share, images * len(share) * len(seeds)) for share in shares]
             progress = Progress(sum(task.count for task in tasks))
             job = Comparing(data, seeds, folder, device)
-            workers = Workers(
-                self.cluster, job, [str(data), str(folder)], progress, self.listen, len(tasks), gpus
-            )
-            try:
-                for _ in workers.do(tasks):
-                    pass
-            finally:
-                workers.close()
+            places = [str(data), str(folder)]
+            count = len(tasks)
+            with closing(Workers(self.cluster, job, places, progress, listen, count, gpus)) as workers:
+                deque(workers.do(tasks), maxlen=0)
         self.summary = {"parts": len(tasks), **progress.as_dict()}

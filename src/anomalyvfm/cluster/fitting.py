@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from anomalyvfm.cluster.learning import AddUp, Learner, LearnPart, Recipe
 from anomalyvfm.cluster.part_folders import forget_sums, is_whole, read_learned, take_look
 from anomalyvfm.cluster.parts import Node, Part, Tree, parts_of
 from anomalyvfm.cluster.progress import Progress
-from anomalyvfm.cluster.workers import Cluster, Workers, connected
+from anomalyvfm.cluster.workers import Cluster, Listen, Show, Workers, connected, unshown
 from anomalyvfm.cluster.working_folder import RUN, working
 from anomalyvfm.data.freed_memory import give_back
 from anomalyvfm.data.sources import ImageSource, describe, source_names
@@ -32,14 +33,14 @@ class ClusterFit:
     """Learns the images of a fit on a cluster.
 
     What is not yet whole lies in ``folder``, which all machines must see; with ``resume``, parts that a run
-    of the same images and settings has left there are taken as they are. ``listen`` is told now and then how
-    far all is, and ``summary`` holds afterwards what became of it.
+    of the same images and settings has left there are taken as they are. ``show`` tells how far the
+    workers are, and ``summary`` holds afterwards what became of it.
     """
 
     cluster: Cluster
     folder: Path
     resume: bool = False
-    listen: Callable[[Progress], None] = lambda progress: None
+    show: Show = unshown
     summary: dict[str, Any] = field(default_factory=dict)
 
     def fit(self, pipeline: Pipeline, good: Good, folder: Path, track: Tracker) -> GoodScores:
@@ -58,8 +59,9 @@ class ClusterFit:
             left = sum(task.count for task in tasks)
             progress = Progress(len(good.images), done=len(good.images) - left)
             if missing:
-                with connected(self.cluster):
-                    self._learn(place, tree, missing, tasks, Learner(recipe, good.defects, place), progress)
+                learner = Learner(recipe, good.defects, place)
+                with self.show() as listen, connected(self.cluster):
+                    self._learn(place, tree, missing, tasks, learner, progress, listen)
             started = time.perf_counter()
             look = pipeline.look(folder / "features", good.defects, (), ())
             restore = partial(recipe.pipeline, pipeline.extractor.backbone)
@@ -85,17 +87,17 @@ class ClusterFit:
         tasks: Sequence[LearnPart],
         learner: Learner,
         progress: Progress,
+        listen: Listen,
     ) -> None:
         """Have workers learn parts, and add up what is complete while others learn."""
         probes = [str(place / RUN)]
         probes += [str(image) for task in tasks[:1] for image in task.images[:1] if _is_here(image)]
         gpus = learner.uses_gpu
-        workers = Workers(self.cluster, learner, probes, progress, self.listen, len(missing), gpus)
         lacking = set(missing)
         sums: list[AddUp] = [AddUp(node, tree.below(node)) for node in missing if node.level]
         ready = [task for task in sums if lacking.isdisjoint(task.below)]
-        try:
-            every: list[LearnPart | AddUp] = [*ready, *tasks]
+        every: list[LearnPart | AddUp] = [*ready, *tasks]
+        with closing(Workers(self.cluster, learner, probes, progress, listen, len(missing), gpus)) as workers:
             for task in workers.do(every):
                 lacking.discard(task.node)
                 if isinstance(task, AddUp):
@@ -103,8 +105,6 @@ class ClusterFit:
                 above = tree.above(task.node)
                 if above is not None and lacking.isdisjoint(tree.below(above)):
                     workers.waiting.appendleft(AddUp(above, tree.below(above)))
-        finally:
-            workers.close()
 
 
 def recipe_of(pipeline: StatisticalPipeline) -> Recipe:

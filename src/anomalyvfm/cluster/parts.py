@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 # What a part has learned, some ten or hundred MB, is written, read and added once: on so many images that
 # costs under a hundredth of learning them. Of few images the parts are smaller, or most workers had none;
@@ -29,11 +30,17 @@ class Part:
 
 
 def parts_of(images: int, batch: int) -> list[Part]:
-    """Parts of whole batches: each image is seen beside those it would be seen beside on one machine."""
+    """Parts of whole batches: each image is seen beside those it would be seen beside on one machine.
+
+    They are as equal as batches allow: at the end nobody waits for one that has much more to do.
+    """
+    if not images:
+        return []
     usual = max(_USUAL, math.ceil(images / _MOST_PARTS))
-    size = batch * math.ceil(min(usual, max(_LEAST, images / _PARTS)) / batch)
-    starts = range(0, images, size)
-    return [Part(number, first, min(size, images - first)) for number, first in enumerate(starts)]
+    batches, most = math.ceil(images / batch), math.ceil(min(usual, max(_LEAST, images / _PARTS)) / batch)
+    parts = math.ceil(batches / most)
+    cuts = [min(images, batch * (batches * number // parts)) for number in range(parts + 1)]
+    return [Part(number, start, end - start) for number, (start, end) in enumerate(pairwise(cuts))]
 
 
 @dataclass(frozen=True)

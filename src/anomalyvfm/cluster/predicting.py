@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from anomalyvfm.cluster.judging import JudgePart, Judging
 from anomalyvfm.cluster.parts import parts_of
 from anomalyvfm.cluster.progress import Progress
-from anomalyvfm.cluster.workers import Cluster, Workers, connected
+from anomalyvfm.cluster.workers import Cluster, Show, Workers, connected, unshown
 from anomalyvfm.cluster.working_folder import RUN, working
 from anomalyvfm.data.stores import ImageFile
 from anomalyvfm.predictions.writing import (
@@ -28,7 +30,7 @@ from anomalyvfm.tracking import Tracker, untracked
 class ClusterPredict:
     """Judges images on a cluster; ``load`` gives a worker the ``model``, no other than the ``judge`` here.
 
-    What is not yet whole lies in ``folder``, as with `ClusterFit`; so do ``resume``, ``listen``, ``summary``.
+    What is not yet whole lies in ``folder``, as with `ClusterFit`; so do ``resume``, ``show``, ``summary``.
     """
 
     cluster: Cluster
@@ -37,7 +39,7 @@ class ClusterPredict:
     model: Path
     gpu: bool = False
     resume: bool = False
-    listen: Callable[[Progress], None] = lambda progress: None
+    show: Show = unshown
     summary: dict[str, Any] = field(default_factory=dict)
 
     def predict(
@@ -64,16 +66,13 @@ class ClusterPredict:
             if missing:
                 probes = [str(place / RUN), str(self.model)]
                 probes += [str(image.parent) for image in images[:1] if isinstance(image, Path)]
-                with connected(self.cluster):
-                    job = Judging(self.load, place, output)
-                    workers = Workers(
-                        self.cluster, job, probes, progress, self.listen, len(missing), self.gpu
-                    )
-                    try:
-                        for _ in workers.do(missing):
-                            pass
-                    finally:
-                        workers.close()
+                job, count = Judging(self.load, place, output), len(missing)
+                with (
+                    self.show() as listen,
+                    connected(self.cluster),
+                    closing(Workers(self.cluster, job, probes, progress, listen, count, self.gpu)) as workers,
+                ):
+                    deque(workers.do(missing), maxlen=0)
             self.summary = {"parts": len(parts), **progress.as_dict()}
             folders = [place / part.name for part in parts]
             return join_predictions(folders, images, out, output, track)

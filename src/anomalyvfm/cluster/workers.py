@@ -11,10 +11,10 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from anomalyvfm.cluster.progress import Progress
 from anomalyvfm.data.parallel import cores
@@ -23,7 +23,7 @@ from anomalyvfm.version import __version__
 
 # Seconds between two looks at how far each worker is.
 _LOOK = 2.0
-# As long as a cluster may have no worker that is ready.
+# As long as a cluster may have room for no worker.
 _PATIENCE = 120.0
 # A task that so many workers have died over is done carefully from then on, and one that has cost many more
 # is given up: nothing here would bring it to an end.
@@ -31,6 +31,17 @@ _CAREFUL_AFTER, _GIVEN_UP_AFTER = 2, 30
 _READYING = "getting ready"
 # Nothing goes by Ray's store of objects but tasks; this is the least it takes, in bytes.
 _STORE = 80 << 20
+
+
+Listen: TypeAlias = Callable[[Progress], None]
+Show: TypeAlias = Callable[[], AbstractContextManager[Listen]]
+"""Opens what tells people how far the workers are, and is closed when these are done."""
+
+
+@contextmanager
+def unshown() -> Iterator[Listen]:
+    """Tells nobody."""
+    yield lambda progress: None
 
 
 class Task(Protocol):
@@ -229,7 +240,7 @@ class Workers:
         job: Job,
         probes: Sequence[str],
         progress: Progress,
-        listen: Callable[[Progress], None],
+        listen: Listen,
         tasks: int,
         gpus: bool = False,
     ) -> None:
@@ -281,7 +292,7 @@ class Workers:
                     task = self._take_result(reference)
                     if task is not None:
                         yield task
-            if self._busy or self._idle:
+            if self._busy or self._idle or (time.monotonic() > patience and self._is_loading()):
                 patience = time.monotonic() + _PATIENCE
             elif time.monotonic() > patience:
                 raise InputError(
@@ -345,6 +356,12 @@ class Workers:
                 " images and at the memory of the machines, and go on with --resume"
             )
         self._start_one()
+
+    def _is_loading(self) -> bool:
+        """Whether a worker that is not ready has come to be, and takes long over what it loads."""
+        asked = [actor.seen.remote() for actor, _ in self._starting.values()]
+        answered, _ = self._ray.wait(asked, num_returns=1, timeout=_LOOK)
+        return bool(answered)
 
     def _look(self) -> None:
         """Ask each worker how far it is."""

@@ -141,8 +141,10 @@ def _raise(peaks: list[int], slot: int, size: int) -> None:
 
 
 def _print(rows: dict[str, dict[str, Any]]) -> None:
-    print("| | images/s | to here | merge | gather | parts | lost | worker, MB: first third, last third |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| | images/s | to here | merge | gather | else | parts | lost | worker, MB: first third, last third |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for way, row in rows.items():
         here = rows.get(f"{way.split(',')[0]}, here")
         ratio = row["images_per_second"] / here["images_per_second"] if here else float("nan")
@@ -150,11 +152,15 @@ def _print(rows: dict[str, dict[str, Any]]) -> None:
         merge, gather = (
             f"{of[key]:.1f} s" if key in of else "" for key in ("merge_seconds", "gather_seconds")
         )
+        # Its start, and what is done here alone: a fit calibrates, a prediction loads the model.
+        alone = f"{row['seconds'] - of['seconds']:.1f} s" if of else ""
         worker = row["memory_mb"]["worker"]
         third = max(1, len(worker) // 3)
         memory = f"{max(worker[:third])}, {max(worker[-third:])}" if worker else ""
         rate, parts, lost = row["images_per_second"], of.get("parts", ""), len(of.get("workers_lost", ()))
-        print(f"| {way} | {rate:.2f} | {ratio:.2f} | {merge} | {gather} | {parts} | {lost} | {memory} |")
+        print(
+            f"| {way} | {rate:.2f} | {ratio:.2f} | {merge} | {gather} | {alone} | {parts} | {lost} | {memory} |"
+        )
     if {"fit, ray 2", "fit, killed"} <= set(rows):
         same = rows["fit, ray 2"]["sha256"] == rows["fit, killed"]["sha256"]
         print(

@@ -141,9 +141,7 @@ def _raise(peaks: list[int], slot: int, size: int) -> None:
 
 
 def _print(rows: dict[str, dict[str, Any]]) -> None:
-    print(
-        "| | images/s | to here | merge | gather | else | parts | lost | worker, MB: first third, last third |"
-    )
+    print("| | images/s | to here | merge | gather | else | parts | lost | worker, MB: first, last third |")
     print("|---|---|---|---|---|---|---|---|---|")
     for way, row in rows.items():
         here = rows.get(f"{way.split(',')[0]}, here")
@@ -159,7 +157,8 @@ def _print(rows: dict[str, dict[str, Any]]) -> None:
         memory = f"{max(worker[:third])}, {max(worker[-third:])}" if worker else ""
         rate, parts, lost = row["images_per_second"], of.get("parts", ""), len(of.get("workers_lost", ()))
         print(
-            f"| {way} | {rate:.2f} | {ratio:.2f} | {merge} | {gather} | {alone} | {parts} | {lost} | {memory} |"
+            f"| {way} | {rate:.2f} | {ratio:.2f} | {merge} | {gather} | {alone}"
+            f" | {parts} | {lost} | {memory} |"
         )
     if {"fit, ray 2", "fit, killed"} <= set(rows):
         same = rows["fit, ray 2"]["sha256"] == rows["fit, killed"]["sha256"]
